@@ -1,0 +1,91 @@
+"""Which examples each step sees, and how they get to the devices.
+
+The order is a permutation keyed by (seed, epoch): the step alone says which examples come
+next, so a resumed run needs no other state.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from aaejax.types import Array
+
+
+def to_unit(images: Array) -> Array:
+    """uint8 0 ... 255 -> float32 in [0, 1]; float32 stays. Runs on the device."""
+    if images.dtype == jnp.uint8:
+        return images.astype(jnp.float32) / 255
+    return jnp.asarray(images)
+
+
+def batch_indices(
+    seed: int, start: int, stop: int, examples: int, batch_size: int
+) -> np.ndarray:
+    """The examples of steps `start` ... `stop - 1`.
+
+    Every epoch is a new permutation; what doesn't fill a batch at its end is left out.
+
+    Returns:
+      int32 [stop - start, batch_size].
+    """
+    steps_per_epoch = examples // batch_size
+    rows = []
+    for epoch in range(start // steps_per_epoch, -(-stop // steps_per_epoch)):
+        order = np.random.default_rng([seed, epoch]).permutation(examples)
+        order = order[: steps_per_epoch * batch_size].reshape(-1, batch_size)
+        first = epoch * steps_per_epoch
+        rows.append(order[max(start - first, 0) : max(stop - first, 0)])
+    return np.concatenate(rows).astype(np.int32)
+
+
+def fits_on(device: jax.Device, arrays: dict[str, np.ndarray]) -> bool:
+    """Whether the arrays take at most half of the device's memory (on a CPU: 4 GiB)."""
+    stats = device.memory_stats() or {}
+    room = stats.get("bytes_limit", 8 * 2**30) // 2
+    return sum(values.nbytes for values in arrays.values()) <= room
+
+
+class _Chunks:
+    """Chunk number -> its examples [devices, steps * B / devices, ...], for Grain."""
+
+    def __init__(self, arrays: dict[str, np.ndarray], indices: Sequence[Any], devices: int):
+        self._arrays, self._indices, self._devices = arrays, indices, devices
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def __getitem__(self, number: int) -> dict[str, np.ndarray]:
+        rows = self._indices[number]()
+        rows = rows.reshape(len(rows), self._devices, -1).swapaxes(0, 1)
+        rows = rows.reshape(self._devices, -1)
+        return {name: values[rows] for name, values in self._arrays.items()}
+
+
+def stream(
+    arrays: dict[str, np.ndarray], indices: Sequence[Any], devices: int
+) -> Iterator[dict[str, np.ndarray]]:
+    """Chunks of examples gathered on the host, ahead of time, by Grain's threads.
+
+    Args:
+      arrays: [N, ...] each; memory-mapped ones are read as needed.
+      indices: for each chunk a function that gives its int32 [steps, B].
+      devices: to split each batch over.
+
+    Yields:
+      For each chunk [devices, steps * B / devices, ...] of every array.
+    """
+    import grain  # takes over a second: only those who stream pay for it
+
+    source = _Chunks(arrays, indices, devices)
+    options = grain.ReadOptions(num_threads=2, prefetch_buffer_size=2)
+    yield from grain.MapDataset.source(source).to_iter_dataset(options)
+
+
+def local_rows(steps: int, batch_size: int, devices: int) -> np.ndarray:
+    """Where `stream` put each example on its device: int32 [steps, B]."""
+    rows = np.arange(steps * batch_size // devices, dtype=np.int32)
+    rows = rows.reshape(steps, batch_size // devices)
+    return np.tile(rows, (1, devices))

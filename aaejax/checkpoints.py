@@ -1,0 +1,138 @@
+"""Checkpoints with Orbax: asynchronous, atomic, the last few kept.
+
+A checkpoint has two items, "params" (of all networks) and "opt_state" (of all phases), so
+that sampling reads the first alone. Both are read into NumPy arrays, which any number of
+devices can take.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from aaejax.types import Networks, TrainState, UserError
+
+
+class Checkpoints:
+    """The checkpoints of one run; close it, or use it in a `with`, to end the writing."""
+
+    def __init__(self, folder: Path, keep: int | None = None, tell: Callable = print):
+        """Opens the folder; with `keep` to write there, else only to read.
+
+        Args:
+          folder: need not exist yet when writing.
+          keep: how many checkpoints stay.
+          tell: gets a line about each checkpoint that can't be used.
+        """
+        self._tell = tell
+        self._folder = folder.absolute()
+        self._manager = ocp.CheckpointManager(
+            self._folder,
+            options=ocp.CheckpointManagerOptions(
+                max_to_keep=keep,
+                create=keep is not None,
+                read_only=keep is None,
+                cleanup_tmp_directories=keep is not None,
+            ),
+            item_names=("params", "opt_state"),
+        )
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Waits until all is on disk. Raises what the writing in the background raised."""
+        try:
+            self._manager.wait_until_finished()
+        finally:
+            self._manager.close()
+
+    def save(self, state: TrainState) -> None:
+        """Copies the state off the devices, then writes it in the background."""
+        self._manager.save(
+            int(state.step),
+            args=ocp.args.Composite(
+                params=ocp.args.StandardSave(state.params),
+                opt_state=ocp.args.StandardSave(state.opt_state),
+            ),
+        )
+
+    def restore_state(self, like: TrainState) -> TrainState | None:
+        """The newest good state, as NumPy arrays; None where there is no checkpoint.
+
+        Args:
+          like: a state (or its shapes) of the model that was saved.
+
+        Raises:
+          UserError: there are checkpoints, but none can be used.
+        """
+        wanted = {"params": like.params, "opt_state": like.opt_state}
+        found = self._newest(wanted, None)
+        if found is None:
+            return None
+        step, items = found
+        return TrainState(step=np.int32(step), **items)  # type: ignore[arg-type]
+
+    def restore_params(
+        self, like: Networks, step: int | None = None
+    ) -> tuple[int, Networks]:
+        """Step and parameters of the newest good checkpoint, or of the one at `step`.
+
+        Raises:
+          UserError: there is none that can be used.
+        """
+        found = self._newest({"params": like}, step)
+        if found is None:
+            raise UserError(
+                f"{self._folder} has no checkpoint yet: let train.py run to its first one"
+            )
+        return found[0], found[1]["params"]
+
+    def _newest(
+        self, wanted: dict[str, Any], only: int | None
+    ) -> tuple[int, dict[str, Any]] | None:
+        steps = sorted(self._manager.all_steps(), reverse=True)
+        if only is not None and only not in steps:
+            have = ", ".join(map(str, sorted(steps))) or "none"
+            raise UserError(f"there is no checkpoint of step {only}: there are {have}")
+        for step in steps if only is None else [only]:
+            try:
+                return step, self._restore(step, wanted)
+            # Orbax and TensorStore raise many kinds for what can be wrong with files.
+            except Exception as error:
+                reason = str(error).splitlines()[0][:200] if str(error) else repr(error)
+                self._tell(f"checkpoint {step} can't be used ({reason})")
+        if not steps:
+            return None
+        raise UserError(
+            f"no checkpoint in {self._folder} can be used: "
+            "train again with --overwrite, or restore the folder from a copy"
+        )
+
+    def _restore(self, step: int, wanted: dict[str, Any]) -> dict[str, Any]:
+        targets = {
+            name: jax.tree.map(lambda x: np.empty(x.shape, x.dtype), tree)
+            for name, tree in wanted.items()
+        }
+        restored = self._manager.restore(
+            step,
+            args=ocp.args.Composite(
+                **{name: ocp.args.StandardRestore(tree) for name, tree in targets.items()}
+            ),
+        )
+        found = {name: restored[name] for name in wanted}
+        for new, old in zip(
+            jax.tree.leaves(found), jax.tree.leaves(targets), strict=True
+        ):
+            if new.shape != old.shape or new.dtype != old.dtype:
+                raise ValueError(
+                    f"it has an array {new.dtype}{list(new.shape)} "
+                    f"where the model has {old.dtype}{list(old.shape)}"
+                )
+        return found

@@ -1,0 +1,88 @@
+"""Losses: arrays in, arrays out; no keys, no state.
+
+Reconstruction losses are summed over the pixels of an example and left per example;
+whoever trains on them takes the mean over the batch. All cross-entropies are from logits,
+so that they and their gradients stay finite however sure a network is. Units are nats.
+"""
+
+import math
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from aaejax.types import Array, Metrics
+
+GeneratorForm = Literal["non-saturating", "minimax"]
+
+
+def bernoulli_error(logits: Array, images: Array) -> Array:
+    """-log p(x|z) of a Bernoulli decoder: cross-entropy summed over pixels.
+
+    Args:
+      logits: [B, ...], the decoder's output before the sigmoid.
+      images: [B, ...], in [0, 1].
+
+    Returns:
+      float32 [B], in nats.
+    """
+    return _sum_over_pixels(optax.sigmoid_binary_cross_entropy(logits, images))
+
+
+def squared_error(reconstructions: Array, images: Array) -> Array:
+    """Half the squared Euclidean distance (Makhzani et al. 2015, appendix A.2.1).
+
+    It is -log p(x|z) of a Gaussian decoder with std 1, but for a constant.
+
+    Args:
+      reconstructions: [B, ...].
+      images: [B, ...].
+
+    Returns:
+      float32 [B].
+    """
+    return _sum_over_pixels(0.5 * jnp.square(reconstructions - images))
+
+
+def discriminator_loss(
+    prior_logits: Array, code_logits: Array
+) -> tuple[Array, Metrics]:
+    """Teaches the discriminator to say 1 to the prior and 0 to codes (section 2).
+
+    The sum of two means, so that a discriminator that knows nothing (logits 0) scores
+    2 ln 2.
+
+    Args:
+      prior_logits: [B], of samples of p(z).
+      code_logits: [B], of samples of q(z).
+
+    Returns:
+      The loss, (), and the fractions that it gets right: "accuracy_prior" and
+      "accuracy_codes". Both go to 0.5 as q(z) meets p(z).
+    """
+    loss = jax.nn.softplus(-prior_logits).mean() + jax.nn.softplus(code_logits).mean()
+    return loss, {
+        "accuracy_prior": (prior_logits > 0).astype(jnp.float32).mean(),
+        "accuracy_codes": (code_logits <= 0).astype(jnp.float32).mean(),
+    }
+
+
+def generator_loss(code_logits: Array, form: GeneratorForm = "non-saturating") -> Array:
+    """Teaches the encoder to make codes that the discriminator takes for the prior.
+
+    Args:
+      code_logits: [B], the discriminator's, of samples of q(z).
+      form: "non-saturating" minimises -log D(z); "minimax" minimises log(1 - D(z)), whose
+        gradient fades where the discriminator is sure (Goodfellow et al. 2014, section 3).
+
+    Returns:
+      The loss, ().
+    """
+    if form == "minimax":
+        return -jax.nn.softplus(code_logits).mean()
+    return jax.nn.softplus(-code_logits).mean()
+
+
+def _sum_over_pixels(values: Array) -> Array:
+    return values.reshape(values.shape[0], math.prod(values.shape[1:])).sum(axis=1)

@@ -1,0 +1,171 @@
+"""Encoders, decoders and discriminators as Flax modules; last layers are linear.
+
+Any Flax module with the same call takes the place of these:
+
+    encoder(images [B, ...], noise [B, N] or None) -> [B, outputs]
+    decoder(codes [B, Z]) -> [B, ...]: logits, or values where the output is linear
+    discriminator(codes [B, Z]) -> logits [B]
+
+Modules have parameters only: no batch statistics, no dropout.
+"""
+
+import math
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from aaejax.types import Array, Key, Params, UserError
+
+
+class MLP(nn.Module):
+    """Layers of ReLU units, then a linear one: [B, F] -> [B, outputs]."""
+
+    outputs: int
+    width: int = 1000
+    depth: int = 2  # hidden layers
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        for layer in range(self.depth):
+            x = nn.relu(nn.Dense(self.width, name=f"hidden_{layer}")(x))
+        return nn.Dense(self.outputs, name="output")(x)
+
+
+class MLPEncoder(nn.Module):
+    """The paper's encoder: two hidden layers of 1000 ReLU units (appendix A.1)."""
+
+    outputs: int
+    width: int = 1000
+    depth: int = 2
+
+    @nn.compact
+    def __call__(self, images: Array, noise: Array | None = None) -> Array:
+        """images [B, ...], noise [B, N] or None -> [B, outputs]."""
+        x = _append(_flatten(images), noise)
+        return MLP(self.outputs, self.width, self.depth, name="mlp")(x)
+
+
+class MLPDecoder(nn.Module):
+    """The paper's decoder, the encoder mirrored (appendix A.1)."""
+
+    shape: tuple[int, ...]  # of one example
+    width: int = 1000
+    depth: int = 2
+
+    @nn.compact
+    def __call__(self, codes: Array) -> Array:
+        """codes [B, Z] -> [B, *shape]."""
+        x = MLP(math.prod(self.shape), self.width, self.depth, name="mlp")(codes)
+        return x.reshape(x.shape[0], *self.shape)
+
+
+class MLPDiscriminator(nn.Module):
+    """The paper's discriminator in code space (appendix A.1)."""
+
+    width: int = 1000
+    depth: int = 2
+
+    @nn.compact
+    def __call__(self, codes: Array) -> Array:
+        """codes [B, Z] -> logits [B]."""
+        return MLP(1, self.width, self.depth, name="mlp")(codes)[:, 0]
+
+
+class ConvEncoder(nn.Module):
+    """Convolutions at ever coarser scales, then a linear layer.
+
+    A scale halves height and width by moving 2x2 pixels into channels: no pixel is skipped,
+    as strides would, and no gradient needs a dilated convolution. Images of any size are
+    padded with zeros to the next multiple of 2^depth.
+    """
+
+    outputs: int
+    width: int = 32  # channels at the finest scale; doubled at each coarser one
+    depth: int = 2  # scales
+
+    @nn.compact
+    def __call__(self, images: Array, noise: Array | None = None) -> Array:
+        """images [B, H, W, C], noise [B, N] or None -> [B, outputs]."""
+        height, width = images.shape[1:3]
+        x = jnp.pad(
+            images,
+            ((0, 0), (0, -height % 2**self.depth), (0, -width % 2**self.depth), (0, 0)),
+        )
+        for scale in range(self.depth):
+            x = _pixels_to_channels(x)
+            x = nn.Conv(self.width * 2**scale, (3, 3), name=f"conv_{scale}")(x)
+            x = nn.relu(x)
+        x = _append(_flatten(x), noise)
+        return nn.Dense(self.outputs, name="output")(x)
+
+
+class ConvDecoder(nn.Module):
+    """A linear layer, then convolutions at ever finer scales: ConvEncoder mirrored."""
+
+    shape: tuple[int, ...]  # [H, W, C] of one image
+    width: int = 32
+    depth: int = 2
+
+    @nn.compact
+    def __call__(self, codes: Array) -> Array:
+        """codes [B, Z] -> [B, H, W, C]."""
+        height, width, channels = self.shape
+        rows, columns = (-(-side // 2**self.depth) for side in (height, width))
+        features = self.width * 2 ** (self.depth - 1)
+        x = nn.relu(nn.Dense(rows * columns * features, name="input")(codes))
+        x = x.reshape(-1, rows, columns, features)
+        for scale in reversed(range(self.depth)):
+            outputs = self.width * 2 ** (scale - 1) if scale else channels
+            x = nn.Conv(4 * outputs, (3, 3), name=f"conv_{scale}")(x)
+            x = _channels_to_pixels(x)
+            if scale:
+                x = nn.relu(x)
+        return x[:, :height, :width]
+
+
+def applier(module: nn.Module) -> Callable[..., Array]:
+    """`apply(params, *inputs)` of a Flax module: all that the models know of Flax."""
+
+    def apply(params: Params, *inputs: Array) -> Array:
+        return module.apply({"params": params}, *inputs)  # type: ignore[return-value]
+
+    return apply
+
+
+def init_params(module: nn.Module, key: Key, *inputs: Array) -> Params:
+    """Parameters of a Flax module for inputs of these shapes; the key is consumed.
+
+    Raises:
+      UserError: the module keeps something besides parameters, such as batch statistics.
+    """
+    variables = dict(module.init(key, *inputs))
+    params = variables.pop("params", {})
+    if variables:
+        raise UserError(
+            f"{type(module).__name__} keeps {', '.join(variables)}: networks may have "
+            "parameters only; use LayerNorm or GroupNorm in place of BatchNorm"
+        )
+    return params
+
+
+def _flatten(x: Array) -> Array:
+    return x.reshape(x.shape[0], math.prod(x.shape[1:]))
+
+
+def _append(x: Array, noise: Array | None) -> Array:
+    return x if noise is None else jnp.concatenate([x, noise], axis=1)
+
+
+def _pixels_to_channels(x: Array) -> Array:
+    """[B, 2H, 2W, C] -> [B, H, W, 4C]."""
+    n, height, width, channels = x.shape
+    x = x.reshape(n, height // 2, 2, width // 2, 2, channels)
+    return x.transpose(0, 1, 3, 2, 4, 5).reshape(n, height // 2, width // 2, 4 * channels)
+
+
+def _channels_to_pixels(x: Array) -> Array:
+    """[B, H, W, 4C] -> [B, 2H, 2W, C]: `_pixels_to_channels` undone."""
+    n, height, width, channels = x.shape
+    x = x.reshape(n, height, width, 2, 2, channels // 4)
+    return x.transpose(0, 1, 3, 2, 4, 5).reshape(n, 2 * height, 2 * width, channels // 4)

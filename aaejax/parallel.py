@@ -1,0 +1,117 @@
+"""Devices: the only file that says pmap.
+
+The state is one unstacked copy on every device, index arrays are split over devices, and
+what comes back is one copy. How many steps go into one dispatch is decided here too.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from aaejax.phases import scan_steps
+from aaejax.types import Key, Metrics, Step, TrainState, UserError
+
+AXIS = "devices"
+
+# (state, data, indices int [steps, B], key) -> (state, metrics [steps]); donates the state
+Chunk = Callable[
+    [TrainState, dict[str, Any], np.ndarray, Key], tuple[TrainState, dict[str, Any]]
+]
+
+
+def check_batch_size(batch_size: int, devices: Sequence[jax.Device]) -> None:
+    """Raises UserError where a batch can't be split evenly over the devices."""
+    if batch_size % len(devices):
+        below = batch_size - batch_size % len(devices)
+        near = [str(size) for size in (below, below + len(devices)) if size]
+        raise UserError(
+            f"a batch of {batch_size} does not divide over {len(devices)} devices: "
+            f"take {' or '.join(near)}"
+        )
+
+
+def replicate(tree: Any, devices: Sequence[jax.Device]) -> Any:
+    """One unstacked copy of the arrays on every device."""
+    mesh = Mesh(np.array(devices), (AXIS,))
+    return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
+
+
+def train_chunk(
+    make_step: Callable[[str], Step],
+    prepare: Callable[[dict[str, Any]], dict[str, Any]],
+    devices: Sequence[jax.Device],
+    *,
+    one_by_one: bool,
+    streamed: bool = False,
+) -> Chunk:
+    """Many steps as few dispatches.
+
+    Args:
+      make_step: from the name of the axis to average over to a step.
+      prepare: from the gathered rows of the data to a batch; runs on the device.
+      devices: to run on.
+      one_by_one: a dispatch for each step, in place of one for all (`steps_alone`).
+      streamed: the data hold the examples of this chunk alone, split over devices
+        (leading axis), in place of the whole set on each.
+    """
+    step = make_step(AXIS)
+
+    def gathered_step(state, data, rows, key):
+        batch = prepare({name: values[rows] for name, values in data.items()})
+        return step(state, batch, key)
+
+    def steps(state, data, rows, key):
+        # rows: [steps, B / devices]
+        def one(state: TrainState, batch: dict[str, Any], key: Key):
+            return gathered_step(state, data, batch["rows"], key)
+
+        return scan_steps(one)(state, {"rows": rows}, key)
+
+    mapped = jax.pmap(
+        gathered_step if one_by_one else steps,
+        axis_name=AXIS,
+        in_axes=(None, 0 if streamed else None, 0, None),
+        out_axes=None,  # type: ignore[arg-type]
+        devices=list(devices),
+        donate_argnums=0,
+    )
+
+    def chunk(
+        state: TrainState, data: dict[str, Any], indices: np.ndarray, key: Key
+    ) -> tuple[TrainState, Metrics]:
+        # [steps, B] -> [devices, steps, B / devices]
+        split = indices.reshape(len(indices), len(devices), -1).swapaxes(0, 1)
+        if not one_by_one:
+            return mapped(state, data, split, key)
+        each = []
+        for number in range(len(indices)):
+            state, metrics = mapped(state, data, split[:, number], key)
+            each.append(metrics)
+        return state, {name: [metrics[name] for metrics in each] for name in each[0]}
+
+    return chunk
+
+
+def steps_alone(step: Step, devices: Sequence[jax.Device], *example: Any) -> bool:
+    """Whether each step should be a dispatch of its own.
+
+    XLA:CPU runs a convolution inside `lax.scan` about six times slower than outside it
+    (jax-ml/jax#12868), and beside a convolution the cost of a dispatch is nothing.
+    """
+    if devices[0].platform != "cpu":
+        return False
+    return "conv_general_dilated" in str(jax.make_jaxpr(step)(*example))
+
+
+def to_host(metrics: dict[str, Any]) -> dict[str, np.ndarray]:
+    """A chunk's metrics as float32 [steps], one transfer."""
+    return {name: np.asarray(value) for name, value in jax.device_get(metrics).items()}
+
+
+def ready(tree: Any) -> bool:
+    """Whether the arrays are computed; does not wait for them."""
+    return all(leaf.is_ready() for leaf in jax.tree.leaves(tree))

@@ -1,0 +1,87 @@
+"""Arrays -> PNG."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+BORDER = 2  # white pixels between images
+
+
+def write_grid(path: Path, images: np.ndarray, columns: int | None = None) -> None:
+    """Images in rows, small ones enlarged by whole factors.
+
+    Args:
+      path: of the PNG.
+      images: [N, H, W, 1 or 3], clipped to [0, 1].
+      columns: how many in a row; by default as square as can be.
+    """
+    n, height, width, channels = images.shape
+    columns = columns or math.ceil(math.sqrt(n))
+    rows = math.ceil(n / columns)
+    pixels = np.rint(np.clip(images, 0, 1) * 255).astype(np.uint8)
+    sheet = np.full(
+        (rows * (height + BORDER) + BORDER, columns * (width + BORDER) + BORDER, channels),
+        255,
+        np.uint8,
+    )
+    for number, image in enumerate(pixels):
+        row, column = divmod(number, columns)
+        top, left = BORDER + row * (height + BORDER), BORDER + column * (width + BORDER)
+        sheet[top : top + height, left : left + width] = image
+    picture = Image.fromarray(sheet[..., 0] if channels == 1 else sheet)
+    factor = max(1, round(640 / picture.width))
+    size = (picture.width * factor, picture.height * factor)
+    picture.resize(size, Image.Resampling.NEAREST).save(path)
+
+
+def write_pairs(path: Path, originals: np.ndarray, made: np.ndarray) -> None:
+    """Rows of ten originals, each row over the row of what was made of them.
+
+    Args:
+      path: of the PNG.
+      originals: [N, H, W, C].
+      made: [N, H, W, C].
+    """
+    rows = [
+        part[first : first + 10]
+        for first in range(0, len(originals), 10)
+        for part in (originals, made)
+    ]
+    write_grid(path, np.concatenate(rows), columns=len(rows[0]))
+
+
+def write_scatter(
+    path: Path,
+    codes: np.ndarray,
+    labels: np.ndarray | None,
+    prior: np.ndarray,
+    class_names: tuple[str, ...] = (),
+) -> None:
+    """Codes in the plane, coloured by label, over samples of the prior in grey.
+
+    Args:
+      path: of the PNG.
+      codes: [N, 2].
+      labels: [N] or None.
+      prior: [M, 2].
+      class_names: for the legend.
+    """
+    from matplotlib.figure import Figure  # over a second: only 2-D codes pay for it
+
+    figure = Figure(figsize=(7, 6.2), layout="constrained")
+    axes = figure.add_subplot(xlabel="z1", ylabel="z2", aspect="equal")
+    axes.scatter(*prior.T, s=3, color="0.8", label="prior")
+    if labels is None:
+        axes.scatter(*codes.T, s=4, color="C0", label="codes")
+    else:
+        for number, label in enumerate(np.unique(labels)):
+            chosen = codes[labels == label]
+            name = class_names[label] if 0 <= label < len(class_names) else str(label)
+            axes.scatter(*chosen.T, s=4, color=f"C{number % 10}", label=name)
+    # Outside the axes, and at most thirty names: a legend of hundreds hides the picture.
+    handles, names = axes.get_legend_handles_labels()
+    axes.legend(handles[:30], names[:30], markerscale=4, loc="center left",
+                bbox_to_anchor=(1, 0.5))  # fmt: skip
+    figure.savefig(path, dpi=100)

@@ -1,0 +1,162 @@
+"""Priors p(z): functions `(key, n, labels) -> codes [n, Z]`.
+
+One idea serves them all: a code starts from a number t drawn uniformly from [0, 1). Class k
+of K owns the slice [k/K, (k+1)/K) of it, so a labelled code comes from its class's part of
+the prior (a slice of the Gaussian, a component of the mixture, a segment of the roll) and
+classes drawn uniformly make up exactly the prior without labels (Makhzani et al. 2015,
+section 2.3). Any function of the same shape can take the place of these.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+
+from aaejax.types import Array, Key, Prior, UserError
+
+
+def gaussian(latent: int, std: float = 1.0, classes: int = 10) -> Prior:
+    """N(0, std^2 I). A class is a slice, of equal mass, along the first dimension.
+
+    Args:
+      latent: Z, the code size.
+      std: standard deviation in each dimension (the paper's likelihood runs use 5).
+      classes: K, how many slices labels choose from.
+
+    Raises:
+      UserError: std is not positive.
+    """
+    _check_positive("std", std)
+
+    def sample(key: Key, n: int, labels: Array | None = None) -> Array:
+        slice_key, rest_key = jax.random.split(key)
+        # Away from 0, where the quantile function is -inf.
+        t = jnp.maximum(_uniform_slices(slice_key, n, labels, classes), 2**-24)
+        first = jax.scipy.special.ndtri(t)[:, None]
+        rest = jax.random.normal(rest_key, (n, latent - 1))
+        return std * jnp.concatenate([first, rest], axis=1)
+
+    return sample
+
+
+def uniform(latent: int, low: float = -2.0, high: float = 2.0, classes: int = 10) -> Prior:
+    """Uniform on a cube. A class is a slice along the first dimension.
+
+    Args:
+      latent: Z, the code size.
+      low: lower edge in each dimension.
+      high: upper edge.
+      classes: K, how many slices labels choose from.
+
+    Raises:
+      UserError: high is not above low.
+    """
+    if not high > low:
+        raise UserError(f"a uniform prior from {low} to {high}: high must be above low")
+
+    def sample(key: Key, n: int, labels: Array | None = None) -> Array:
+        slice_key, rest_key = jax.random.split(key)
+        first = _uniform_slices(slice_key, n, labels, classes)[:, None]
+        rest = jax.random.uniform(rest_key, (n, latent - 1))
+        return low + (high - low) * jnp.concatenate([first, rest], axis=1)
+
+    return sample
+
+
+def mixture(
+    latent: int,
+    components: int = 10,
+    radius: float = 1.4,
+    std_along: float = 0.5,
+    std_across: float = 0.1,
+) -> Prior:
+    """Mixture of 2-D Gaussians like the petals of a flower; class k is petal k.
+
+    Petal k has its centre at `radius` from the origin at the angle 2 pi k / components, and
+    points outwards. The paper shows ten of them (figures 2 and 4) and doesn't give their
+    geometry; these numbers are those of public reproductions.
+
+    Args:
+      latent: Z; an even number: each pair of dimensions is an independent flower, all on
+        the same petal.
+      components: number of petals, also the number K of classes.
+      radius: distance of the centres from the origin.
+      std_along: standard deviation along the ray from the origin.
+      std_across: standard deviation across it.
+
+    Raises:
+      UserError: an odd code size, or a standard deviation that is not positive.
+    """
+    if latent % 2:
+        raise UserError(
+            f"a mixture of 2-D Gaussians can't have {latent} dimensions: "
+            "the code size must be even, say 2"
+        )
+    _check_positive("std_along", std_along)
+    _check_positive("std_across", std_across)
+
+    def sample(key: Key, n: int, labels: Array | None = None) -> Array:
+        slice_key, normal_key = jax.random.split(key)
+        petal = jnp.floor(components * _uniform_slices(slice_key, n, labels, components))
+        angle = (2 * math.pi / components) * petal[:, None]  # [n, 1]
+        noise = jax.random.normal(normal_key, (n, latent // 2, 2))
+        along = radius + std_along * noise[..., 0]
+        across = std_across * noise[..., 1]
+        x = along * jnp.cos(angle) - across * jnp.sin(angle)
+        y = along * jnp.sin(angle) + across * jnp.cos(angle)
+        return jnp.stack([x, y], axis=2).reshape(n, latent)
+
+    return sample
+
+
+def swiss_roll(
+    latent: int = 2,
+    radius: float = 3.0,
+    turns: float = 2.0,
+    std: float = 0.05,
+    classes: int = 10,
+) -> Prior:
+    """A 2-D swiss roll; class k is the k-th segment from the middle (figure 4b).
+
+    The point t in [0, 1) of the roll lies at radius * sqrt(t) and the angle
+    2 pi turns sqrt(t), so that mass per length is even. Geometry as in public
+    reproductions; the paper doesn't give it.
+
+    Args:
+      latent: Z, must be 2.
+      radius: of the outer end.
+      turns: how often it winds around the origin.
+      std: standard deviation of the Gaussian noise around the roll.
+      classes: K, how many segments labels choose from.
+
+    Raises:
+      UserError: a code size other than 2, or a negative std.
+    """
+    if latent != 2:
+        raise UserError(
+            f"a swiss roll can't have {latent} dimensions: the code size must be 2"
+        )
+    if std < 0:
+        raise UserError(f"std of a swiss roll is {std}: it must not be negative")
+
+    def sample(key: Key, n: int, labels: Array | None = None) -> Array:
+        slice_key, noise_key = jax.random.split(key)
+        root = jnp.sqrt(_uniform_slices(slice_key, n, labels, classes))
+        angle = 2 * math.pi * turns * root
+        roll = radius * root[:, None] * jnp.stack([jnp.cos(angle), jnp.sin(angle)], axis=1)
+        return roll + std * jax.random.normal(noise_key, (n, 2))
+
+    return sample
+
+
+def _uniform_slices(key: Key, n: int, labels: Array | None, classes: int) -> Array:
+    """t in [0, 1), from the label's slice where there is one. float32 [n]."""
+    t = jax.random.uniform(key, (n,))
+    if labels is None:
+        return t
+    return jnp.where(labels >= 0, (labels + t) / classes, t)
+
+
+def _check_positive(name: str, value: float) -> None:
+    if not value > 0:
+        raise UserError(f"{name} of a prior is {value}: it must be positive")

@@ -1,0 +1,331 @@
+"""The loop: chunks of steps, logging, pictures, checkpoints, stopping."""
+
+import dataclasses
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from tqdm import tqdm
+
+from aaejax import batches, parallel, pictures, sampling
+from aaejax.checkpoints import Checkpoints
+from aaejax.config import RunConfig
+from aaejax.data import Dataset
+from aaejax.evaluation import HeldOut
+from aaejax.interrupts import Interrupts
+from aaejax.phases import init_state, train_step
+from aaejax.runs import RunFolder, locked
+from aaejax.types import DataSpec, Model, TrainState, UserError
+
+Tell = Callable[[str], None]
+
+
+class NonFiniteLoss(ArithmeticError):
+    """A loss or gradient became NaN or infinite; the message names phase and step."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a run ended."""
+
+    folder: Path
+    step: int  # steps done
+    steps: int  # steps of the whole run
+    metrics: dict[str, Any]  # the last line of metrics.jsonl
+    stopped_by: str | None = None  # the signal that ended it early
+
+
+def train(
+    config: RunConfig,
+    dataset: Dataset,
+    model: Model | None = None,
+    devices: list[jax.Device] | None = None,
+    tell: Tell = print,
+) -> Result:
+    """Trains, from the newest checkpoint of the run folder where there is one.
+
+    Args:
+      config: of the run.
+      dataset: to train on.
+      model: by default the one that `config.model` builds.
+      devices: by default all.
+      tell: gets lines for the user.
+
+    Raises:
+      UserError: settings, data and run folder that don't fit together; nothing is written.
+      NonFiniteLoss: the last good checkpoint is kept.
+      OSError: the disk is full or read-only.
+    """
+    devices = devices or jax.local_devices()
+    examples = len(dataset.train_images)
+    if config.batch_size > examples:
+        raise UserError(
+            f"a batch of {config.batch_size} is larger than the training set of "
+            f"{examples}: take a --batch-size of at most {examples}"
+        )
+    parallel.check_batch_size(config.batch_size, devices)
+    steps_per_epoch = examples // config.batch_size
+    steps = config.epochs * steps_per_epoch
+    spec = data_spec(dataset)
+    custom_model = model is not None
+    model = model or config.model.build(spec, steps)
+    with locked(config.folder) as folder, Interrupts() as interrupts:
+        folder.prepare(
+            _config_json(config, dataset, custom_model), config.overwrite
+        )
+        folder.write_heldout(
+            dataset.test_images[:256],
+            None if dataset.test_labels is None else dataset.test_labels[:256],
+        )
+        with Checkpoints(folder.checkpoints, config.keep, tell) as checkpoints:
+            run = _Run(config, dataset, model, devices, steps, folder, tell)
+            return run.loop(checkpoints, interrupts)
+
+
+def data_spec(dataset: Dataset) -> DataSpec:
+    """What a model has to know of a dataset."""
+    unit = dataset.train_images.dtype == np.uint8 or (
+        len(dataset.example_shape) == 3
+        or (dataset.train_images.min() >= 0 and dataset.train_images.max() <= 1)
+    )
+    return DataSpec(dataset.example_shape, dataset.classes, bool(unit))
+
+
+def _config_json(
+    config: RunConfig, dataset: Dataset, custom_model: bool
+) -> dict[str, Any]:
+    return {
+        **config.to_json(),
+        **({"custom_model": True} if custom_model else {}),
+        "data": {
+            **dataclasses.asdict(data_spec(dataset)),
+            "class_names": list(dataset.class_names),
+            "train": len(dataset.train_images),
+            "test": len(dataset.test_images),
+            "fingerprint": dataset.fingerprint,
+        },
+        "where": {"data_dir": str(config.data_dir), "jax": jax.__version__},
+    }
+
+
+class _Run:
+    """One process's share of a run, from the newest checkpoint to the end or a signal."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        dataset: Dataset,
+        model: Model,
+        devices: list[jax.Device],
+        steps: int,
+        folder: RunFolder,
+        tell: Tell,
+    ):
+        self.config, self.dataset, self.model = config, dataset, model
+        self.devices, self.steps, self.folder, self.tell = devices, steps, folder, tell
+        self.steps_per_epoch = len(dataset.train_images) // config.batch_size
+        init_key, self.run_key, heldout_key, self.picture_key = jax.random.split(
+            jax.random.key(config.seed), 4
+        )
+        self.initial = jax.jit(lambda key: init_state(model, key))(init_key)
+        self.heldout = HeldOut(model, dataset.test_images, heldout_key)
+        self.arrays = {"image": dataset.train_images}
+        if dataset.train_labels is not None:
+            self.arrays["label"] = dataset.train_labels
+        self.streamed = not batches.fits_on(devices[0], self.arrays)
+
+    def loop(self, checkpoints: Checkpoints, interrupts: Interrupts) -> Result:
+        restored = checkpoints.restore_state(self.initial)
+        first = 0 if restored is None else int(restored.step)
+        self.folder.drop_metrics_after(first)
+        line: dict[str, Any] = {"step": first}
+        if first:
+            self.tell(f"resuming {self.folder.path} at step {first} of {self.steps}")
+        if first >= self.steps:
+            line |= self._evaluate(restored.params)  # type: ignore[union-attr]
+            return Result(self.folder.path, first, self.steps, line)
+        state = parallel.replicate(restored or self.initial, self.devices)
+        key = parallel.replicate(self.run_key, self.devices)
+        chunk = self._chunk(state, key)
+        bar = Progress(self.steps, first, self.steps_per_epoch, self.config.batch_size)
+        with bar:
+            for stop, data, rows in self._chunks(first):
+                number = stop - len(rows)
+                compiled = time.perf_counter()
+                state, metrics = chunk(state, data, rows, key)
+                if number == first:  # the first call compiles before it returns
+                    compiled = time.perf_counter()
+                jax.block_until_ready(metrics)
+                seconds = time.perf_counter() - compiled
+                host = parallel.to_host(metrics)
+                check_finite(host, self.model, number)
+                line = {
+                    "step": stop,
+                    "epoch": round(stop / self.steps_per_epoch, 4),
+                    **{name: float(np.mean(values)) for name, values in host.items()},
+                    "images_per_second": round(
+                        len(rows) * self.config.batch_size / seconds, 1
+                    ),
+                }
+                last = stop == self.steps or interrupts.requested is not None
+                if last or stop % self.config.save_every == 0:
+                    checkpoints.save(state)
+                    line |= self._evaluate(state.params)
+                self.folder.append_metrics(line)
+                bar.show(line)
+                if interrupts.requested is not None:
+                    break
+        checkpoints.close()  # so that nobody is told of a checkpoint that is not there
+        stopped = interrupts.requested if line["step"] < self.steps else None
+        return Result(
+            self.folder.path,
+            line["step"],
+            self.steps,
+            line,
+            stopped.name if stopped else None,
+        )
+
+    def _chunk(self, state: TrainState, key: jax.Array) -> parallel.Chunk:
+        def prepare(rows: dict[str, jax.Array]) -> dict[str, jax.Array]:
+            return {**rows, "image": batches.to_unit(rows["image"])}
+
+        shape = (self.config.batch_size, *self.dataset.example_shape)
+        example = {"image": jax.ShapeDtypeStruct(shape, np.float32)}
+        if "label" in self.arrays:
+            example["label"] = jax.ShapeDtypeStruct(shape[:1], np.int32)
+        return parallel.train_chunk(
+            lambda axis: train_step(self.model.phases, axis),
+            prepare,
+            self.devices,
+            one_by_one=parallel.steps_alone(
+                train_step(self.model.phases), self.devices, state, example, key
+            ),
+            streamed=self.streamed,
+        )
+
+    def _chunks(self, first: int) -> Iterator[tuple[int, dict[str, Any], np.ndarray]]:
+        """(step after the chunk, data on the devices, rows [steps, B] of those data)."""
+        size, devices = self.config.log_every, len(self.devices)
+        stops = [min(start + size, self.steps) for start in range(first, self.steps, size)]
+
+        def rows(stop: int) -> np.ndarray:
+            start = (stop - 1) // size * size
+            return batches.batch_indices(
+                self.config.seed,
+                start,
+                stop,
+                len(self.dataset.train_images),
+                self.config.batch_size,
+            )
+
+        if self.streamed:
+            indices = [lambda stop=stop: rows(stop) for stop in stops]
+            data = batches.stream(self.arrays, indices, devices)
+            for stop, examples in zip(stops, data, strict=True):
+                steps = stop - (stop - 1) // size * size
+                local = batches.local_rows(steps, self.config.batch_size, devices)
+                yield stop, examples, local
+        else:
+            resident = parallel.replicate(self.arrays, self.devices)
+            for stop in stops:
+                yield stop, resident, rows(stop)
+
+    def _evaluate(self, networks: Any) -> dict[str, float]:
+        """Held-out scores, and pictures."""
+        networks = jax.device_put(networks, self.devices[0])
+        scores, codes = self.heldout(networks)
+        write_pictures(
+            self.folder.pictures, self.model, networks, self.dataset, codes, self.picture_key
+        )
+        return scores
+
+
+def write_pictures(
+    folder: Path,
+    model: Model,
+    networks: Any,
+    dataset: Dataset,
+    codes: np.ndarray,
+    key: jax.Array,
+) -> None:
+    """Reconstructions next to originals, samples; for 2-D codes scatter and manifold."""
+    reconstruct_key, sample_key, manifold_key, prior_key = jax.random.split(key, 4)
+    if len(dataset.example_shape) == 3:
+        originals = np.asarray(batches.to_unit(dataset.test_images[:40]))
+        made = sampling.reconstructions(model, networks, originals, reconstruct_key)
+        pictures.write_pairs(folder / "reconstructions.png", originals, np.asarray(made))
+        made = sampling.samples(model, networks, sample_key, 100)
+        pictures.write_grid(folder / "samples.png", np.asarray(made))
+        if model.latent == 2:
+            made = np.asarray(sampling.manifold(model, networks, manifold_key, 20))
+            made = made.reshape(-1, *made.shape[2:])
+            pictures.write_grid(folder / "manifold.png", made)
+    if model.latent == 2:
+        labels = dataset.test_labels
+        pictures.write_scatter(
+            folder / "codes.png",
+            codes,
+            None if labels is None else labels[: len(codes)],
+            np.asarray(model.prior(prior_key, 2000)),
+            dataset.class_names,
+        )
+
+
+def check_finite(metrics: dict[str, np.ndarray], model: Model, first: int) -> None:
+    """Raises NonFiniteLoss for the first step, and there the first phase, gone wrong.
+
+    Args:
+      metrics: [steps] by "<phase>/<name>".
+      model: whose phases made them.
+      first: the steps done before these.
+    """
+    good = {name: np.isfinite(values) for name, values in metrics.items()}
+    all_good = np.logical_and.reduce(list(good.values()))
+    if all_good.all():
+        return
+    step = int(all_good.argmin())
+    for phase in model.phases:
+        for name in good:
+            if name.startswith(f"{phase.name}/") and not good[name][step]:
+                raise NonFiniteLoss(
+                    f"{name} became {metrics[name][step]} in the {phase.name} phase of "
+                    f"step {first + step + 1}: the last good checkpoint is kept; try a "
+                    "smaller learning rate or a --*-optimizer.clip, and --overwrite"
+                )
+
+
+class Progress:
+    """A progress bar on a terminal, plain lines in a pipe."""
+
+    def __init__(self, steps: int, first: int, steps_per_epoch: int, batch_size: int):
+        self._steps, self._steps_per_epoch = steps, steps_per_epoch
+        self._batch_size = batch_size
+        self._bar = tqdm(
+            total=steps, initial=first, unit="step", disable=not sys.stderr.isatty()
+        )
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def show(self, line: dict[str, Any]) -> None:
+        """Shows one line of metrics.jsonl."""
+        losses = "  ".join(
+            f"{name.removesuffix('/loss')} {value:.4g}"
+            for name, value in line.items()
+            if name.endswith("/loss")
+        )
+        rate = line["images_per_second"]
+        text = f"epoch {line['epoch']:.4g}  {losses}  {rate:,.0f} images/s"
+        self._bar.set_postfix_str(text, refresh=False)
+        self._bar.update(line["step"] - self._bar.n)
+        if self._bar.disable:
+            left = (self._steps - line["step"]) * self._batch_size / rate
+            print(f"step {line['step']}/{self._steps}  {text}  {left:.0f} s left", flush=True)

@@ -1,0 +1,120 @@
+"""The records that every other file speaks in.
+
+Letters used for shapes everywhere: `B` examples of a batch, `Z` code size, `K` classes,
+`...` the shape of one example (`[H, W, C]` for an image, `[F]` for a vector).
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import flax.struct
+import jax
+import optax
+
+Array = jax.Array
+Key = jax.Array  # a typed key, shape (), made by `jax.random.key`
+Params = Any  # a pytree of float32 arrays: the parameters of one network
+Networks = dict[str, Params]  # parameters by network name
+Metrics = dict[str, Array]  # float32 scalars by name
+
+# One minibatch: "image" float32 [B, ...] in [0, 1] (vectors: any finite values) and,
+# where the data have labels, "label" int32 [B] with -1 for "unknown".
+Batch = Mapping[str, Array]
+
+
+class UserError(ValueError):
+    """A mistake that the user can mend; its message is one line that says how."""
+
+
+class Prior(Protocol):
+    """p(z), a plain function; any function of this shape can take its place."""
+
+    def __call__(self, key: Key, n: int, labels: Array | None = None) -> Array:
+        """Draws codes.
+
+        Args:
+          key: consumed.
+          n: how many codes.
+          labels: int32 [n]; where a label is 0 or more the code comes from that class's
+            part of the prior, where it is -1 (or without labels) from all of it.
+
+        Returns:
+          float32 [n, Z].
+        """
+        ...
+
+
+class Loss(Protocol):
+    """What a phase minimises, as a function of the parameters of all networks."""
+
+    def __call__(
+        self, networks: Networks, batch: Batch, draw: "Draw"
+    ) -> tuple[Array, Metrics]:
+        """Returns the mean loss over the batch, shape (), and named float32 scalars."""
+        ...
+
+
+class Draw(Protocol):
+    """The randomness of one phase of one step."""
+
+    def __call__(self, name: str, sampler: Callable[..., Array], *args: Array) -> Array:
+        """`sampler(key, *one_example_of_each_arg)` for every example of the batch.
+
+        Each name is a stream of its own. The key of an example depends on its position in
+        the global batch alone, so the noise is the same on one device and on eight.
+
+        Returns:
+          [B, ...]: the samplers' results, stacked.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A loss, the networks that it trains, and an optimizer."""
+
+    name: str
+    trains: tuple[str, ...]  # no other network is touched
+    loss: Loss
+    optimizer: optax.GradientTransformation
+
+
+@dataclass(frozen=True)
+class Model:
+    """Networks, a prior and an ordered list of phases, and what the result can do."""
+
+    # (key) -> the parameters of all networks; the key is consumed
+    init: Callable[[Key], Networks]
+    phases: tuple[Phase, ...]
+    prior: Prior
+    latent: int  # Z
+    # (networks, images [B, ...], key) -> codes [B, Z]; the key is consumed, or unused
+    # where q(z|x) is deterministic
+    encode: Callable[[Networks, Array, Key], Array]
+    # (networks, codes [B, Z]) -> images [B, ...], in [0, 1] unless the output is linear
+    decode: Callable[[Networks, Array], Array]
+    # (networks, images [B, ...], codes [B, Z]) -> reconstruction loss of each example [B]
+    error: Callable[[Networks, Array, Array], Array]
+
+
+@flax.struct.dataclass
+class TrainState:
+    """All that changes while training: no functions and no key."""
+
+    step: Array  # int32 (): steps done
+    params: Networks  # by network name
+    opt_state: dict[str, Any]  # by phase name
+
+
+# (state, batch, key) -> (state, metrics); the key is the run's, the same at every step
+Step = Callable[[TrainState, Batch, Key], tuple[TrainState, Metrics]]
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """What a model has to know of its data."""
+
+    shape: tuple[int, ...]  # of one example: [H, W, C], or [F] for vectors
+    classes: int  # K; 0 without labels
+    unit_range: bool  # all values in [0, 1], as in every image

@@ -1,0 +1,54 @@
+"""Strict by default: eight CPU devices, no silent rank promotion, no key used twice."""
+
+import os
+
+os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["XLA_FLAGS"] = (
+    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+)
+
+import jax
+import numpy as np
+import pytest
+
+from aaejax.models.aae import Options
+from aaejax.optimizers import Optimizer
+from aaejax.types import DataSpec
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_debug_key_reuse", True)
+
+TINY = DataSpec(shape=(6, 5, 1), classes=3, unit_range=True)
+
+
+def tiny_options(**changes) -> Options:
+    """A model small enough to compile in a second."""
+    optimizer = Optimizer(learning_rate=1e-2)
+    return Options(
+        **{
+            "latent": 2,
+            "width": 8,
+            "channels": 4,
+            "reconstruction_optimizer": optimizer,
+            "discriminator_optimizer": optimizer,
+            "generator_optimizer": optimizer,
+            **changes,
+        }
+    )
+
+
+@pytest.fixture
+def batch() -> dict[str, jax.Array]:
+    """Eight images in [0, 1] and their labels."""
+    rng = np.random.default_rng(0)
+    return {
+        "image": jax.numpy.asarray(rng.random((8, *TINY.shape), np.float32)),
+        "label": jax.numpy.asarray(rng.integers(0, 3, 8), np.int32),
+    }
+
+
+@pytest.fixture
+def getkey():
+    """A function that gives a fresh key at each call."""
+    keys = iter(jax.random.split(jax.random.key(7), 100))
+    return lambda: next(keys)

@@ -1,0 +1,81 @@
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from aaejax import losses
+
+pytestmark = pytest.mark.quick
+
+
+def test_bernoulli_error_by_hand():
+    # p = 0.5 where the logit is 0: every pixel costs ln 2, whatever the target.
+    # p = 3/4 at logit ln 3: -ln(3/4) for a 1, -ln(1/4) for a 0, summed over pixels.
+    logits = jnp.array([[0.0, 0.0], [math.log(3), math.log(3)]])
+    images = jnp.array([[0.3, 1.0], [1.0, 0.0]])
+    expected = [2 * math.log(2), -math.log(3 / 4) - math.log(1 / 4)]
+    np.testing.assert_allclose(losses.bernoulli_error(logits, images), expected, rtol=1e-6)
+
+
+def test_squared_error_by_hand():
+    # Half of 1^2 + 2^2, and half of 3^2.
+    made = jnp.array([[1.0, 2.0], [3.0, 5.0]])
+    images = jnp.array([[0.0, 0.0], [0.0, 5.0]])
+    np.testing.assert_allclose(losses.squared_error(made, images), [2.5, 4.5])
+
+
+def test_errors_sum_over_all_axes_of_an_image():
+    flat = np.random.default_rng(0).normal(size=(3, 24)).astype(np.float32)
+    image = flat.reshape(3, 4, 3, 2)
+    for error in (losses.bernoulli_error, losses.squared_error):
+        zeros = jnp.zeros((3, 24))
+        np.testing.assert_allclose(
+            error(jnp.asarray(image), zeros.reshape(image.shape)),
+            error(jnp.asarray(flat), zeros),
+            rtol=1e-6,
+        )
+
+
+def test_adversarial_losses_at_zero_logits():
+    zeros = jnp.zeros(4)
+    loss, metrics = losses.discriminator_loss(zeros, zeros)
+    assert loss == pytest.approx(2 * math.log(2))
+    # Logit 0 is the decision for "code": right for codes, wrong for the prior.
+    assert (metrics["accuracy_prior"], metrics["accuracy_codes"]) == (0, 1)
+    assert losses.generator_loss(zeros) == pytest.approx(math.log(2))
+    assert losses.generator_loss(zeros, "minimax") == pytest.approx(-math.log(2))
+
+
+def test_adversarial_losses_by_hand():
+    # D = sigmoid(ln 3) = 3/4 on the prior, sigmoid(-ln 3) = 1/4 on codes.
+    prior, codes = jnp.array([math.log(3)]), jnp.array([-math.log(3)])
+    loss, metrics = losses.discriminator_loss(prior, codes)
+    assert loss == pytest.approx(-2 * math.log(3 / 4))
+    assert (metrics["accuracy_prior"], metrics["accuracy_codes"]) == (1, 1)
+    assert losses.generator_loss(codes) == pytest.approx(-math.log(1 / 4))
+    assert losses.generator_loss(codes, "minimax") == pytest.approx(math.log(3 / 4))
+
+
+@pytest.mark.parametrize("logit", [-100.0, 100.0])
+@pytest.mark.parametrize("target", [0.0, 1.0])
+def test_all_are_finite_at_extreme_logits(logit, target):
+    logits, images = jnp.full((2, 3), logit), jnp.full((2, 3), target)
+    for loss in (
+        lambda x: losses.bernoulli_error(x, images).sum(),
+        lambda x: losses.discriminator_loss(x[:, 0], x[:, 1])[0],
+        lambda x: losses.generator_loss(x[:, 0]),
+        lambda x: losses.generator_loss(x[:, 0], "minimax"),
+    ):
+        value, gradient = jax.value_and_grad(loss)(logits)
+        assert np.isfinite(value)
+        assert np.isfinite(gradient).all()
+
+
+def test_generator_forms_agree_in_direction_and_differ_where_saturated():
+    sure = jnp.array([-20.0])
+    strong = jax.grad(lambda x: losses.generator_loss(x))(sure)
+    weak = jax.grad(lambda x: losses.generator_loss(x, "minimax"))(sure)
+    assert strong[0] < -0.99
+    assert -1e-6 < weak[0] < 0

@@ -1,0 +1,96 @@
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from aaejax import networks
+from aaejax.posteriors import Posterior
+from aaejax.types import UserError
+
+pytestmark = pytest.mark.quick
+
+
+@pytest.mark.parametrize("shape", [(28, 28, 1), (32, 32, 3), (9, 14, 3), (1, 1, 1)])
+def test_convolutions_take_images_of_any_size(shape, getkey):
+    images = jax.random.uniform(getkey(), (2, *shape))
+    encoder, decoder = networks.ConvEncoder(3, width=4), networks.ConvDecoder(shape, width=4)
+    codes, _ = encoder.init_with_output(getkey(), images)
+    made, _ = decoder.init_with_output(getkey(), codes)
+    assert codes.shape == (2, 3)
+    assert made.shape == images.shape
+
+
+def test_every_pixel_reaches_the_code_and_is_reached_by_it(getkey):
+    images = jax.random.uniform(getkey(), (1, 9, 7, 2))
+    for encoder, decoder in (
+        (networks.ConvEncoder(3, width=4), networks.ConvDecoder((9, 7, 2), width=4)),
+        (networks.MLPEncoder(3, width=30), networks.MLPDecoder((9, 7, 2), width=30)),
+    ):
+        codes, params = encoder.init_with_output(getkey(), images)
+        gradient = jax.grad(lambda x, e=encoder, p=params: e.apply(p, x).sum())(images)
+        assert (gradient != 0).all()
+        params = decoder.init(getkey(), codes)
+        moved = decoder.apply(params, codes + 1) - decoder.apply(params, codes)
+        assert (moved != 0).all()
+
+
+def test_moving_pixels_to_channels_is_undone(getkey):
+    x = jax.random.uniform(getkey(), (2, 4, 6, 3))
+    packed = networks._pixels_to_channels(x)
+    assert packed.shape == (2, 2, 3, 12)
+    np.testing.assert_array_equal(networks._channels_to_pixels(packed), x)
+    # The four pixels of a 2x2 block stand in one place.
+    np.testing.assert_array_equal(packed[0, 0, 0].reshape(2, 2, 3), x[0, :2, :2])
+
+
+def test_mlp_sizes_are_those_of_the_paper(getkey):
+    images, codes = jnp.zeros((1, 28, 28, 1)), jnp.zeros((1, 8))
+
+    def count(module, *inputs):
+        params = networks.init_params(module, getkey(), *inputs)
+        return sum(x.size for x in jax.tree.leaves(params))
+
+    middle = 1000 * 1000 + 1000
+    assert count(networks.MLPEncoder(8), images) == 784_000 + 1000 + middle + 8008
+    assert count(networks.MLPDecoder((28, 28, 1)), codes) == 9000 + middle + 784_784
+    assert count(networks.MLPDiscriminator(), codes) == 9000 + middle + 1001
+
+
+def test_a_module_with_state_is_refused(getkey):
+    class Normed(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return nn.BatchNorm(use_running_average=False)(x)
+
+    with pytest.raises(UserError, match="keeps batch_stats"):
+        networks.init_params(Normed(), getkey(), jnp.zeros((2, 3)))
+
+
+def test_gaussian_posterior_has_the_mean_and_std_of_its_encoder(getkey):
+    posterior = Posterior("gaussian", 2)
+    assert posterior.encoder_outputs == 4
+
+    def encoder(params, images, noise):
+        return jnp.tile(jnp.array([[1.0, -2.0, jnp.log(0.5), jnp.log(3.0)]]), (5000, 1))
+
+    noise = jax.vmap(posterior.noise)(jax.random.split(getkey(), 5000))
+    codes = posterior.code(encoder, {}, jnp.zeros((5000, 3)), noise)
+    np.testing.assert_allclose(codes.mean(axis=0), [1, -2], atol=0.15)
+    np.testing.assert_allclose(codes.std(axis=0), [0.5, 3], rtol=0.05)
+
+
+def test_deterministic_posterior_ignores_noise_and_universal_reads_it(getkey):
+    images = jax.random.uniform(getkey(), (4, 3))
+    for kind in ("deterministic", "universal"):
+        posterior = Posterior(kind, 2, noise_inputs=5)
+        module = networks.MLPEncoder(posterior.encoder_outputs, width=8)
+        apply = networks.applier(module)
+        first, second = (
+            jax.vmap(posterior.noise)(jax.random.split(getkey(), 4)) for _ in range(2)
+        )
+        assert first.shape == (4, 5 if kind == "universal" else 0)
+        inputs = (images, first) if kind == "universal" else (images,)
+        params = networks.init_params(module, getkey(), *inputs)
+        codes = [posterior.code(apply, params, images, noise) for noise in (first, second)]
+        assert bool((codes[0] == codes[1]).all()) == (kind == "deterministic")

@@ -1,0 +1,78 @@
+"""Trains a model; `python train.py --help` lists the options.
+
+    python train.py                              an AAE on 5,000 real MNIST digits
+    python train.py aae --latent 2 --dataset mnist
+
+Started again on the same run folder, it goes on where it stopped.
+"""
+
+import dataclasses
+import sys
+from typing import Annotated
+
+import tyro
+
+from aaejax import data, models
+from aaejax.config import RunConfig
+from aaejax.training import NonFiniteLoss, Result, train
+from aaejax.types import UserError
+
+
+def parse(args: list[str]) -> RunConfig:
+    """`[MODEL] [OPTIONS]` -> the configuration of a run."""
+    named = bool(args) and not args[0].startswith("-")
+    name, flags = (args[0], args[1:]) if named else ("aae", args)
+    if name not in models.NAMES:
+        known = ", ".join(models.NAMES)
+        raise UserError(f"unknown model {name}: there are {known}; put one of them first")
+    options = models.options(name)
+    # The model's own options stand beside those of the run.
+    model = (
+        "model",
+        Annotated[options, tyro.conf.arg(name="")],
+        dataclasses.field(default_factory=options),
+    )
+    config = dataclasses.make_dataclass("RunConfig", [model], bases=(RunConfig,), frozen=True)
+    return tyro.cli(config, prog=f"train.py {name}", description=__doc__, args=flags)
+
+
+def describe(result: Result) -> str:
+    """What was reached, where everything is, and what to do next."""
+    run, line = result.folder, result.metrics
+    if result.stopped_by:
+        return (
+            f"stopped by {result.stopped_by} at step {result.step} of {result.steps}, "
+            f"checkpoint written: the same command goes on from there"
+        )
+    return (
+        f"done: {result.step} steps, held-out reconstruction "
+        f"{line['heldout/reconstruction']:.2f}, codes to prior: squared MMD "
+        f"{line['heldout/prior_mmd']:.4f} (two samples of the prior: "
+        f"{line['heldout/prior_mmd_chance']:.4f})\n"
+        f"metrics: {run}/metrics.jsonl   checkpoints: {run}/checkpoints   "
+        f"pictures: {run}/pictures\n"
+        f"next: python sample.py {run} --out samples.png"
+    )
+
+
+def main() -> int:
+    """Exit status: 0 done, 2 the user's mistake, 1 diverged, 128 + n stopped by a signal."""
+    try:
+        config = parse(sys.argv[1:])
+        dataset = data.load(config.dataset, config.data_dir)
+        print(
+            f"{config.model_name} on {dataset.name}: {len(dataset.train_images):,} training "
+            f"and {len(dataset.test_images):,} held-out examples of shape "
+            f"{list(dataset.example_shape)}; run folder {config.folder}",
+            flush=True,
+        )
+        result = train(config, dataset, tell=lambda text: print(text, flush=True))
+    except (UserError, OSError, NonFiniteLoss) as error:
+        print(f"train.py: {error}", file=sys.stderr)
+        return 1 if isinstance(error, NonFiniteLoss) else 2
+    print(describe(result))
+    return {"SIGINT": 130, "SIGTERM": 143}.get(result.stopped_by or "", 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
