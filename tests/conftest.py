@@ -1,7 +1,16 @@
 """Strict by default: eight CPU devices, no silent rank promotion, no key used twice."""
 
+import atexit
 import os
+import shutil
+import tempfile
 
+# Programs compiled once serve all tests and the processes that they start.
+_cache = tempfile.mkdtemp(prefix="aaejax-test-cache-")
+atexit.register(shutil.rmtree, _cache, ignore_errors=True)
+os.environ["JAX_COMPILATION_CACHE_DIR"] = _cache
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
+os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"

@@ -441,11 +441,10 @@ def test_tfds_mnist(mnist):
     assert mnist.train_images.std() / 255 == pytest.approx(0.3081, abs=1e-4)
 
 
-def test_tfds_is_read_without_tensorflow_and_from_its_own_folder(data_dir):
+def test_tfds_is_read_without_tensorflow_from_its_own_folder(mnist, data_dir):
     # `mnist` exists in the current folder, but it is TFDS's own and no image folder
     code = (
-        "import sys; from aaejax import tfds_source
-from aaejax.data import load; d = load('mnist', '.');"
+        "import sys; from aaejax.data import load; d = load('mnist', '.');"
         "assert 'tensorflow_datasets' in sys.modules;"
         "print(len(d.train_images), 'tensorflow' in sys.modules)"
     )
