@@ -34,7 +34,6 @@ class Checkpoints:
             options=ocp.CheckpointManagerOptions(
                 max_to_keep=keep,
                 create=keep is not None,
-                read_only=keep is None,
                 cleanup_tmp_directories=keep is not None,
             ),
             item_names=("params", "opt_state"),

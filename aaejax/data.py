@@ -2,7 +2,6 @@
 
 import zlib
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,17 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from aaejax import files
 from aaejax.types import UserError
-
-_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
-_TEST_FOLDERS = ("test", "val", "valid", "validation")
-# Keys of an .npz file, the first that is there counts.
-_KEYS = {
-    "train_images": ("x_train", "train_images", "images", "x", "data"),
-    "train_labels": ("y_train", "train_labels", "labels", "y"),
-    "test_images": ("x_test", "test_images"),
-    "test_labels": ("y_test", "test_labels"),
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,10 +40,8 @@ class Dataset:
     def fingerprint(self) -> str:
         """8 hex digits from shapes, dtypes and all bytes; no proof against intent."""
         total = 0
-        for x in (
-            *(self.train_images, self.train_labels),
-            *(self.test_images, self.test_labels),
-        ):
+        parts = (self.train_images, self.train_labels, self.test_images, self.test_labels)
+        for x in parts:
             head = "none" if x is None else f"{x.shape} {x.dtype}"
             total = zlib.crc32(head.encode(), total)
             for _, block in _blocks(x) if x is not None else ():
@@ -69,6 +57,7 @@ def from_arrays(
     *,
     name: str = "arrays",
     class_names: Sequence[str] | None = None,
+    hold_out: bool = True,
 ) -> Dataset:
     """Checks arrays and makes a `Dataset` of them.
 
@@ -78,11 +67,13 @@ def from_arrays(
         float vectors are any finite values. Floats become float32, bools 0.0 and 1.0;
         uint8 and float32 arrays are kept as they are, memory-mapped ones too.
       train_labels: [N] (or [N, 1]) integers 0..K-1 with -1 for "unknown", or strings.
-      test_images, test_labels: as the train ones. Without them every tenth example is
-        held out (always the same ones): from a random order, within each label. Of a
-        memory-mapped array without labels it is the last tenth, which needs no copy.
+      test_images, test_labels: as the train ones, or None.
       name: names the data in messages.
       class_names: of class 0, 1, ...; else the label values themselves.
+      hold_out: without test images, hold every tenth example out (always the same ones):
+        from a random order, within each label. Of a memory-mapped array without labels
+        it is the last tenth, which needs no copy. With False all examples are training
+        ones, in the order given, and the test part is empty ([0, ...]).
 
     Raises:
       UserError: anything else; the message says what to do.
@@ -91,9 +82,7 @@ def from_arrays(
     labels = [_check_labels(train_labels, len(images[0]), f"{name}: train labels")]
     if test_images is not None:
         images.append(_check_images(test_images, f"{name}: test images"))
-        labels.append(
-            _check_labels(test_labels, len(images[1]), f"{name}: test labels")
-        )
+        labels.append(_check_labels(test_labels, len(images[1]), f"{name}: test labels"))
         kinds = [f"{x.dtype} {list(x.shape[1:])}" for x in images]
         if kinds[0] != kinds[1]:
             raise UserError(
@@ -101,18 +90,16 @@ def from_arrays(
                 "both must be alike: convert one of them"
             )
     elif test_labels is not None:
-        raise UserError(
-            f"{name}: test labels without test images; pass both or neither"
-        )
+        raise UserError(f"{name}: test labels without test images; pass both or neither")
     labels, names = _name_classes(labels, name, class_names)
     if test_images is None:
         x, y = images[0], labels[0]
-        if len(x) < 2:
+        if hold_out and len(x) < 2:
             raise UserError(
                 f"{name}: 1 example cannot be split into train and test; pass 2 or more"
             )
-        if isinstance(x, np.memmap) and y is None:
-            cut = len(x) - max(1, len(x) // 10)
+        if not hold_out or (isinstance(x, np.memmap) and y is None):
+            cut = len(x) - max(1, len(x) // 10) if hold_out else len(x)
             train, test = slice(0, cut), slice(cut, None)
         else:
             train, test = _hold_out(len(x), y, every=10)
@@ -121,7 +108,7 @@ def from_arrays(
     return Dataset(name, images[0], labels[0], images[1], labels[1], names)
 
 
-def load(name: str, data_dir: str | Path) -> Dataset:
+def load(name: str, data_dir: str | Path, *, hold_out: bool = True) -> Dataset:
     """Loads data by name.
 
     Args:
@@ -136,6 +123,8 @@ def load(name: str, data_dir: str | Path) -> Dataset:
         - any other name: an image set of TensorFlow Datasets, such as "mnist", prepared
           in `data_dir` on first use. A file or folder of that name counts first.
       data_dir: where TFDS keeps its data.
+      hold_out: as in `from_arrays`, where the data bring no test part. The order of a
+        folder's images is that of their sorted paths.
 
     Raises:
       UserError: no such data, or data that `from_arrays` refuses.
@@ -145,21 +134,15 @@ def load(name: str, data_dir: str | Path) -> Dataset:
     path = Path(name).expanduser()
     # What TFDS itself made in data_dir is no folder of images.
     own = name and path.exists() and path.resolve() != (Path(data_dir) / name).resolve()
-    if (
-        own
-        or path.suffix in (".npz", ".npy")
-        or path.is_absolute()
-        or name[:1] in (".", "~")
-    ):
-        if not path.exists():
-            raise UserError(f"there is no file or folder {name!r}; check the path")
-        if path.is_dir():
-            return from_arrays(**_read_folder(path), name=path.resolve().name)
-        return from_arrays(**_read_file(path), name=path.name)
+    explicit = path.is_absolute() or name[:1] in (".", "~")
+    if own or explicit or path.suffix in (".npz", ".npy"):
+        short = (path.resolve() if path.is_dir() else path).name
+        return from_arrays(**files.read(path), name=short, hold_out=hold_out)
     # Here, since most runs need nothing of it.
     from aaejax import tfds_source
 
-    return from_arrays(**tfds_source.read(name, Path(data_dir)), name=name)
+    arrays = tfds_source.read(name, Path(data_dir))
+    return from_arrays(**arrays, name=name, hold_out=hold_out)
 
 
 def _mnist5k() -> Dataset:
@@ -195,9 +178,7 @@ def _blocks(x: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
 
 
 def _as_array(value: Any, what: str) -> np.ndarray:
-    if isinstance(
-        value, np.ndarray
-    ):  # np.asarray would turn a memmap into a plain array
+    if isinstance(value, np.ndarray):  # np.asarray would turn a memmap into a plain array
         return value
     try:
         return np.asarray(value)
@@ -211,9 +192,7 @@ def _check_images(value: Any, what: str) -> np.ndarray:
     """Images [N, H, W, C] or vectors [N, features], uint8 or float32, checked."""
     x = _as_array(value, what)
     if x.dtype != np.uint8 and x.dtype != np.bool_ and x.dtype.kind != "f":
-        hint = "; if they lie in 0..255 pass x.astype(np.uint8)" * (
-            x.dtype.kind in "iu"
-        )
+        hint = "; if they lie in 0..255 pass x.astype(np.uint8)" * (x.dtype.kind in "iu")
         raise UserError(f"{what} are {x.dtype}; allowed are uint8, bool, float{hint}")
     if x.ndim not in (2, 3, 4) or x.size == 0:
         raise UserError(
@@ -289,9 +268,7 @@ def _check_labels(value: Any, n: int, what: str) -> np.ndarray | None:
         hint = "; if they are one-hot pass labels.argmax(1)" * (y.ndim == 2)
         raise UserError(f"{what} have shape {y.shape}; integer labels [N] needed{hint}")
     if len(y) != n:
-        raise UserError(
-            f"{what} are {len(y)} but images are {n}; pass one label an image"
-        )
+        raise UserError(f"{what} are {len(y)} but images are {n}; pass one label an image")
     if y.dtype.kind == "O" and all(isinstance(label, str) for label in y):
         y = y.astype(str)
     if y.dtype.kind == "S":
@@ -320,18 +297,14 @@ def _name_classes(
         return [None for _ in labels], ()  # no label is known
     every = np.concatenate([np.unique(y) for y in given])
     if len({y.dtype.kind for y in given}) > 1:
-        raise UserError(
-            f"{name}: train or test labels are strings, the others integers"
-        )
+        raise UserError(f"{name}: train or test labels are strings, the others integers")
     names = tuple(class_names or ())
     if every.dtype.kind == "U":
         names = names or tuple(sorted({str(label) for label in every}))
         index = {label: i for i, label in enumerate(names)}
         unknown = sorted({str(label) for label in every} - set(names))
         if unknown:
-            raise UserError(
-                f"{name}: label {unknown[0]!r} is not in class_names {names}"
-            )
+            raise UserError(f"{name}: label {unknown[0]!r} is not in class_names {names}")
         labels = [
             y if y is None else np.array([index[str(label)] for label in y], np.int32)
             for y in labels
@@ -344,114 +317,3 @@ def _name_classes(
                 f"{len(names)} class_names; name all classes"
             )
     return labels, names
-
-
-def _read_file(path: Path) -> dict[str, Any]:
-    """Arguments of `from_arrays` from an .npz or .npy file, whatever its suffix."""
-    try:
-        with path.open("rb") as file:
-            packed = file.read(2) == b"PK"
-        # No pickles: they run code.
-        if not packed:
-            return {"train_images": np.load(path, mmap_mode="r", allow_pickle=False)}
-        # Opened here, since np.load leaves a broken file open.
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as content:
-            found = {
-                part: next((content[key] for key in keys if key in content), None)
-                for part, keys in _KEYS.items()
-            }
-            there = ", ".join(content)
-    except Exception as error:  # zipfile, zlib and numpy raise many kinds
-        hint = "save it anew with np.savez or np.save"
-        if "Object arrays" in str(error) or "Python objects" in str(error):
-            hint = (
-                "it holds Python objects (pickles), which may run code and are not read"
-            )
-        raise UserError(
-            f"{path} cannot be read as .npz or .npy ({type(error).__name__}): {hint}"
-        ) from error
-    if found["train_images"] is None:
-        raise UserError(
-            f"{path} holds the arrays {there or '(none)'}; images must be called "
-            f"{', '.join(_KEYS['train_images'])}"
-        )
-    return {part: array for part, array in found.items() if array is not None}
-
-
-def _read_folder(folder: Path) -> dict[str, Any]:
-    """Arguments of `from_arrays` from a folder of images."""
-    subs = {path.name.lower(): path for path in folder.iterdir() if path.is_dir()}
-    splits = {"train": folder}
-    test = next((subs[key] for key in _TEST_FOLDERS if key in subs), None)
-    if "train" in subs and (test is not None or len(subs) == 1):
-        splits = {"train": subs["train"]} | ({"test": test} if test else {})
-    paths = {part: _image_paths(split) for part, split in splits.items()}
-    images = _decode([path for part in paths.values() for path in part])
-    cut = len(paths["train"])
-    found: dict[str, Any] = {"train_images": images[:cut]}
-    if "test" in paths:
-        found["test_images"] = images[cut:]
-    for part, split in splits.items():
-        parents = [path.relative_to(split).parts[:-1] for path in paths[part]]
-        if any(parents):
-            if not all(parents):
-                lone = next(
-                    p
-                    for p, parent in zip(paths[part], parents, strict=True)
-                    if not parent
-                )
-                raise UserError(
-                    f"{split} holds images both in sub-folders, which are labels, and "
-                    f"beside them ({lone.name}); move those into a sub-folder"
-                )
-            found[f"{part}_labels"] = np.array([parent[0] for parent in parents])
-    return found
-
-
-def _image_paths(folder: Path) -> list[Path]:
-    paths = sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in _SUFFIXES
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )
-    if not paths:
-        raise UserError(f"{folder} holds no images; allowed are {' '.join(_SUFFIXES)}")
-    return paths
-
-
-def _decode(paths: list[Path]) -> np.ndarray:
-    """uint8 [N, H, W, C]: RGB if any image is in colour, else grey."""
-    from PIL import Image
-
-    def open_image(path: Path, mode: str | None) -> Any:
-        """Size and mode from the file's head, or its pixels converted to `mode`."""
-        try:
-            with Image.open(path) as image:
-                if mode is None:
-                    return image.size, image.mode
-                if "transparency" in image.info:
-                    return np.asarray(image.convert("RGBA").convert(mode))
-                return np.asarray(image.convert(mode))
-        except Exception as error:  # each format's decoder raises its own kinds
-            raise UserError(
-                f"{path} cannot be decoded as an image; mend or delete it"
-            ) from error
-
-    with ThreadPoolExecutor() as pool:
-        heads = list(pool.map(lambda path: open_image(path, None), paths))
-        for path, (size, mode) in zip(paths, heads, strict=True):
-            if size != heads[0][0]:
-                raise UserError(
-                    f"{paths[0]} is {heads[0][0][0]}x{heads[0][0][1]} but {path} is "
-                    f"{size[0]}x{size[1]}; resize all images to one size"
-                )
-            if mode[0] in "IF":  # PIL would clip such values at 255
-                raise UserError(f"{path} has over 8 bits a pixel; save it with 8")
-        grey = all(mode in ("1", "L", "LA") for _, mode in heads)
-        (width, height), _ = heads[0]
-        images = np.empty((len(paths), height, width, 1 if grey else 3), np.uint8)
-        pixels = pool.map(lambda path: open_image(path, "L" if grey else "RGB"), paths)
-        for i, image in enumerate(pixels):
-            images[i] = image.reshape(images.shape[1:])
-    return images

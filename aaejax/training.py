@@ -162,8 +162,8 @@ class _Run:
                     compiled = time.perf_counter()
                 jax.block_until_ready(metrics)
                 seconds = time.perf_counter() - compiled
-                host = parallel.to_host(metrics)
-                check_finite(host, self.model, number)
+                host = self._in_phase_order(parallel.to_host(metrics))
+                check_finite(host, number)
                 line = {
                     "step": stop,
                     "epoch": round(stop / self.steps_per_epoch, 4),
@@ -207,6 +207,10 @@ class _Run:
             ),
             streamed=self.streamed,
         )
+
+    def _in_phase_order(self, metrics: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        names = [phase.name for phase in self.model.phases]
+        return dict(sorted(metrics.items(), key=lambda m: names.index(m[0].split("/")[0])))
 
     def _chunks(self, first: int) -> Iterator[tuple[int, dict[str, Any], np.ndarray]]:
         """(step after the chunk, data on the devices, rows [steps, B] of those data)."""
@@ -276,12 +280,11 @@ def write_pictures(
         )
 
 
-def check_finite(metrics: dict[str, np.ndarray], model: Model, first: int) -> None:
+def check_finite(metrics: dict[str, np.ndarray], first: int) -> None:
     """Raises NonFiniteLoss for the first step, and there the first phase, gone wrong.
 
     Args:
-      metrics: [steps] by "<phase>/<name>".
-      model: whose phases made them.
+      metrics: [steps] by "<phase>/<name>", in the order of the phases.
       first: the steps done before these.
     """
     good = {name: np.isfinite(values) for name, values in metrics.items()}
@@ -289,14 +292,12 @@ def check_finite(metrics: dict[str, np.ndarray], model: Model, first: int) -> No
     if all_good.all():
         return
     step = int(all_good.argmin())
-    for phase in model.phases:
-        for name in good:
-            if name.startswith(f"{phase.name}/") and not good[name][step]:
-                raise NonFiniteLoss(
-                    f"{name} became {metrics[name][step]} in the {phase.name} phase of "
-                    f"step {first + step + 1}: the last good checkpoint is kept; try a "
-                    "smaller learning rate or a --*-optimizer.clip, and --overwrite"
-                )
+    name = next(name for name in good if not good[name][step])
+    raise NonFiniteLoss(
+        f"{name} became {metrics[name][step]} in the {name.split('/')[0]} phase of step "
+        f"{first + step + 1}: the last good checkpoint is kept; try a smaller learning "
+        "rate or a --*-optimizer.clip, and --overwrite"
+    )
 
 
 class Progress:

@@ -15,8 +15,6 @@ from aaejax import tfds_source
 from aaejax.data import Dataset, from_arrays, load
 from aaejax.types import UserError
 
-CACHE = Path(__file__).parents[2] / "shared" / "tfds" / "downloads"
-
 
 def images(n=20, shape=(4, 5, 1), seed=0):
     return np.random.RandomState(seed).randint(0, 256, (n, *shape)).astype(np.uint8)
@@ -28,6 +26,12 @@ def fails(fragment, call, *args, **kwargs):
     message = str(caught.value)
     assert fragment in message
     assert "\n" not in message
+
+
+def labels_of(data):
+    """Labels of both parts, for those who know that they are there."""
+    assert data.train_labels is not None and data.test_labels is not None
+    return data.train_labels, data.test_labels
 
 
 # Arrays
@@ -137,12 +141,13 @@ def test_string_labels_become_indices_over_both_parts():
     train, test = np.array(["cat", "ant", "cat", "ant"]), ["bee"] * 4
     data = from_arrays(x, train, x, test)
     assert data.class_names == ("ant", "bee", "cat")
-    assert data.train_labels.tolist() == [2, 0, 2, 0]
-    assert data.test_labels.tolist() == [1, 1, 1, 1]
-    assert data.test_labels.dtype == np.int32
+    train_labels, test_labels = labels_of(data)
+    assert train_labels.tolist() == [2, 0, 2, 0]
+    assert test_labels.tolist() == [1, 1, 1, 1]
+    assert test_labels.dtype == np.int32
     names = ["cat", "bee", "ant", "dog"]
     again = from_arrays(x, train.astype("S"), x, test, class_names=names)
-    assert again.train_labels.tolist() == [0, 2, 0, 2] and again.classes == 4
+    assert labels_of(again)[0].tolist() == [0, 2, 0, 2] and again.classes == 4
     names = ["cat", "ant"]
     fails("'bee' is not in", from_arrays, x, train, x, test, class_names=names)
 
@@ -150,9 +155,10 @@ def test_string_labels_become_indices_over_both_parts():
 def test_integer_labels_keep_their_values():
     x = images(4)
     data = from_arrays(x, np.array([[0], [-1], [2], [0]], np.int8), x)
+    assert data.train_labels is not None and data.test_labels is None
     assert data.train_labels.tolist() == [0, -1, 2, 0]
     assert data.train_labels.dtype == np.int32
-    assert data.class_names == ("0", "1", "2") and data.test_labels is None
+    assert data.class_names == ("0", "1", "2")
     unknown = from_arrays(x, np.full(4, -1), x)
     assert unknown.train_labels is None and unknown.classes == 0
 
@@ -171,10 +177,24 @@ def test_the_held_out_tenth_is_stratified():
     labels = np.repeat([0, 1, 2], [100, 50, 20])
     x = np.arange(170, dtype=np.float32)[:, None] * np.ones(2, np.float32)
     data = from_arrays(x, labels)
-    assert np.bincount(data.test_labels).tolist() == [10, 5, 2]
-    np.testing.assert_array_equal(
-        labels[data.test_images[:, 0].astype(int)], data.test_labels
-    )
+    _, test_labels = labels_of(data)
+    assert np.bincount(test_labels).tolist() == [10, 5, 2]
+    np.testing.assert_array_equal(labels[data.test_images[:, 0].astype(int)], test_labels)
+
+
+def test_without_holding_out_all_examples_keep_their_order():
+    x, y = images(), np.repeat(["b", "a"], 10)
+    data = from_arrays(x, y, hold_out=False)
+    train_labels, test_labels = labels_of(data)
+    np.testing.assert_array_equal(data.train_images, x)
+    assert train_labels.tolist() == [1] * 10 + [0] * 10
+    assert data.test_images.shape == (0, 4, 5, 1) and data.test_images.dtype == np.uint8
+    assert test_labels.shape == (0,) and test_labels.dtype == np.int32
+    assert data.fingerprint != from_arrays(x[::-1], y, hold_out=False).fingerprint
+    assert len(from_arrays(x[:1], hold_out=False).train_images) == 1
+    # a test part that was given stays one
+    data = from_arrays(x, None, x[:3], hold_out=False)
+    np.testing.assert_array_equal(data.test_images, x[:3])
 
 
 def test_fingerprint_sees_every_part():
@@ -201,11 +221,12 @@ def test_mnist5k_is_split_by_digit_and_disjoint(tmp_path):
     data = load("mnist5k", tmp_path)
     assert data.train_images.shape == (4000, 28, 28, 1)
     assert data.train_images.dtype == np.uint8 and data.train_images.max() == 255
-    assert np.bincount(data.train_labels).tolist() == [400] * 10
-    assert np.bincount(data.test_labels).tolist() == [100] * 10
+    train_labels, test_labels = labels_of(data)
+    assert np.bincount(train_labels).tolist() == [400] * 10
+    assert np.bincount(test_labels).tolist() == [100] * 10
     train = {x.tobytes() for x in data.train_images}
     assert len(train) > 3990 and not train & {x.tobytes() for x in data.test_images}
-    assert np.abs(np.diff(data.train_labels)).mean() > 2  # shuffled: 3.3, sorted: 0.002
+    assert np.abs(np.diff(train_labels)).mean() > 2  # shuffled: 3.3, sorted: 0.002
     # the split on which published numbers rest
     assert data.fingerprint == load("mnist5k", tmp_path).fingerprint == MNIST5K
 
@@ -238,7 +259,8 @@ def test_npz_with_both_parts(tmp_path, keys):
 def test_npz_without_a_test_part(tmp_path, keys):
     np.savez(tmp_path / "a.npz", **{keys[0]: images(), keys[1]: np.arange(20) % 2})
     data = load(str(tmp_path / "a.npz"), tmp_path)
-    assert len(data.train_labels) == 18 and data.test_labels.tolist() == [0, 1]
+    train_labels, test_labels = labels_of(data)
+    assert len(train_labels) == 18 and test_labels.tolist() == [0, 1]
 
 
 @pytest.mark.parametrize("shape", [(4, 5), (4, 5, 1), (7,)])
@@ -249,6 +271,20 @@ def test_npy_stays_memory_mapped(tmp_path, shape):
     for part, want in ((data.train_images, x[:18]), (data.test_images, x[18:])):
         assert isinstance(part, np.memmap) and not part.flags.writeable
         np.testing.assert_array_equal(part.reshape(want.shape), want)
+
+
+def test_files_and_folders_keep_their_order_without_holding_out(tmp_path):
+    x = images()
+    np.save(tmp_path / "a.npy", x)
+    np.savez(tmp_path / "b.npz", x=x, y=np.arange(20) % 3)
+    for i in range(20):
+        (tmp_path / "c").mkdir(exist_ok=True)
+        Image.fromarray(x[i, ..., 0]).save(tmp_path / "c" / f"{i:02d}.png")
+    for name in ("a.npy", "b.npz", "c"):
+        data = load(str(tmp_path / name), tmp_path, hold_out=False)
+        np.testing.assert_array_equal(data.train_images, x)
+        assert data.test_images.shape == (0, 4, 5, 1)
+        assert (data.test_labels is None) == (name != "b.npz")
 
 
 def test_nan_in_a_later_block_is_found(tmp_path):
@@ -287,7 +323,7 @@ def test_files_that_are_no_data(tmp_path):
 # Folders
 
 
-def save(path, mode="L", size=(5, 4), value=0):
+def save(path, mode="L", size=(5, 4), value: int | tuple[int, ...] = 0):
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new(mode, size, value).save(path)
 
@@ -315,11 +351,9 @@ def test_sub_folders_are_labels(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     data = load("pics", tmp_path / "data")  # a bare name that exists
     assert data.class_names == ("bright", "dark")
-    assert data.train_images.shape == (18, 4, 5, 1) and data.test_labels.tolist() == [
-        0,
-        1,
-    ]
-    want = np.where(data.train_labels == 0, 200, 10)
+    train_labels, test_labels = labels_of(data)
+    assert data.train_images.shape == (18, 4, 5, 1) and test_labels.tolist() == [0, 1]
+    want = np.where(train_labels == 0, 200, 10)
     np.testing.assert_array_equal(data.train_images[:, 0, 0, 0], want)
 
 
@@ -331,7 +365,7 @@ def test_train_and_test_folders_are_the_splits(tmp_path, name):
     data = load(str(tmp_path), tmp_path / "data")
     assert data.train_images[:, 0, 0, 0].tolist() == [1, 2]
     assert data.test_images[:, 0, 0, 0].tolist() == [3]
-    assert data.train_labels.tolist() == [0, 1] and data.test_labels.tolist() == [1]
+    assert [labels.tolist() for labels in labels_of(data)] == [[0, 1], [1]]
 
 
 @pytest.mark.parametrize(
@@ -400,16 +434,17 @@ def test_failed_preparation_tells_why(tmp_path):
     fails(str(tmp_path / "downloads"), load, "imagenet2012", tmp_path)
 
 
-@pytest.fixture(scope="module")
-def data_dir(tmp_path_factory):
+@pytest.fixture(scope="session")
+def mnist_dir(tmp_path_factory) -> Path:
     """A data folder with MNIST prepared by `load`, or the one in AAEJAX_DATA_DIR."""
     if "AAEJAX_DATA_DIR" in os.environ:
         return Path(os.environ["AAEJAX_DATA_DIR"])
-    if not CACHE.is_dir():
-        pytest.skip(f"no MNIST downloads at {CACHE} and AAEJAX_DATA_DIR is not set")
+    cache = Path(__file__).parents[2] / "shared" / "tfds" / "downloads"
+    if not cache.is_dir():
+        pytest.skip(f"no MNIST downloads at {cache} and AAEJAX_DATA_DIR is not set")
     folder = tmp_path_factory.mktemp("tfds")
     (folder / "downloads").mkdir()
-    for path in CACHE.iterdir():
+    for path in cache.iterdir():
         shutil.copyfile(path, folder / "downloads" / path.name)
     # what a killed preparation may leave
     for name in ("incomplete.ABCDEF_3.0.1", "3.0.1"):
@@ -420,20 +455,21 @@ def data_dir(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def mnist(data_dir) -> Dataset:
-    return load("mnist", data_dir)
+def mnist(mnist_dir) -> Dataset:
+    return load("mnist", mnist_dir)
 
 
 def test_tfds_mnist(mnist):
     assert mnist.train_images.shape == (60_000, 28, 28, 1)
     assert mnist.test_images.shape == (10_000, 28, 28, 1)
-    assert mnist.train_images.dtype == np.uint8 and mnist.train_labels.dtype == np.int32
+    train_labels, test_labels = labels_of(mnist)
+    assert mnist.train_images.dtype == np.uint8 and train_labels.dtype == np.int32
     assert mnist.class_names == tuple("0123456789")
     # the published counts of each digit
-    assert np.bincount(mnist.train_labels).tolist() == [
+    assert np.bincount(train_labels).tolist() == [
         *(5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949)
     ]
-    assert np.bincount(mnist.test_labels).tolist() == [
+    assert np.bincount(test_labels).tolist() == [
         *(980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009)
     ]
     # the mean and standard deviation that everybody normalises with
@@ -441,7 +477,7 @@ def test_tfds_mnist(mnist):
     assert mnist.train_images.std() / 255 == pytest.approx(0.3081, abs=1e-4)
 
 
-def test_tfds_is_read_without_tensorflow_from_its_own_folder(mnist, data_dir):
+def test_tfds_is_read_without_tensorflow_from_its_own_folder(mnist, mnist_dir):
     # `mnist` exists in the current folder, but it is TFDS's own and no image folder
     code = (
         "import sys; from aaejax.data import load; d = load('mnist', '.');"
@@ -451,7 +487,7 @@ def test_tfds_is_read_without_tensorflow_from_its_own_folder(mnist, data_dir):
     root = str(Path(__file__).parents[1])
     ran = subprocess.run(
         [sys.executable, "-c", code],
-        cwd=data_dir,
+        cwd=mnist_dir,
         env={**os.environ, "PYTHONPATH": root},
         capture_output=True,
         text=True,
@@ -461,14 +497,14 @@ def test_tfds_is_read_without_tensorflow_from_its_own_folder(mnist, data_dir):
     assert "decoding" not in ran.stderr  # the decoded arrays are there already
 
 
-def copied(data_dir, tmp_path):
+def copied(mnist_dir, tmp_path):
     """A copy of the prepared set, for tests to spoil; its version folder."""
-    shutil.copytree(data_dir / "mnist", tmp_path / "mnist")
+    shutil.copytree(mnist_dir / "mnist", tmp_path / "mnist")
     return tmp_path / "mnist" / "3.0.1"
 
 
-def test_spoilt_decoded_arrays_are_made_anew(mnist, data_dir, tmp_path, capsys):
-    folder = copied(data_dir, tmp_path) / "decoded-test"
+def test_spoilt_decoded_arrays_are_made_anew(mnist, mnist_dir, tmp_path, capsys):
+    folder = copied(mnist_dir, tmp_path) / "decoded-test"
     sums = json.loads((folder / "checksums.json").read_text())
 
     def flip_a_byte():
@@ -495,8 +531,8 @@ def test_spoilt_decoded_arrays_are_made_anew(mnist, data_dir, tmp_path, capsys):
         assert not tfds_source._load_decoded(tmp_path / name, sums["shards"], keys)
 
 
-def test_spoilt_shards_are_an_error(data_dir, tmp_path):
-    folder = copied(data_dir, tmp_path)
+def test_spoilt_shards_are_an_error(mnist_dir, tmp_path):
+    folder = copied(mnist_dir, tmp_path)
     shard = folder / "mnist-test.array_record-00000-of-00001"
     os.truncate(shard, shard.stat().st_size // 2)
     fails("delete that folder to prepare it anew", load, "mnist", tmp_path)
@@ -504,7 +540,7 @@ def test_spoilt_shards_are_an_error(data_dir, tmp_path):
     fails("delete that folder to prepare it anew", load, "mnist", tmp_path)
 
 
-def test_another_file_format_is_an_error(data_dir, tmp_path):
-    info = copied(data_dir, tmp_path) / "dataset_info.json"
+def test_another_file_format_is_an_error(mnist_dir, tmp_path):
+    info = copied(mnist_dir, tmp_path) / "dataset_info.json"
     info.write_text(info.read_text().replace("array_record", "tfrecord"))
     fails("another file format than array_record", load, "mnist", tmp_path)

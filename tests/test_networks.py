@@ -11,12 +11,12 @@ from aaejax.types import UserError
 pytestmark = pytest.mark.quick
 
 
-@pytest.mark.parametrize("shape", [(28, 28, 1), (32, 32, 3), (9, 14, 3), (1, 1, 1)])
+@pytest.mark.parametrize("shape", [(28, 28, 1), (9, 14, 3), (1, 1, 1)])
 def test_convolutions_take_images_of_any_size(shape, getkey):
     images = jax.random.uniform(getkey(), (2, *shape))
     encoder, decoder = networks.ConvEncoder(3, width=4), networks.ConvDecoder(shape, width=4)
-    codes, _ = encoder.init_with_output(getkey(), images)
-    made, _ = decoder.init_with_output(getkey(), codes)
+    codes, _ = jax.jit(encoder.init_with_output)(getkey(), images)
+    made, _ = jax.jit(decoder.init_with_output)(getkey(), codes)
     assert codes.shape == (2, 3)
     assert made.shape == images.shape
 
@@ -27,10 +27,10 @@ def test_every_pixel_reaches_the_code_and_is_reached_by_it(getkey):
         (networks.ConvEncoder(3, width=4), networks.ConvDecoder((9, 7, 2), width=4)),
         (networks.MLPEncoder(3, width=30), networks.MLPDecoder((9, 7, 2), width=30)),
     ):
-        codes, params = encoder.init_with_output(getkey(), images)
+        codes, params = jax.jit(encoder.init_with_output)(getkey(), images)
         gradient = jax.grad(lambda x, e=encoder, p=params: e.apply(p, x).sum())(images)
         assert (gradient != 0).all()
-        params = decoder.init(getkey(), codes)
+        params = jax.jit(decoder.init)(getkey(), codes)
         moved = decoder.apply(params, codes + 1) - decoder.apply(params, codes)
         assert (moved != 0).all()
 

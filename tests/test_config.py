@@ -1,0 +1,175 @@
+import dataclasses
+import json
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from aaejax import init_state, train_step
+from aaejax.config import RunConfig, differences, from_json
+from aaejax.models import NAMES, options
+from aaejax.models.aae import Options
+from aaejax.optimizers import Optimizer
+from aaejax.types import DataSpec, UserError
+from tests.conftest import TINY, tiny_options
+
+pytestmark = pytest.mark.quick
+
+
+def test_json_and_back():
+    config = RunConfig(
+        model=Options(latent=3, generator_optimizer=Optimizer(drops=(5, 9))),
+        dataset="mnist",
+        seed=4,
+    )
+    saved = json.loads(json.dumps(config.to_json()))
+    assert from_json(saved) == dataclasses.replace(config)
+    assert "workdir" not in saved["run"]
+
+
+def test_differences_name_the_leaf_and_both_values():
+    old = {"options": {"latent": 8, "drops": [1]}, "run": {"seed": 0}}
+    new = {"options": {"latent": 2, "drops": (1,)}, "run": {"seed": 0, "epochs": 3}}
+    assert differences(old, new) == [
+        "options.latent was 8, now 2",
+        "run.epochs was None, now 3",
+    ]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"epochs": 0},
+        {"batch_size": 0},
+        {"seed": -1},
+        {"log_every": 300},
+        {"keep": 0},
+    ],
+)
+def test_settings_that_cannot_be_are_refused(changes):
+    with pytest.raises(UserError):
+        RunConfig(model=Options(), **changes)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Options(latent=0),
+        lambda: Options(depth=-1),
+        lambda: Optimizer(learning_rate=0.0),
+        lambda: Optimizer(momentum=1.0),
+        lambda: Optimizer(drops=(0,)),
+        lambda: Optimizer(clip=-1.0),
+        lambda: tiny_options(prior="swiss-roll", latent=8).build(TINY, 1),
+        lambda: tiny_options(output="linear").build(TINY, 1),
+        lambda: tiny_options(network="conv").build(DataSpec((7,), 0, True), 1),
+        lambda: tiny_options().build(DataSpec((7,), 0, False), 1),
+    ],
+)
+def test_options_that_cannot_be_are_refused(make):
+    with pytest.raises(UserError) as error:
+        make()
+    assert "\n" not in str(error.value)
+
+
+def program(opts):
+    """All that an option may change, as text: the jaxprs of init, step and evaluation."""
+    model = opts.build(TINY, steps=2)
+    key = jax.random.key(0)
+    state = jax.eval_shape(lambda key: init_state(model, key), key)
+    batch = {"image": jax.ShapeDtypeStruct((8, *TINY.shape), np.float32)}
+
+    def score(params, images, key):
+        return model.error(params, images, model.prior(key, 8))
+
+    return "".join(
+        str(jax.make_jaxpr(function)(*arguments))
+        for function, arguments in (
+            (model.init, (key,)),
+            (train_step(model.phases), (state, batch, key)),
+            (score, (state.params, batch["image"], key)),
+        )
+    )
+
+
+# Each option with another value, and the setting in which it is read.
+OTHER = {
+    "latent": (4, {}),
+    "network": ("conv", {}),
+    "width": (5, {}),
+    "depth": (1, {}),
+    "channels": (2, {"network": "conv"}),
+    "scales": (1, {"network": "conv"}),
+    "posterior": ("gaussian", {}),
+    "noise_inputs": (3, {"posterior": "universal"}),
+    "prior": ("uniform", {}),
+    "prior_std": (3.0, {}),
+    "components": (3, {"prior": "mixture"}),
+    "reconstruction": ("squared-error", {}),
+    "output": ("linear", {"reconstruction": "squared-error"}),
+    "generator": ("minimax", {}),
+    "reconstruction_optimizer": (Optimizer(learning_rate=0.5), {}),
+    "discriminator_optimizer": (Optimizer(learning_rate=0.5), {}),
+    "generator_optimizer": (Optimizer(learning_rate=0.5), {}),
+}
+
+
+@pytest.mark.parametrize("field", [f.name for f in dataclasses.fields(Options)])
+def test_every_option_changes_something(field):
+    value, setting = OTHER[field]
+    before = program(tiny_options(**setting))
+    assert before == program(tiny_options(**setting))
+    assert before != program(tiny_options(**{**setting, field: value}))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"algorithm": "sgd"},
+        {"learning_rate": 0.2},
+        {"momentum": 0.1},
+        {"schedule": "cosine"},
+        {"drops": (1,)},
+        {"clip": 0.01},
+    ],
+)
+def test_every_field_of_an_optimizer_changes_something(changes):
+    def after_three(optimizer):
+        made = optimizer.build(steps=3)
+        x = {"w": np.array([1.0, -2.0], np.float32)}
+        state = made.init(x)
+        for _ in range(3):
+            updates, state = made.update({"w": x["w"] ** 2}, state, x)
+            x = {"w": x["w"] + np.asarray(updates["w"])}
+        return x["w"]
+
+    base = Optimizer(learning_rate=0.1)
+    if "clip" in changes:  # Adam divides the scale of a gradient away
+        base = Optimizer("sgd", 0.1)
+    assert (after_three(base) != after_three(dataclasses.replace(base, **changes))).any()
+
+
+def test_learning_rate_follows_its_schedule():
+    # SGD without momentum on a gradient of 1: the updates are minus the rates.
+    def rates(optimizer):
+        made = optimizer.build(steps=4)
+        state, found = made.init(np.float32(0)), []
+        for _ in range(4):
+            update, state = made.update(np.float32(1), state)
+            found.append(-float(update))
+        return found
+
+    drops = Optimizer("sgd", 1.0, 0.0, drops=(1, 3))
+    np.testing.assert_allclose(rates(drops), [1, 0.1, 0.1, 0.01], rtol=1e-5)
+    # (1 + cos(pi t / 4)) / 2
+    cosine = Optimizer("sgd", 1.0, 0.0, schedule="cosine")
+    np.testing.assert_allclose(rates(cosine), [1, 0.853553, 0.5, 0.146447], rtol=1e-5)
+
+
+def test_a_file_in_models_is_a_model_on_the_command_line():
+    folder = Path(__file__).parent.parent / "aaejax" / "models"
+    files = {f.stem.replace("_", "-") for f in folder.glob("*.py")} - {"--init--"}
+    assert files == set(NAMES)
+    for name in NAMES:
+        assert RunConfig(model=options(name)()).model_name == name

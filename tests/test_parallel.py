@@ -1,0 +1,91 @@
+import jax
+import numpy as np
+import pytest
+
+from aaejax import init_state, parallel, train_step
+from aaejax.types import UserError
+from tests.conftest import TINY, tiny_options
+
+STEPS = 20
+
+
+def losses_on(count, changes, *, one_by_one=False, streamed=False):
+    """Metrics [STEPS] and the final state of the same run on `count` devices."""
+    model = tiny_options(**changes).build(TINY, STEPS)
+    devices = jax.devices()[:count]
+    rng = np.random.default_rng(0)
+    data = {"image": rng.random((40, *TINY.shape), np.float32)}
+    rows = rng.integers(0, 40, (STEPS, 16)).astype(np.int32)
+    if streamed:
+        from aaejax import batches
+
+        data = next(batches.stream(data, [lambda: rows], count))
+        rows = batches.local_rows(STEPS, 16, count)
+    chunk = parallel.train_chunk(
+        lambda axis: train_step(model.phases, axis),
+        lambda rows: rows,
+        devices,
+        one_by_one=one_by_one,
+        streamed=streamed,
+    )
+    state = parallel.replicate(init_state(model, jax.random.key(3)), devices)
+    if not streamed:
+        data = parallel.replicate(data, devices)
+    key = parallel.replicate(jax.random.key(5), devices)
+    state, metrics = chunk(state, data, rows, key)
+    return parallel.to_host(metrics), jax.device_get(state)
+
+
+NOISY = {"posterior": "universal", "prior": "mixture"}
+
+
+@pytest.fixture(scope="module")
+def on_one_device():
+    return losses_on(1, NOISY)
+
+
+@pytest.mark.parametrize("count", [2, 4, 8])
+def test_any_number_of_devices_gives_the_same_losses(count, on_one_device):
+    metrics, state = losses_on(count, NOISY)
+    for name, expected in on_one_device[0].items():
+        assert expected.shape == (STEPS,)
+        np.testing.assert_allclose(metrics[name], expected, rtol=2e-3, atol=2e-4)
+    for new, old in zip(
+        jax.tree.leaves(state.params), jax.tree.leaves(on_one_device[1].params), strict=True
+    ):
+        np.testing.assert_allclose(new, old, atol=5e-3)
+
+
+@pytest.mark.parametrize("how", [{"one_by_one": True}, {"streamed": True}])
+def test_ways_of_dispatch_give_the_same_losses(how):
+    expected, state = losses_on(2, NOISY)
+    metrics, other = losses_on(2, NOISY, **how)
+    for name in expected:
+        np.testing.assert_allclose(metrics[name], expected[name], rtol=1e-4, atol=1e-5)
+    assert state.step == other.step == STEPS
+
+
+def test_the_noise_is_not_shared_between_examples():
+    # On one batch of equal images, a posterior without noise gives equal codes and one
+    # with noise does not: each position in the global batch has its own key.
+    model = tiny_options(posterior="gaussian").build(TINY, 1)
+    networks = model.init(jax.random.key(0))
+    codes = model.encode(networks, np.ones((4, *TINY.shape), np.float32), jax.random.key(1))
+    assert len(np.unique(np.asarray(codes), axis=0)) == 4
+
+
+def test_a_batch_that_does_not_divide_is_refused():
+    with pytest.raises(UserError, match="100 does not divide over 8 devices: take 96 or 104"):
+        parallel.check_batch_size(100, jax.devices())
+    with pytest.raises(UserError, match="take 8"):
+        parallel.check_batch_size(3, jax.devices())
+    parallel.check_batch_size(104, jax.devices())
+
+
+def test_convolutions_on_a_cpu_are_dispatched_alone(batch):
+    for network, alone in (("mlp", False), ("conv", True)):
+        model = tiny_options(network=network).build(TINY, 1)
+        state = jax.eval_shape(lambda key, m=model: init_state(m, key), jax.random.key(0))
+        step = train_step(model.phases)
+        found = parallel.steps_alone(step, jax.devices(), state, batch, jax.random.key(0))
+        assert found == alone
