@@ -243,9 +243,9 @@ class _Run:
         """Held-out scores, and pictures."""
         networks = jax.device_put(networks, self.devices[0])
         scores, codes = self.heldout(networks)
-        write_pictures(
-            self.folder.pictures, self.model, networks, self.dataset, codes, self.picture_key
-        )
+        # The same noise each time, so that pictures of different steps can be compared.
+        key = jax.random.fold_in(self.picture_key, 0)
+        write_pictures(self.folder.pictures, self.model, networks, self.dataset, codes, key)
         return scores
 
 

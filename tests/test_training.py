@@ -1,0 +1,364 @@
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from aaejax import data, training
+from aaejax.checkpoints import Checkpoints
+from aaejax.config import RunConfig
+from aaejax.restoring import restore
+from aaejax.runs import locked
+from aaejax.training import NonFiniteLoss, check_finite, train
+from aaejax.types import UserError
+from tests.conftest import tiny_options
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def digits():
+    """400 real digits to train on, 100 held out."""
+    whole = data.load("mnist5k", "unused")
+    return dataclasses.replace(
+        whole,
+        train_images=whole.train_images[:400],
+        train_labels=whole.train_labels[:400],
+        test_images=whole.test_images[:100],
+        test_labels=whole.test_labels[:100],
+    )
+
+
+def config(workdir, **changes):
+    settings = {
+        "model": tiny_options(),
+        "epochs": 4,
+        "batch_size": 40,
+        "log_every": 10,
+        "save_every": 20,
+        "workdir": workdir,
+        **changes,
+    }
+    return RunConfig(**settings)
+
+
+def lines(folder):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def final_params(folder):
+    trained = restore(folder)
+    return trained.step, jax.device_get(trained.networks)
+
+
+def same(a, b):
+    return all(
+        np.array_equal(x, y)
+        for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(digits, tmp_path_factory):
+    """A finished run, two devices, and what it printed."""
+    folder = tmp_path_factory.mktemp("runs") / "finished"
+    told = []
+    result = train(config(folder), digits, devices=jax.devices()[:2], tell=told.append)
+    return folder, result, told
+
+
+def test_a_run_leaves_its_folder_and_learns(finished):
+    folder, result, _ = finished
+    assert (result.step, result.steps, result.stopped_by) == (40, 40, None)
+    assert {path.name for path in folder.iterdir()} == {
+        ".lock",
+        "config.json",
+        "metrics.jsonl",
+        "heldout.npz",
+        "checkpoints",
+        "pictures",
+    }
+    pictures = {path.stem for path in (folder / "pictures").iterdir()}
+    assert pictures == {"samples", "reconstructions", "manifold", "codes"}
+    logged = lines(folder)
+    assert [line["step"] for line in logged] == [10, 20, 30, 40]
+    assert [line["epoch"] for line in logged] == [1, 2, 3, 4]
+    assert all(line["images_per_second"] > 0 for line in logged)
+    assert [("heldout/prior_mmd" in line) for line in logged] == [False, True] * 2
+    # Phases stand in their order, and the reconstruction was learnt.
+    names = [name for name in logged[0] if name.endswith("/loss")]
+    assert names == ["reconstruction/loss", "discriminator/loss", "generator/loss"]
+    assert logged[-1]["reconstruction/loss"] < 0.6 * logged[0]["reconstruction/loss"]
+    assert logged[-1] == result.metrics
+
+
+def test_a_finished_run_started_again_does_nothing(finished, digits):
+    folder, result, _ = finished
+    before = (folder / "metrics.jsonl").read_text()
+    again = train(config(folder), digits, devices=jax.devices()[:2])
+    assert again.step == result.step
+    assert (folder / "metrics.jsonl").read_text() == before
+    for name in ("heldout/reconstruction", "heldout/prior_mmd"):
+        assert again.metrics[name] == result.metrics[name]
+
+
+def test_another_configuration_is_refused_and_nothing_is_lost(finished, digits):
+    folder, _, _ = finished
+    before = {p: p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file()}
+    del before[folder / ".lock"]
+    with pytest.raises(UserError, match=r"options.latent was 2, now 4.*--overwrite"):
+        train(config(folder, model=tiny_options(latent=4)), digits)
+    fewer = dataclasses.replace(digits, test_images=digits.test_images[:50])
+    with pytest.raises(UserError, match=r"data.test was 100, now 50"):
+        train(config(folder), fewer)
+    assert before.items() <= {
+        p: p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file()
+    }.items()
+
+
+def test_overwrite_starts_anew(digits, tmp_path):
+    train(config(tmp_path), digits, devices=jax.devices()[:1])
+    changed = config(tmp_path, seed=1, epochs=2, overwrite=True)
+    result = train(changed, digits, devices=jax.devices()[:1])
+    assert result.step == 20
+    assert [line["step"] for line in lines(tmp_path)] == [10, 20]
+    assert final_params(tmp_path)[0] == 20
+
+
+def test_a_run_cut_anywhere_ends_bit_for_bit_where_an_unbroken_one_does(
+    finished, digits, tmp_path, monkeypatch
+):
+    folder, _, _ = finished
+
+    class Cut(Exception):
+        pass
+
+    def cut_at(step):
+        def show(self, line):
+            if line["step"] == step:
+                raise Cut
+
+        monkeypatch.setattr(training.Progress, "show", show)
+
+    told = []
+    for step in (10, 20, 30):
+        cut_at(step)
+        with pytest.raises(Cut):
+            train(config(tmp_path), digits, devices=jax.devices()[:2], tell=told.append)
+    monkeypatch.undo()
+    result = train(config(tmp_path), digits, devices=jax.devices()[:2], tell=told.append)
+    assert result.step == 40
+    assert told == [f"resuming {tmp_path} at step 20 of 40"] * 2
+    assert final_params(tmp_path)[0] == 40
+    assert same(final_params(tmp_path)[1], final_params(folder)[1])
+    # Nothing that a cut run had logged past its checkpoint stands twice.
+    rates = [{k: v for k, v in ln.items() if k != "images_per_second"} for ln in lines(folder)]
+    again = [
+        {k: v for k, v in ln.items() if k != "images_per_second"} for ln in lines(tmp_path)
+    ]
+    assert again == rates
+
+
+ARGS = [
+    *("--width", "16", "--latent", "2", "--epochs", "12", "--log-every", "20"),
+    *("--save-every", "40"),
+]
+
+
+def start(folder, *more):
+    return subprocess.Popen(
+        [sys.executable, "train.py", *ARGS, "--workdir", str(folder), *more],
+        cwd=ROOT,
+        env={**os.environ, "XLA_FLAGS": "--xla_backend_optimization_level=0"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def wait_for(process, words):
+    seen = []
+    for line in process.stdout:
+        seen.append(line)
+        if words in line:
+            return
+    raise AssertionError(f"{words!r} never came: {seen}")
+
+
+def test_killed_several_times_and_resumed_equals_unbroken(tmp_path):
+    unbroken = start(tmp_path / "unbroken")
+    assert "done: 480 steps" in unbroken.communicate(timeout=200)[0]
+    for step in (60, 180, 300):
+        process = start(tmp_path / "killed")
+        wait_for(process, f"step {step}/480")
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+    last = start(tmp_path / "killed")
+    out = last.communicate(timeout=200)[0]
+    assert "resuming" in out
+    assert "done: 480 steps" in out
+    assert final_params(tmp_path / "killed")[0] == 480
+    assert same(
+        final_params(tmp_path / "killed")[1], final_params(tmp_path / "unbroken")[1]
+    )
+
+
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)]
+)
+def test_a_signal_ends_the_chunk_and_writes_a_checkpoint(number, status, tmp_path):
+    process = start(tmp_path, "--epochs", "2000", "--save-every", "2000")
+    wait_for(process, "step 40/80000")
+    process.send_signal(number)
+    out = process.communicate(timeout=60)[0]
+    assert process.returncode == status
+    assert f"stopped by {number.name} at step" in out
+    step = final_params(tmp_path)[0]
+    assert step == lines(tmp_path)[-1]["step"]
+    assert step % 20 == 0
+    assert step % 2000 != 0
+
+
+def test_a_second_ctrl_c_leaves_at_once(tmp_path):
+    # A chunk of 40,000 steps takes far longer than this test waits.
+    process = start(
+        tmp_path, "--epochs", "1000", "--log-every", "40000", "--save-every", "40000",
+        "--width", "600",
+    )  # fmt: skip
+    wait_for(process, "run folder")
+    while not (tmp_path / "config.json").exists():
+        time.sleep(0.1)
+    time.sleep(4)
+    process.send_signal(signal.SIGINT)
+    wait_for(process, "finishing this chunk")
+    began = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert time.monotonic() - began < 3
+    assert process.returncode == 130
+
+
+def test_two_processes_cannot_share_a_run(tmp_path, digits):
+    with locked(tmp_path), pytest.raises(UserError, match="in use by another process"):
+        train(config(tmp_path), digits, devices=jax.devices()[:1])
+    assert {path.name for path in tmp_path.iterdir()} == {".lock"}
+
+
+def test_a_diverging_run_stops_and_names_phase_and_step(digits, tmp_path):
+    from aaejax.optimizers import Optimizer
+
+    wild = tiny_options(discriminator_optimizer=Optimizer("sgd", 1e30))
+    with pytest.raises(NonFiniteLoss, match=r"in the discriminator phase of step \d+:"):
+        train(config(tmp_path, model=wild), digits, devices=jax.devices()[:1])
+    assert not list((tmp_path / "checkpoints").iterdir())
+
+
+def test_check_finite_finds_the_first_step_and_there_the_first_phase():
+    good = np.ones(4, np.float32)
+    bad = np.array([1, 1, np.nan, np.nan], np.float32)
+    late = np.array([1, 1, 1, np.inf], np.float32)
+    check_finite({"a/loss": good, "b/loss": good}, 0)
+    with pytest.raises(NonFiniteLoss, match="b/loss became nan in the b phase of step 103"):
+        check_finite({"a/loss": late, "b/loss": bad, "c/loss": bad}, 100)
+
+
+def test_broken_checkpoints_are_passed_over_and_the_user_is_told(digits, tmp_path):
+    train(config(tmp_path), digits, devices=jax.devices()[:1])
+    checkpoints = tmp_path / "checkpoints"
+    (checkpoints / "60").mkdir()  # made, never written
+    (checkpoints / "80.orbax-checkpoint-tmp-1").mkdir()  # killed in the writing
+    for file in (checkpoints / "40" / "params").rglob("*"):  # cut short
+        if file.is_file():
+            os.truncate(file, file.stat().st_size // 2)
+    told = []
+    trained = restore(tmp_path, tell=told.append)
+    assert trained.step == 20
+    assert [" ".join(line.split()[:5]) for line in told] == [
+        "checkpoint 60 can't be used",
+        "checkpoint 40 can't be used",
+    ]
+    told.clear()
+    result = train(config(tmp_path), digits, devices=jax.devices()[:1], tell=told.append)
+    assert result.step == 40
+    assert f"resuming {tmp_path} at step 20 of 40" in told
+    assert restore(tmp_path).step == 40
+
+
+def test_a_foreign_checkpoint_is_refused(digits, tmp_path):
+    train(config(tmp_path / "a"), digits, devices=jax.devices()[:1])
+    other = config(tmp_path / "b", model=tiny_options(width=9))
+    train(other, digits, devices=jax.devices()[:1])
+    for step in (20, 40):
+        os.rename(tmp_path / "a/checkpoints" / str(step), tmp_path / f"{step}")
+        os.rename(
+            tmp_path / "b/checkpoints" / str(step), tmp_path / "a/checkpoints" / str(step)
+        )
+    told = []
+    with pytest.raises(UserError, match="no checkpoint in .* can be used"):
+        restore(tmp_path / "a", tell=told.append)
+    assert len(told) == 2
+    with pytest.raises(UserError, match="no checkpoint of step 30: there are 20, 40"):
+        restore(tmp_path / "a", step=30)
+
+
+def test_only_the_last_checkpoints_are_kept(digits, tmp_path):
+    train(config(tmp_path, save_every=10, keep=2), digits, devices=jax.devices()[:1])
+    assert {path.name for path in (tmp_path / "checkpoints").iterdir()} == {"30", "40"}
+
+
+def test_a_restored_state_is_the_saved_one_and_lives_anywhere(digits, tmp_path):
+    from aaejax import init_state
+
+    model = tiny_options().build(training.data_spec(digits), 10)
+    state = init_state(model, jax.random.key(0))
+    with Checkpoints(tmp_path, keep=1) as checkpoints:
+        checkpoints.save(state.replace(step=jnp.int32(7)))
+    with Checkpoints(tmp_path) as checkpoints:
+        restored = checkpoints.restore_state(state)
+    assert restored.step == 7
+    assert same(restored.params, state.params)
+    assert same(restored.opt_state, state.opt_state)
+
+
+def test_streamed_data_train_like_resident_ones(finished, digits, tmp_path, monkeypatch):
+    monkeypatch.setattr(training.batches, "fits_on", lambda *_: False)
+    result = train(config(tmp_path), digits, devices=jax.devices()[:2])
+    assert result.metrics["reconstruction/loss"] == pytest.approx(
+        finished[1].metrics["reconstruction/loss"], rel=1e-3
+    )
+
+
+def test_vectors_train_too(tmp_path):
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(3.0, 2.0, (300, 12)).astype(np.float32)
+    dataset = data.from_arrays(vectors)
+    model = tiny_options(output="linear", reconstruction="squared-error")
+    result = train(config(tmp_path, model=model, batch_size=30), dataset)
+    assert result.step == 36
+    assert {path.name for path in (tmp_path / "pictures").iterdir()} == {"codes.png"}
+    with pytest.raises(UserError, match=r"values outside \[0, 1\]"):
+        train(config(tmp_path / "new"), dataset, devices=jax.devices()[:1])
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_batch_larger_than_the_set_is_refused(digits, tmp_path):
+    with pytest.raises(UserError, match="batch of 401 is larger than the training set of 400"):
+        train(config(tmp_path / "new", batch_size=401), digits)
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_model_from_python_trains_and_is_restored_with_it(digits, tmp_path):
+    model = tiny_options(latent=3).build(training.data_spec(digits), 40)
+    train(config(tmp_path), digits, model=model, devices=jax.devices()[:1])
+    with pytest.raises(UserError, match="a model passed from Python"):
+        restore(tmp_path)
+    assert restore(tmp_path, model=model).step == 40
