@@ -1,7 +1,7 @@
 """Asks a trained model; needs nothing but the run folder.
 
-    python sample.py runs/aae-mnist5k --out samples.png
-    python sample.py runs/aae-mnist5k codes --out codes.npz --data my_images.npz
+python sample.py runs/aae-mnist5k --out samples.png
+python sample.py runs/aae-mnist5k codes --out codes.npz --data my_images.npz
 """
 
 import sys

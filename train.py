@@ -32,7 +32,9 @@ def parse(args: list[str]) -> RunConfig:
         Annotated[options, tyro.conf.arg(name="")],
         dataclasses.field(default_factory=options),
     )
-    config = dataclasses.make_dataclass("RunConfig", [model], bases=(RunConfig,), frozen=True)
+    config = dataclasses.make_dataclass(
+        "RunConfig", [model], bases=(RunConfig,), frozen=True
+    )
     return tyro.cli(config, prog=f"train.py {name}", description=__doc__, args=flags)
 
 

@@ -126,9 +126,7 @@ class Checkpoints:
             ),
         )
         found = {name: restored[name] for name in wanted}
-        for new, old in zip(
-            jax.tree.leaves(found), jax.tree.leaves(targets), strict=True
-        ):
+        for new, old in zip(jax.tree.leaves(found), jax.tree.leaves(targets), strict=True):
             if new.shape != old.shape or new.dtype != old.dtype:
                 raise ValueError(
                     f"it has an array {new.dtype}{list(new.shape)} "

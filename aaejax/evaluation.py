@@ -32,7 +32,10 @@ def mmd(x: Array, y: Array) -> Array:
     def kernel(a: Array, b: Array) -> Array:
         distance = jnp.square(a[:, None] - b[None]).sum(axis=2)
         return sum(
-            (c * scale / (c * scale + distance) for c in (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)),
+            (
+                c * scale / (c * scale + distance)
+                for c in (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+            ),
             start=jnp.zeros(()),
         )
 

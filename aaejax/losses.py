@@ -45,9 +45,7 @@ def squared_error(reconstructions: Array, images: Array) -> Array:
     return _sum_over_pixels(0.5 * jnp.square(reconstructions - images))
 
 
-def discriminator_loss(
-    prior_logits: Array, code_logits: Array
-) -> tuple[Array, Metrics]:
+def discriminator_loss(prior_logits: Array, code_logits: Array) -> tuple[Array, Metrics]:
     """Teaches the discriminator to say 1 to the prior and 0 to codes (section 2).
 
     The sum of two means, so that a discriminator that knows nothing (logits 0) scores

@@ -41,7 +41,7 @@ class MLPEncoder(nn.Module):
 
     @nn.compact
     def __call__(self, images: Array, noise: Array | None = None) -> Array:
-        """images [B, ...], noise [B, N] or None -> [B, outputs]."""
+        """Images [B, ...], noise [B, N] or None -> [B, outputs]."""
         x = _append(_flatten(images), noise)
         return MLP(self.outputs, self.width, self.depth, name="mlp")(x)
 
@@ -55,7 +55,7 @@ class MLPDecoder(nn.Module):
 
     @nn.compact
     def __call__(self, codes: Array) -> Array:
-        """codes [B, Z] -> [B, *shape]."""
+        """Codes [B, Z] -> [B, *shape]."""
         x = MLP(math.prod(self.shape), self.width, self.depth, name="mlp")(codes)
         return x.reshape(x.shape[0], *self.shape)
 
@@ -68,7 +68,7 @@ class MLPDiscriminator(nn.Module):
 
     @nn.compact
     def __call__(self, codes: Array) -> Array:
-        """codes [B, Z] -> logits [B]."""
+        """Codes [B, Z] -> logits [B]."""
         return MLP(1, self.width, self.depth, name="mlp")(codes)[:, 0]
 
 
@@ -86,7 +86,7 @@ class ConvEncoder(nn.Module):
 
     @nn.compact
     def __call__(self, images: Array, noise: Array | None = None) -> Array:
-        """images [B, H, W, C], noise [B, N] or None -> [B, outputs]."""
+        """Images [B, H, W, C], noise [B, N] or None -> [B, outputs]."""
         height, width = images.shape[1:3]
         x = jnp.pad(
             images,
@@ -109,7 +109,7 @@ class ConvDecoder(nn.Module):
 
     @nn.compact
     def __call__(self, codes: Array) -> Array:
-        """codes [B, Z] -> [B, H, W, C]."""
+        """Codes [B, Z] -> [B, H, W, C]."""
         height, width, channels = self.shape
         rows, columns = (-(-side // 2**self.depth) for side in (height, width))
         features = self.width * 2 ** (self.depth - 1)

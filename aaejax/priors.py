@@ -150,7 +150,7 @@ def swiss_roll(
 
 
 def _uniform_slices(key: Key, n: int, labels: Array | None, classes: int) -> Array:
-    """t in [0, 1), from the label's slice where there is one. float32 [n]."""
+    """T in [0, 1), from the label's slice where there is one. float32 [n]."""
     t = jax.random.uniform(key, (n,))
     if labels is None:
         return t

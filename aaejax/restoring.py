@@ -91,9 +91,11 @@ def sample(
       data_dir: where TFDS datasets are.
 
     Returns:
-      For codes "codes" [N, Z], of the training part and then the test part, in their order,
-      "labels" [N] where there are any, and "split" [N], 0 for training, 1 for test. For all
-      else "images" [rows, columns, ...].
+      For codes "codes" [N, Z], of the training part and then the test part, each in its own
+      order (a file or folder without parts is one), "labels" [N] where there are any, and
+      "split" [N], 0 for training, 1 for test. For samples "images" [count, ...], for
+      reconstructions [count, 2, ...] (original, reconstruction), for interpolations
+      [lines, LINE, ...], for the manifold [side, side, ...].
 
     Raises:
       UserError: a kind that the model doesn't have, or data of another shape.
@@ -176,6 +178,8 @@ def _codes(
         (dataset.test_images, dataset.test_labels),
     )
     for split, (images, labels) in enumerate(parts):
+        if not len(images):
+            continue
         part_key = jax.random.fold_in(key, split)
         codes = sampling.codes(trained.model, trained.networks, images, part_key)
         found["codes"].append(codes)
@@ -187,7 +191,7 @@ def _codes(
 
 def _load(trained: Trained, name: str, data_dir: Path | None) -> data.Dataset:
     where = data_dir or Path(trained.config["where"]["data_dir"])
-    dataset = data.load(name, where)
+    dataset = data.load(name, where, hold_out=False)
     expected = tuple(trained.config["data"]["shape"])
     if dataset.example_shape != expected:
         raise UserError(

@@ -97,12 +97,14 @@ class RunFolder:
 
     def write_heldout(self, images: np.ndarray, labels: np.ndarray | None) -> None:
         """Keeps these examples (as they came, uint8 or float32) for sampling."""
-        arrays = {"images": images} if labels is None else dict(images=images, labels=labels)
+        arrays = (
+            {"images": images} if labels is None else dict(images=images, labels=labels)
+        )
         with open(self.heldout, "wb") as file:
             np.savez(file, **arrays)
 
     def read_heldout(self) -> dict[str, np.ndarray]:
-        """"images" [N, ...], and "labels" [N] where there are any."""
+        """ "images" [N, ...], and "labels" [N] where there are any."""
         with np.load(self.heldout) as arrays:
             return dict(arrays)
 

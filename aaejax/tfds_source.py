@@ -141,9 +141,7 @@ def _prepare(name: str, data_dir: Path) -> None:
         )
 
 
-def _read_split(
-    builder: Any, split: str, keys: tuple[str, ...]
-) -> dict[str, np.ndarray]:
+def _read_split(builder: Any, split: str, keys: tuple[str, ...]) -> dict[str, np.ndarray]:
     """The decoded arrays of a split, memory-mapped from `decoded-<split>`.
 
     That folder is used only where the checksums of the prepared shards and of its own

@@ -75,9 +75,7 @@ def train(
     custom_model = model is not None
     model = model or config.model.build(spec, steps)
     with locked(config.folder) as folder, Interrupts() as interrupts:
-        folder.prepare(
-            _config_json(config, dataset, custom_model), config.overwrite
-        )
+        folder.prepare(_config_json(config, dataset, custom_model), config.overwrite)
         folder.write_heldout(
             dataset.test_images[:256],
             None if dataset.test_labels is None else dataset.test_labels[:256],
@@ -96,9 +94,7 @@ def data_spec(dataset: Dataset) -> DataSpec:
     return DataSpec(dataset.example_shape, dataset.classes, bool(unit))
 
 
-def _config_json(
-    config: RunConfig, dataset: Dataset, custom_model: bool
-) -> dict[str, Any]:
+def _config_json(config: RunConfig, dataset: Dataset, custom_model: bool) -> dict[str, Any]:
     return {
         **config.to_json(),
         **({"custom_model": True} if custom_model else {}),
@@ -329,4 +325,6 @@ class Progress:
         self._bar.update(line["step"] - self._bar.n)
         if self._bar.disable:
             left = (self._steps - line["step"]) * self._batch_size / rate
-            print(f"step {line['step']}/{self._steps}  {text}  {left:.0f} s left", flush=True)
+            print(
+                f"step {line['step']}/{self._steps}  {text}  {left:.0f} s left", flush=True
+            )

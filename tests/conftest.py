@@ -4,6 +4,7 @@ import atexit
 import os
 import shutil
 import tempfile
+from pathlib import Path
 
 # Programs compiled once serve all tests and the processes that they start.
 _cache = tempfile.mkdtemp(prefix="aaejax-test-cache-")
@@ -13,7 +14,8 @@ os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
 os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["XLA_FLAGS"] = (
-    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+    os.environ.get("XLA_FLAGS", "")
+    + " --xla_force_host_platform_device_count=8"
     # Tests compile far more than they compute: a third of the time to compile.
     + " --xla_backend_optimization_level=0"
 )
@@ -22,6 +24,7 @@ import jax
 import numpy as np
 import pytest
 
+from aaejax.data import load
 from aaejax.models.aae import Options
 from aaejax.optimizers import Optimizer
 from aaejax.types import DataSpec
@@ -63,3 +66,23 @@ def getkey():
     """A function that gives a fresh key at each call."""
     keys = iter(jax.random.split(jax.random.key(7), 100))
     return lambda: next(keys)
+
+
+@pytest.fixture(scope="session")
+def mnist_dir(tmp_path_factory) -> Path:
+    """A data folder with MNIST prepared by `load`, or the one in AAEJAX_DATA_DIR."""
+    if "AAEJAX_DATA_DIR" in os.environ:
+        return Path(os.environ["AAEJAX_DATA_DIR"])
+    cache = Path(__file__).parents[2] / "shared" / "tfds" / "downloads"
+    if not cache.is_dir():
+        pytest.skip(f"no MNIST downloads at {cache} and AAEJAX_DATA_DIR is not set")
+    folder = tmp_path_factory.mktemp("tfds")
+    (folder / "downloads").mkdir()
+    for path in cache.iterdir():
+        shutil.copyfile(path, folder / "downloads" / path.name)
+    # what a killed preparation may leave
+    for name in ("incomplete.ABCDEF_3.0.1", "3.0.1"):
+        (folder / "mnist" / name).mkdir(parents=True)
+        (folder / "mnist" / name / "features.json").write_text("{")
+    load("mnist", folder)
+    return folder

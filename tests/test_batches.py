@@ -35,7 +35,9 @@ def test_a_streamed_batch_is_the_one_that_the_indices_name():
     images = np.arange(30, dtype=np.float32).reshape(30, 1)
     rows = [batches.batch_indices(0, a, a + 3, 30, 4) for a in (0, 3)]
     for devices in (1, 2):
-        chunks = list(batches.stream({"image": images}, [lambda r=r: r for r in rows], devices))
+        chunks = list(
+            batches.stream({"image": images}, [lambda r=r: r for r in rows], devices)
+        )
         local = batches.local_rows(3, 4, devices).reshape(3, devices, -1)
         for chunk, row in zip(chunks, rows, strict=True):
             got = [

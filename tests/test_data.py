@@ -434,26 +434,6 @@ def test_failed_preparation_tells_why(tmp_path):
     fails(str(tmp_path / "downloads"), load, "imagenet2012", tmp_path)
 
 
-@pytest.fixture(scope="session")
-def mnist_dir(tmp_path_factory) -> Path:
-    """A data folder with MNIST prepared by `load`, or the one in AAEJAX_DATA_DIR."""
-    if "AAEJAX_DATA_DIR" in os.environ:
-        return Path(os.environ["AAEJAX_DATA_DIR"])
-    cache = Path(__file__).parents[2] / "shared" / "tfds" / "downloads"
-    if not cache.is_dir():
-        pytest.skip(f"no MNIST downloads at {cache} and AAEJAX_DATA_DIR is not set")
-    folder = tmp_path_factory.mktemp("tfds")
-    (folder / "downloads").mkdir()
-    for path in cache.iterdir():
-        shutil.copyfile(path, folder / "downloads" / path.name)
-    # what a killed preparation may leave
-    for name in ("incomplete.ABCDEF_3.0.1", "3.0.1"):
-        (folder / "mnist" / name).mkdir(parents=True)
-        (folder / "mnist" / name / "features.json").write_text("{")
-    load("mnist", folder)
-    return folder
-
-
 @pytest.fixture(scope="module")
 def mnist(mnist_dir) -> Dataset:
     return load("mnist", mnist_dir)

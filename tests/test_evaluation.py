@@ -18,7 +18,9 @@ def test_mmd_equals_the_sum_over_all_pairs():
     def pairs(a):
         return [k(p, q) for i, p in enumerate(a) for j, q in enumerate(a) if i != j]
 
-    direct = np.mean(pairs(x)) + np.mean(pairs(y)) - 2 * np.mean([k(p, q) for p in x for q in y])
+    direct = (
+        np.mean(pairs(x)) + np.mean(pairs(y)) - 2 * np.mean([k(p, q) for p in x for q in y])
+    )
     found = evaluation.mmd(x.astype(np.float32), y.astype(np.float32))
     assert found == pytest.approx(direct, rel=1e-4)
 

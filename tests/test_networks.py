@@ -14,7 +14,10 @@ pytestmark = pytest.mark.quick
 @pytest.mark.parametrize("shape", [(28, 28, 1), (9, 14, 3), (1, 1, 1)])
 def test_convolutions_take_images_of_any_size(shape, getkey):
     images = jax.random.uniform(getkey(), (2, *shape))
-    encoder, decoder = networks.ConvEncoder(3, width=4), networks.ConvDecoder(shape, width=4)
+    encoder, decoder = (
+        networks.ConvEncoder(3, width=4),
+        networks.ConvDecoder(shape, width=4),
+    )
     codes, _ = jax.jit(encoder.init_with_output)(getkey(), images)
     made, _ = jax.jit(decoder.init_with_output)(getkey(), codes)
     assert codes.shape == (2, 3)

@@ -75,7 +75,9 @@ def test_the_noise_is_not_shared_between_examples():
 
 
 def test_a_batch_that_does_not_divide_is_refused():
-    with pytest.raises(UserError, match="100 does not divide over 8 devices: take 96 or 104"):
+    with pytest.raises(
+        UserError, match="100 does not divide over 8 devices: take 96 or 104"
+    ):
         parallel.check_batch_size(100, jax.devices())
     with pytest.raises(UserError, match="take 8"):
         parallel.check_batch_size(3, jax.devices())

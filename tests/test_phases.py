@@ -95,7 +95,9 @@ def test_a_step_does_what_the_optimizer_says(getkey):
         init = staticmethod(lambda key: {"net": {"w": jnp.array(5.0)}})
 
     state = init_state(Model, getkey())
-    state, metrics = phase_step(phase)(state, {"image": jnp.array([1.0, 2.0, 3.0])}, getkey())
+    state, metrics = phase_step(phase)(
+        state, {"image": jnp.array([1.0, 2.0, 3.0])}, getkey()
+    )
     assert state.params["net"]["w"] == pytest.approx(4.8)
     assert metrics["only/loss"] == pytest.approx(10)
     assert metrics["only/gradient_norm"] == pytest.approx(2)

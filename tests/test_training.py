@@ -51,7 +51,9 @@ def config(workdir, **changes):
 
 
 def lines(folder):
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [
+        json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()
+    ]
 
 
 def final_params(folder):
@@ -119,9 +121,10 @@ def test_another_configuration_is_refused_and_nothing_is_lost(finished, digits):
     fewer = dataclasses.replace(digits, test_images=digits.test_images[:50])
     with pytest.raises(UserError, match=r"data.test was 100, now 50"):
         train(config(folder), fewer)
-    assert before.items() <= {
-        p: p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file()
-    }.items()
+    assert (
+        before.items()
+        <= {p: p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file()}.items()
+    )
 
 
 def test_overwrite_starts_anew(digits, tmp_path):
@@ -160,7 +163,9 @@ def test_a_run_cut_anywhere_ends_bit_for_bit_where_an_unbroken_one_does(
     assert final_params(tmp_path)[0] == 40
     assert same(final_params(tmp_path)[1], final_params(folder)[1])
     # Nothing that a cut run had logged past its checkpoint stands twice.
-    rates = [{k: v for k, v in ln.items() if k != "images_per_second"} for ln in lines(folder)]
+    rates = [
+        {k: v for k, v in ln.items() if k != "images_per_second"} for ln in lines(folder)
+    ]
     again = [
         {k: v for k, v in ln.items() if k != "images_per_second"} for ln in lines(tmp_path)
     ]
@@ -351,7 +356,9 @@ def test_vectors_train_too(tmp_path):
 
 
 def test_a_batch_larger_than_the_set_is_refused(digits, tmp_path):
-    with pytest.raises(UserError, match="batch of 401 is larger than the training set of 400"):
+    with pytest.raises(
+        UserError, match="batch of 401 is larger than the training set of 400"
+    ):
         train(config(tmp_path / "new", batch_size=401), digits)
     assert not (tmp_path / "new").exists()
 

@@ -112,9 +112,7 @@ def aae(
             discriminator_apply(params["discriminator"], fake),
         )
 
-    def generator_loss(
-        params: Networks, batch: Batch, draw: Draw
-    ) -> tuple[Array, Metrics]:
+    def generator_loss(params: Networks, batch: Batch, draw: Draw) -> tuple[Array, Metrics]:
         codes = codes_of(params, batch, draw)
         logits = discriminator_apply(params["discriminator"], codes)
         return losses.generator_loss(logits, generator), {}

@@ -1,0 +1,195 @@
+"""train.py and sample.py as a person runs them."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).parent.parent
+TINY = [
+    *("--width", "16", "--channels", "2", "--epochs", "2", "--log-every", "20"),
+    *("--save-every", "20"),
+]
+
+
+def run(*command, cwd=ROOT, devices=1, **more):
+    flags = (
+        "--xla_backend_optimization_level=0 "
+        f"--xla_force_host_platform_device_count={devices}"
+    )
+    return subprocess.run(
+        [sys.executable, *map(str, command)],
+        cwd=cwd,
+        env={**os.environ, "XLA_FLAGS": flags, "PYTHONWARNINGS": "default"},
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+        **more,
+    )
+
+
+@pytest.fixture(scope="module")
+def plane(tmp_path_factory):
+    """A run with 2-D codes, trained on four devices."""
+    folder = tmp_path_factory.mktemp("scripts") / "plane"
+    done = run("train.py", *TINY, "--latent", "2", "--workdir", folder, devices=4)
+    assert done.returncode == 0, done.stderr
+    assert f"next: python sample.py {folder} --out samples.png" in done.stdout
+    assert "step 20/80" in done.stdout
+    assert "images/s" in done.stdout
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape"),
+    [
+        ("samples", (30, 28, 28, 1)),
+        ("reconstructions", (30, 2, 28, 28, 1)),
+        ("interpolation", (3, 10, 28, 28, 1)),
+        ("manifold", (5, 5, 28, 28, 1)),
+    ],
+)
+def test_every_kind_makes_arrays_and_a_picture(plane, kind, shape, tmp_path):
+    files = [tmp_path / name for name in ("a.npz", "b.npz", "c.npz", "d.png")]
+    for seed, file in zip((0, 0, 1, 0), files, strict=True):
+        done = run("sample.py", plane, kind, "--out", file, "--count", 30, "--seed", seed)
+        assert done.returncode == 0, done.stderr
+        assert f"{kind} of {plane} at step 80: {file}" in done.stdout
+        assert done.stderr == ""
+    first, again, other = (np.load(file)["images"] for file in files[:3])
+    assert first.shape == shape
+    assert first.min() >= 0
+    assert first.max() <= 1
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).any()
+    with Image.open(files[3]) as picture:
+        assert picture.width >= 300
+        assert np.asarray(picture).std() > 10
+
+
+def test_codes_are_those_of_the_encoder_in_the_order_of_the_file(plane, tmp_path):
+    done = run("sample.py", plane, "codes", "--out", tmp_path / "own.npz")
+    assert done.returncode == 0, done.stderr
+    own = np.load(tmp_path / "own.npz")
+    assert own["codes"].shape == (5000, 2)
+    assert np.bincount(own["split"]).tolist() == [4000, 1000]
+    assert np.bincount(own["labels"]).tolist() == [500] * 10
+    # The held-out examples, as a file of the user's: the same codes.
+    held_out = np.load(plane / "heldout.npz")["images"]
+    np.save(tmp_path / "mine.npy", held_out)
+    done = run(
+        "sample.py", plane, "codes", "--out", tmp_path / "mine_codes.npy",
+        "--data", tmp_path / "mine.npy",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    mine = np.load(tmp_path / "mine_codes.npy")
+    np.testing.assert_allclose(mine, own["codes"][4000 : 4000 + len(mine)], atol=1e-5)
+
+
+def test_an_older_checkpoint_can_be_asked(plane, tmp_path):
+    done = run("sample.py", plane, "--out", tmp_path / "s.npy", "--step", 40)
+    assert "at step 40" in done.stdout
+    done = run("sample.py", plane, "--out", tmp_path / "s.npy", "--step", 41)
+    assert done.returncode == 2
+    assert "there are 40, 60, 80" in done.stderr
+
+
+def test_rgb_images_of_a_folder_train_with_convolutions(tmp_path):
+    rng = np.random.default_rng(0)
+    for label in ("bright", "dark"):
+        (tmp_path / "images" / label).mkdir(parents=True)
+        for number in range(40):
+            low, high = (150, 256) if label == "bright" else (0, 100)
+            pixels = rng.integers(low, high, (11, 13, 3), np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "images" / label / f"{number}.png")
+    done = run(
+        "train.py", *TINY, "--network", "conv", "--dataset", tmp_path / "images",
+        "--batch-size", "8", "--workdir", tmp_path / "run",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    done = run("sample.py", tmp_path / "run", "--out", tmp_path / "s.npy", "--count", 7)
+    assert np.load(tmp_path / "s.npy").shape == (7, 11, 13, 3)
+
+
+def test_mnist_trains_through_tfds(mnist_dir, tmp_path):
+    done = run(
+        "train.py", "aae", "--width", "16", "--dataset", "mnist", "--data-dir", mnist_dir,
+        "--batch-size", "1000", "--epochs", "1", "--log-every", "30", "--save-every", "30",
+        "--workdir", tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "60,000 training and 10,000 held-out" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["gan2"], "unknown model gan2: there are"),
+        (["--dataset", "no_such_set"], "no_such_set"),
+        (["--dataset", "./missing.npz"], "missing.npz"),
+        (["--dataset", "{tmp}/empty"], "holds no images"),
+        (["--dataset", "{tmp}/text.npz"], "cannot be read"),
+        (["--dataset", "{tmp}/nan.npy"], "NaN"),
+        (["--batch-size", "4001"], "larger than the training set of 4000"),
+        (["--prior", "swiss-roll", "--latent", "8"], "the code size must be 2"),
+        (["--batch-size", "99"], "does not divide over 2 devices"),
+    ],
+)
+def test_bad_input_gets_one_line_and_writes_nothing(args, words, tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "text.npz").write_text("no data")
+    np.save(tmp_path / "nan.npy", np.full((30, 4, 4), np.nan, np.float32))
+    args = [arg.format(tmp=tmp_path) for arg in args]
+    done = run("train.py", *args, "--workdir", tmp_path / "run", devices=2)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith("train.py: ")
+    assert done.stderr.count("\n") == 1
+    assert words in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["{tmp}/nothing"], "is no run folder"),
+        (["{run}", "clusters"], "this run has no kind clusters: it has samples"),
+        (["{run}", "--out", "{tmp}/x.jpg"], "must end in .png, .npy or .npz"),
+        (["{run}", "codes", "--out", "{tmp}/x.png"], "must end in .npy or .npz"),
+        (["{run}", "codes", "--out", "{tmp}/x.npz", "--data", "{tmp}/small.npy"], "shape"),
+        (["{run}", "--count", "0"], "at least 1"),
+    ],
+)
+def test_sample_refuses_in_one_line(plane, args, words, tmp_path):
+    np.save(tmp_path / "small.npy", np.zeros((30, 4, 4), np.float32))
+    args = [arg.format(tmp=tmp_path, run=plane) for arg in args]
+    done = run("sample.py", *args)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith("sample.py: ")
+    assert done.stderr.count("\n") == 1
+    assert words in done.stderr
+
+
+def test_a_disk_that_takes_no_more_is_one_line_and_loses_nothing(plane, tmp_path):
+    # A limit on the size of a file is what a full disk is to the writer.
+    limited = (
+        "import resource, runpy, sys; "
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000)); "
+        "sys.argv = sys.argv[1:]; runpy.run_path('train.py', run_name='__main__')"
+    )
+    done = run("-c", limited, "train.py", *TINY, "--workdir", tmp_path / "run")
+    assert done.returncode == 2, done.stderr[-2000:]
+    assert "Traceback" not in done.stderr
+    assert "train.py: " in done.stderr
+
+
+def test_help_lists_what_the_readme_names():
+    text = run("train.py", "--help").stdout
+    for flag in re.findall(r"--[a-z][a-z-]+", (ROOT / "README.md").read_text()):
+        known = text + run("sample.py", "--help").stdout if flag not in text else text
+        assert flag in known, flag
