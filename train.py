@@ -58,13 +58,13 @@ def describe(result: Result) -> str:
 
 
 def main() -> int:
-    """Exit status: 0 done, 2 the user's mistake, 1 diverged, 128 + n stopped by a signal."""
+    """Exit status: 0 done, 1 diverged, 2 the user's mistake, 128 + n signal n."""
     try:
         config = parse(sys.argv[1:])
         dataset = data.load(config.dataset, config.data_dir)
         print(
-            f"{config.model_name} on {dataset.name}: {len(dataset.train_images):,} training "
-            f"and {len(dataset.test_images):,} held-out examples of shape "
+            f"{config.model_name} on {dataset.name}: {len(dataset.train_images):,} "
+            f"training and {len(dataset.test_images):,} held-out examples of shape "
             f"{list(dataset.example_shape)}; run folder {config.folder}",
             flush=True,
         )

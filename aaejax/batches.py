@@ -7,11 +7,10 @@ next, so a resumed run needs no other state.
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
-from aaejax.types import Array
+from aaejax.types import Array, Device
 
 
 def to_unit(images: Array) -> Array:
@@ -41,7 +40,7 @@ def batch_indices(
     return np.concatenate(rows).astype(np.int32)
 
 
-def fits_on(device: jax.Device, arrays: dict[str, np.ndarray]) -> bool:
+def fits_on(device: Device, arrays: dict[str, np.ndarray]) -> bool:
     """Whether the arrays take at most half of the device's memory (on a CPU: 4 GiB)."""
     stats = device.memory_stats() or {}
     room = stats.get("bytes_limit", 8 * 2**30) // 2
@@ -79,7 +78,7 @@ def stream(
     """
     import grain  # takes over a second: only those who stream pay for it
 
-    source = _Chunks(arrays, indices, devices)
+    source: Any = _Chunks(arrays, indices, devices)
     options = grain.ReadOptions(num_threads=2, prefetch_buffer_size=2)
     yield from grain.MapDataset.source(source).to_iter_dataset(options)
 

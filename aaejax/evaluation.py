@@ -65,8 +65,12 @@ class HeldOut:
         self._images = images[:most]
         self._encode_key, prior_key, other_key = jax.random.split(key, 3)
         n = min(1000, len(self._images))
-        self._prior = model.prior(prior_key, n)
-        chance = jax.jit(mmd)(model.prior(other_key, n), self._prior)
+
+        def prior_and_chance(prior_key: Key, other_key: Key) -> tuple[Array, Array]:
+            prior = model.prior(prior_key, n)
+            return prior, mmd(model.prior(other_key, n), prior)
+
+        self._prior, chance = jax.jit(prior_and_chance)(prior_key, other_key)
         self._chance = float(chance)
 
         def encode_and_score(networks: Networks, images: Array, key: Key):

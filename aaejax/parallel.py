@@ -12,7 +12,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from aaejax.phases import scan_steps
-from aaejax.types import Key, Metrics, Step, TrainState, UserError
+from aaejax.types import Batch, Device, Key, Metrics, Step, TrainState, UserError
 
 AXIS = "devices"
 
@@ -22,7 +22,7 @@ Chunk = Callable[
 ]
 
 
-def check_batch_size(batch_size: int, devices: Sequence[jax.Device]) -> None:
+def check_batch_size(batch_size: int, devices: Sequence[Device]) -> None:
     """Raises UserError where a batch can't be split evenly over the devices."""
     if batch_size % len(devices):
         below = batch_size - batch_size % len(devices)
@@ -33,7 +33,7 @@ def check_batch_size(batch_size: int, devices: Sequence[jax.Device]) -> None:
         )
 
 
-def replicate(tree: Any, devices: Sequence[jax.Device]) -> Any:
+def replicate(tree: Any, devices: Sequence[Device]) -> Any:
     """One unstacked copy of the arrays on every device."""
     mesh = Mesh(np.array(devices), (AXIS,))
     return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
@@ -42,7 +42,7 @@ def replicate(tree: Any, devices: Sequence[jax.Device]) -> Any:
 def train_chunk(
     make_step: Callable[[str], Step],
     prepare: Callable[[dict[str, Any]], dict[str, Any]],
-    devices: Sequence[jax.Device],
+    devices: Sequence[Device],
     *,
     one_by_one: bool,
     streamed: bool = False,
@@ -65,7 +65,7 @@ def train_chunk(
 
     def steps(state, data, rows, key):
         # rows: [steps, B / devices]
-        def one(state: TrainState, batch: dict[str, Any], key: Key):
+        def one(state: TrainState, batch: Batch, key: Key):
             return gathered_step(state, data, batch["rows"], key)
 
         return scan_steps(one)(state, {"rows": rows}, key)
@@ -81,7 +81,7 @@ def train_chunk(
 
     def chunk(
         state: TrainState, data: dict[str, Any], indices: np.ndarray, key: Key
-    ) -> tuple[TrainState, Metrics]:
+    ) -> tuple[TrainState, dict[str, Any]]:
         # [steps, B] -> [devices, steps, B / devices]
         split = indices.reshape(len(indices), len(devices), -1).swapaxes(0, 1)
         if not one_by_one:
@@ -95,7 +95,7 @@ def train_chunk(
     return chunk
 
 
-def steps_alone(step: Step, devices: Sequence[jax.Device], *example: Any) -> bool:
+def steps_alone(step: Step, devices: Sequence[Device], *example: Any) -> bool:
     """Whether each step should be a dispatch of its own.
 
     XLA:CPU runs a convolution inside `lax.scan` about six times slower than outside it

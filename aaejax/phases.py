@@ -64,7 +64,7 @@ def phase_step(phase: Phase, axis_name: str | None = None) -> Step:
             gradients, state.opt_state[phase.name], trained
         )
         state = state.replace(  # type: ignore[attr-defined]
-            params={**state.params, **optax.apply_updates(trained, updates)},
+            params={**state.params, **dict(optax.apply_updates(trained, updates))},
             opt_state={**state.opt_state, phase.name: opt_state},
         )
         return state, {f"{phase.name}/{name}": metrics[name] for name in metrics}

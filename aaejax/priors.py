@@ -29,6 +29,8 @@ def gaussian(latent: int, std: float = 1.0, classes: int = 10) -> Prior:
     _check_positive("std", std)
 
     def sample(key: Key, n: int, labels: Array | None = None) -> Array:
+        if labels is None:
+            return std * jax.random.normal(key, (n, latent))
         slice_key, rest_key = jax.random.split(key)
         # Away from 0, where the quantile function is -inf.
         t = jnp.maximum(_uniform_slices(slice_key, n, labels, classes), 2**-24)

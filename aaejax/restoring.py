@@ -61,13 +61,15 @@ def restore(
             raise UserError(
                 f"{folder.config} is not one that this aaejax wrote: no {error}"
             ) from error
-        model = from_json(config).model.build(spec, steps=1)
+        built: Model = from_json(config).model.build(spec, steps=1)
+    else:
+        built = model
     if not folder.checkpoints.is_dir():
         raise UserError(f"{run} has no checkpoint yet: let train.py run to its first one")
-    like = jax.eval_shape(model.init, jax.random.key(0))
+    like = jax.eval_shape(built.init, jax.random.key(0))
     with Checkpoints(folder.checkpoints, tell=tell) as checkpoints:
         found, networks = checkpoints.restore_params(like, step)
-    return Trained(model, jax.device_put(networks), found, folder, config)
+    return Trained(built, jax.device_put(networks), found, folder, config)
 
 
 def sample(
@@ -110,10 +112,11 @@ def sample(
         raise UserError(f"--data has no meaning for {kind}: leave it out")
     key, choice_key = jax.random.split(jax.random.key(seed))
     if kind == "samples":
-        made = jax.jit(sampling.samples, static_argnums=(0, 3))(model, networks, key, count)
+        made = jax.jit(lambda n, k: sampling.samples(model, n, k, count))(networks, key)
         return {"images": np.asarray(made)}
     if kind == "manifold":
-        made = sampling.manifold(model, networks, key, sampling.square(count))
+        side = sampling.square(count)
+        made = jax.jit(lambda n, k: sampling.manifold(model, n, k, side))(networks, key)
         return {"images": np.asarray(made)}
     if kind == "codes":
         return _codes(trained, data, data_dir, key)
@@ -121,13 +124,17 @@ def sample(
     order = np.asarray(jax.random.permutation(choice_key, len(images)))
     if kind == "reconstructions":
         chosen = np.asarray(to_unit(images[order[:count]]))
-        made = sampling.reconstructions(model, networks, chosen, key)
+        made = jax.jit(lambda *x: sampling.reconstructions(model, *x))(
+            networks, chosen, key
+        )
         return {"images": np.stack([chosen, np.asarray(made)], axis=1)}
     lines = max(1, min(count // LINE, len(images) // 2))
     ends = np.asarray(to_unit(images[order[: 2 * lines]]))
     if len(ends) < 2:
         raise UserError("an interpolation needs two images: give more data")
-    made = sampling.interpolation(model, networks, ends[::2], ends[1::2], LINE, key)
+    made = jax.jit(lambda n, a, b, k: sampling.interpolation(model, n, a, b, LINE, k))(
+        networks, ends[::2], ends[1::2], key
+    )
     return {"images": np.asarray(made)}
 
 

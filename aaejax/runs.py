@@ -101,7 +101,7 @@ class RunFolder:
             {"images": images} if labels is None else dict(images=images, labels=labels)
         )
         with open(self.heldout, "wb") as file:
-            np.savez(file, **arrays)
+            np.savez(file, **arrays)  # type: ignore[arg-type]
 
     def read_heldout(self) -> dict[str, np.ndarray]:
         """ "images" [N, ...], and "labels" [N] where there are any."""

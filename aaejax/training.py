@@ -20,7 +20,16 @@ from aaejax.evaluation import HeldOut
 from aaejax.interrupts import Interrupts
 from aaejax.phases import init_state, train_step
 from aaejax.runs import RunFolder, locked
-from aaejax.types import DataSpec, Model, TrainState, UserError
+from aaejax.types import (
+    Array,
+    DataSpec,
+    Device,
+    Key,
+    Model,
+    Networks,
+    TrainState,
+    UserError,
+)
 
 Tell = Callable[[str], None]
 
@@ -44,7 +53,7 @@ def train(
     config: RunConfig,
     dataset: Dataset,
     model: Model | None = None,
-    devices: list[jax.Device] | None = None,
+    devices: list[Device] | None = None,
     tell: Tell = print,
 ) -> Result:
     """Trains, from the newest checkpoint of the run folder where there is one.
@@ -72,16 +81,17 @@ def train(
     steps_per_epoch = examples // config.batch_size
     steps = config.epochs * steps_per_epoch
     spec = data_spec(dataset)
-    custom_model = model is not None
-    model = model or config.model.build(spec, steps)
+    built: Model = model or config.model.build(spec, steps)
     with locked(config.folder) as folder, Interrupts() as interrupts:
-        folder.prepare(_config_json(config, dataset, custom_model), config.overwrite)
+        folder.prepare(
+            _config_json(config, dataset, custom_model=model is not None), config.overwrite
+        )
         folder.write_heldout(
             dataset.test_images[:256],
             None if dataset.test_labels is None else dataset.test_labels[:256],
         )
         with Checkpoints(folder.checkpoints, config.keep, tell) as checkpoints:
-            run = _Run(config, dataset, model, devices, steps, folder, tell)
+            run = _Run(config, dataset, built, devices, steps, folder, tell)
             return run.loop(checkpoints, interrupts)
 
 
@@ -117,7 +127,7 @@ class _Run:
         config: RunConfig,
         dataset: Dataset,
         model: Model,
-        devices: list[jax.Device],
+        devices: list[Device],
         steps: int,
         folder: RunFolder,
         tell: Tell,
@@ -129,6 +139,9 @@ class _Run:
             jax.random.key(config.seed), 4
         )
         self.initial = jax.jit(lambda key: init_state(model, key))(init_key)
+        self.picture_arrays = jax.jit(
+            lambda networks, originals, key: picture_arrays(model, networks, originals, key)
+        )
         self.heldout = HeldOut(model, dataset.test_images, heldout_key)
         self.arrays = {"image": dataset.train_images}
         if dataset.train_labels is not None:
@@ -235,45 +248,60 @@ class _Run:
             for stop in stops:
                 yield stop, resident, rows(stop)
 
-    def _evaluate(self, networks: Any) -> dict[str, float]:
+    def _evaluate(self, networks: Networks) -> dict[str, float]:
         """Held-out scores, and pictures."""
         networks = jax.device_put(networks, self.devices[0])
         scores, codes = self.heldout(networks)
+        originals = np.asarray(batches.to_unit(self.dataset.test_images[:40]))
         # The same noise each time, so that pictures of different steps can be compared.
         key = jax.random.fold_in(self.picture_key, 0)
-        write_pictures(self.folder.pictures, self.model, networks, self.dataset, codes, key)
+        made = jax.device_get(self.picture_arrays(networks, originals, key))
+        folder, labels = self.folder.pictures, self.dataset.test_labels
+        if originals.ndim == 4:
+            pictures.write_pairs(
+                folder / "reconstructions.png", originals, made["reconstructions"]
+            )
+            for name in ("samples", "manifold"):
+                if name in made:
+                    pictures.write_grid(folder / f"{name}.png", made[name])
+        if "prior" in made:
+            pictures.write_scatter(
+                folder / "codes.png",
+                codes,
+                None if labels is None else labels[: len(codes)],
+                made["prior"],
+                self.dataset.class_names,
+            )
         return scores
 
 
-def write_pictures(
-    folder: Path,
-    model: Model,
-    networks: Any,
-    dataset: Dataset,
-    codes: np.ndarray,
-    key: jax.Array,
-) -> None:
-    """Reconstructions next to originals, samples; for 2-D codes scatter and manifold."""
+def picture_arrays(
+    model: Model, networks: Networks, originals: Array, key: Key
+) -> dict[str, Array]:
+    """What the pictures of an evaluation show; one program under jit.
+
+    Args:
+      model: the model.
+      networks: its parameters.
+      originals: [n, ...], in [0, 1].
+      key: consumed.
+
+    Returns:
+      "reconstructions" [n, ...] and "samples" [100, ...]; for 2-D codes also "manifold"
+      [400, ...] and "prior" [2000, 2].
+    """
     reconstruct_key, sample_key, manifold_key, prior_key = jax.random.split(key, 4)
-    if len(dataset.example_shape) == 3:
-        originals = np.asarray(batches.to_unit(dataset.test_images[:40]))
-        made = sampling.reconstructions(model, networks, originals, reconstruct_key)
-        pictures.write_pairs(folder / "reconstructions.png", originals, np.asarray(made))
-        made = sampling.samples(model, networks, sample_key, 100)
-        pictures.write_grid(folder / "samples.png", np.asarray(made))
-        if model.latent == 2:
-            made = np.asarray(sampling.manifold(model, networks, manifold_key, 20))
-            made = made.reshape(-1, *made.shape[2:])
-            pictures.write_grid(folder / "manifold.png", made)
+    made = {
+        "reconstructions": sampling.reconstructions(
+            model, networks, originals, reconstruct_key
+        ),
+        "samples": sampling.samples(model, networks, sample_key, 100),
+    }
     if model.latent == 2:
-        labels = dataset.test_labels
-        pictures.write_scatter(
-            folder / "codes.png",
-            codes,
-            None if labels is None else labels[: len(codes)],
-            np.asarray(model.prior(prior_key, 2000)),
-            dataset.class_names,
-        )
+        manifold = sampling.manifold(model, networks, manifold_key, 20)
+        made["manifold"] = manifold.reshape(-1, *manifold.shape[2:])
+        made["prior"] = model.prior(prior_key, 2000)
+    return made
 
 
 def check_finite(metrics: dict[str, np.ndarray], first: int) -> None:

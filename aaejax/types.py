@@ -10,9 +10,11 @@ from typing import Any, Protocol
 
 import flax.struct
 import jax
+import numpy as np
 import optax
 
-Array = jax.Array
+Array = jax.Array | np.ndarray
+Device = Any  # a `jax.Device`, which type checkers don't take for a type
 Key = jax.Array  # a typed key, shape (), made by `jax.random.key`
 Params = Any  # a pytree of float32 arrays: the parameters of one network
 Networks = dict[str, Params]  # parameters by network name
@@ -30,7 +32,7 @@ class UserError(ValueError):
 class Prior(Protocol):
     """p(z), a plain function; any function of this shape can take its place."""
 
-    def __call__(self, key: Key, n: int, labels: Array | None = None) -> Array:
+    def __call__(self, key: Key, n: int, labels: Array | None = None, /) -> Array:
         """Draws codes.
 
         Args:
@@ -49,7 +51,7 @@ class Loss(Protocol):
     """What a phase minimises, as a function of the parameters of all networks."""
 
     def __call__(
-        self, networks: Networks, batch: Batch, draw: "Draw"
+        self, networks: Networks, batch: Batch, draw: "Draw", /
     ) -> tuple[Array, Metrics]:
         """Returns the mean loss over the batch, shape (), and named float32 scalars."""
         ...
