@@ -20,7 +20,7 @@ class RunConfig:
     """The `Options` of a model."""
     dataset: str = "mnist5k"
     """mnist5k, a TFDS image dataset by name, or a path: .npz, .npy or folder of images."""
-    epochs: int = 30
+    epochs: int = 20
     """How often each training example is seen."""
     batch_size: int = 100
     """Examples a step, over all devices."""

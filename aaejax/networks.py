@@ -27,7 +27,7 @@ class MLP(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        """x [B, F] -> [B, outputs]."""
+        """From x [B, F] to [B, outputs]."""
         for layer in range(self.depth):
             x = nn.relu(nn.Dense(self.width, name=f"hidden_{layer}")(x))
         return nn.Dense(self.outputs, name="output")(x)

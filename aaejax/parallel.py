@@ -12,7 +12,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from aaejax.phases import scan_steps
-from aaejax.types import Batch, Device, Key, Metrics, Step, TrainState, UserError
+from aaejax.types import Batch, Device, Key, Step, TrainState, UserError
 
 AXIS = "devices"
 

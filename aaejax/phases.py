@@ -1,8 +1,8 @@
 """A phase -> a pure step; a list of phases -> the train step.
 
 A step is `(state, batch, key) -> (state, metrics)`. Without `axis_name` it runs under jit,
-vmap and scan; with one it averages gradients and metrics over that axis, and runs under pmap
-or shard_map, each device holding its part of the global batch.
+vmap and scan; with one it averages gradients and metrics over that axis, and runs under
+pmap or shard_map, each device holding its part of the global batch.
 
 The key is the run's and is never carried: run key -> fold_in(step) -> fold_in(phase) ->
 fold_in(name of the draw) -> fold_in(position in the global batch). So a step draws the same
@@ -64,7 +64,7 @@ def phase_step(phase: Phase, axis_name: str | None = None) -> Step:
             gradients, state.opt_state[phase.name], trained
         )
         state = state.replace(  # type: ignore[attr-defined]
-            params={**state.params, **dict(optax.apply_updates(trained, updates))},
+            params=state.params | optax.apply_updates(trained, updates),  # type: ignore
             opt_state={**state.opt_state, phase.name: opt_state},
         )
         return state, {f"{phase.name}/{name}": metrics[name] for name in metrics}

@@ -104,7 +104,7 @@ class RunFolder:
             np.savez(file, **arrays)  # type: ignore[arg-type]
 
     def read_heldout(self) -> dict[str, np.ndarray]:
-        """ "images" [N, ...], and "labels" [N] where there are any."""
+        """Arrays: images [N, ...], and labels [N] where there are any."""
         with np.load(self.heldout) as arrays:
             return dict(arrays)
 

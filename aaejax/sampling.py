@@ -1,7 +1,7 @@
 """What a trained decoder and encoder can be asked for.
 
-Pure functions of (model, networks, ...): usable on any restored parameters, under jit. `KINDS`
-lists the words of `sample.py` and what each needs of a model.
+Pure functions of (model, networks, ...): usable on any restored parameters, under jit.
+`KINDS` lists the words of `sample.py` and what each needs of a model.
 """
 
 import math

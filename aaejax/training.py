@@ -200,7 +200,7 @@ class _Run:
         )
 
     def _chunk(self, state: TrainState, key: jax.Array) -> parallel.Chunk:
-        def prepare(rows: dict[str, jax.Array]) -> dict[str, jax.Array]:
+        def prepare(rows: dict[str, Any]) -> dict[str, Any]:
             return {**rows, "image": batches.to_unit(rows["image"])}
 
         shape = (self.config.batch_size, *self.dataset.example_shape)

@@ -167,7 +167,9 @@ class Options:
     """Last layer of the decoder; data outside [0, 1] need a linear one."""
     generator: losses.GeneratorForm = "non-saturating"
     """Form of the generator's loss."""
-    reconstruction_optimizer: Optimizer = field(default_factory=Optimizer)
+    reconstruction_optimizer: Optimizer = field(
+        default_factory=lambda: Optimizer(schedule="cosine")
+    )
     discriminator_optimizer: Optimizer = field(
         default_factory=lambda: Optimizer(learning_rate=3e-4, momentum=0.5)
     )
