@@ -171,10 +171,14 @@ class Options:
         default_factory=lambda: Optimizer(schedule="cosine")
     )
     discriminator_optimizer: Optimizer = field(
-        default_factory=lambda: Optimizer(learning_rate=3e-4, momentum=0.5)
+        default_factory=lambda: Optimizer(
+            learning_rate=3e-4, momentum=0.5, schedule="cosine"
+        )
     )
     generator_optimizer: Optimizer = field(
-        default_factory=lambda: Optimizer(learning_rate=3e-4, momentum=0.5)
+        default_factory=lambda: Optimizer(
+            learning_rate=3e-4, momentum=0.5, schedule="cosine"
+        )
     )
 
     def __post_init__(self) -> None:
