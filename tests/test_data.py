@@ -524,3 +524,15 @@ def test_another_file_format_is_an_error(mnist_dir, tmp_path):
     info = copied(mnist_dir, tmp_path) / "dataset_info.json"
     info.write_text(info.read_text().replace("array_record", "tfrecord"))
     fails("another file format than array_record", load, "mnist", tmp_path)
+
+
+def test_mnist_trains_through_tfds(mnist_dir, tmp_path):
+    from tests.test_scripts import run
+
+    done = run(
+        "train.py", "aae", "--width", "16", "--dataset", "mnist", "--data-dir", mnist_dir,
+        "--batch-size", "1000", "--epochs", "1", "--log-every", "30", "--save-every", "30",
+        "--workdir", tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "60,000 training and 10,000 held-out" in done.stdout
