@@ -5,6 +5,8 @@ that sampling reads the first alone. Both are read into NumPy arrays, which any 
 devices can take.
 """
 
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -76,6 +78,7 @@ class Checkpoints:
         if found is None:
             return None
         step, items = found
+        self._set_aside_after(step)
         return TrainState(step=np.int32(step), **items)  # type: ignore[arg-type]
 
     def restore_params(
@@ -92,6 +95,19 @@ class Checkpoints:
                 f"{self._folder} has no checkpoint yet: let train.py run to its first one"
             )
         return found[0], found[1]["params"]
+
+    def _set_aside_after(self, step: int) -> None:
+        """Moves what can't be used away: Orbax saves no step twice and none backwards."""
+        unusable = [newer for newer in self._manager.all_steps() if newer > step]
+        aside = self._folder.parent / "unusable-checkpoints"
+        for newer in unusable:
+            aside.mkdir(exist_ok=True)
+            place = aside / str(newer)
+            shutil.rmtree(place, ignore_errors=True)
+            os.rename(self._folder / str(newer), place)
+        if unusable:
+            self._tell(f"moved {len(unusable)} unusable checkpoint(s) to {aside}")
+            self._manager.reload()
 
     def _newest(
         self, wanted: dict[str, Any], only: int | None

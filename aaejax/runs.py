@@ -43,6 +43,11 @@ class RunFolder:
         return self.path / "checkpoints"
 
     @property
+    def unusable(self) -> Path:
+        """Where checkpoints go that could not be read."""
+        return self.path / "unusable-checkpoints"
+
+    @property
     def pictures(self) -> Path:
         """PNGs, a set at each evaluation."""
         return self.path / "pictures"
@@ -72,7 +77,7 @@ class RunFolder:
           UserError: the folder has a run with another configuration, or is something else.
         """
         if overwrite:
-            for path in (self.checkpoints, self.pictures):
+            for path in (self.checkpoints, self.pictures, self.unusable):
                 shutil.rmtree(path, ignore_errors=True)
             for path in (self.config, self.metrics, self.heldout):
                 path.unlink(missing_ok=True)

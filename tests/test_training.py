@@ -295,7 +295,11 @@ def test_broken_checkpoints_are_passed_over_and_the_user_is_told(digits, tmp_pat
     result = train(config(tmp_path), digits, devices=jax.devices()[:1], tell=told.append)
     assert result.step == 40
     assert f"resuming {tmp_path} at step 20 of 40" in told
-    assert restore(tmp_path).step == 40
+    told.clear()
+    assert restore(tmp_path, tell=told.append).step == 40
+    assert told == []
+    aside = {path.name for path in (tmp_path / "unusable-checkpoints").iterdir()}
+    assert aside == {"40", "60"}
 
 
 def test_a_foreign_checkpoint_is_refused(digits, tmp_path):
@@ -347,7 +351,8 @@ def test_vectors_train_too(tmp_path):
     vectors = rng.normal(3.0, 2.0, (300, 12)).astype(np.float32)
     dataset = data.from_arrays(vectors)
     model = tiny_options(output="linear", reconstruction="squared-error")
-    result = train(config(tmp_path, model=model, batch_size=30), dataset)
+    settings = config(tmp_path, model=model, batch_size=30)
+    result = train(settings, dataset, devices=jax.devices()[:1])
     assert result.step == 36
     assert {path.name for path in (tmp_path / "pictures").iterdir()} == {"codes.png"}
     with pytest.raises(UserError, match=r"values outside \[0, 1\]"):
