@@ -7,6 +7,7 @@ Started again on the same run folder, it goes on where it stopped.
 """
 
 import dataclasses
+import logging
 import sys
 from typing import Annotated
 
@@ -59,6 +60,9 @@ def describe(result: Result) -> str:
 
 def main() -> int:
     """Exit status: 0 done, 1 diverged, 2 the user's mistake, 128 + n signal n."""
+    # What they log of a failed write, a page of it, is said in one line below.
+    for name in ("absl", "asyncio"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         config = parse(sys.argv[1:])
         dataset = data.load(config.dataset, config.data_dir)

@@ -7,7 +7,8 @@ devices can take.
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -44,25 +45,57 @@ class Checkpoints:
     def __enter__(self) -> "Checkpoints":
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            self.close()
+        except OSError:
+            if kind is None:  # else the first error says more
+                raise
 
     def close(self) -> None:
-        """Waits until all is on disk. Raises what the writing in the background raised."""
-        try:
+        """Waits until all is on disk.
+
+        Raises:
+          OSError: the writing in the background failed.
+        """
+        with self._writing():
             self._manager.wait_until_finished()
-        finally:
             self._manager.close()
 
     def save(self, state: TrainState) -> None:
-        """Copies the state off the devices, then writes it in the background."""
-        self._manager.save(
-            int(state.step),
-            args=ocp.args.Composite(
-                params=ocp.args.StandardSave(state.params),
-                opt_state=ocp.args.StandardSave(state.opt_state),
-            ),
-        )
+        """Copies the state off the devices, then writes it in the background.
+
+        Raises:
+          OSError: too little room on the disk, or the checkpoint before was not written.
+        """
+        needed = sum(leaf.nbytes for leaf in jax.tree.leaves(state)) + 2**20
+        free = shutil.disk_usage(self._folder).free
+        if free < needed:
+            raise OSError(
+                f"a checkpoint of {needed / 1e6:.0f} MB does not fit on the disk of "
+                f"{self._folder} ({free / 1e6:.0f} MB free): make room and run the same "
+                "command again; earlier checkpoints are kept"
+            )
+        with self._writing():
+            self._manager.save(
+                int(state.step),
+                args=ocp.args.Composite(
+                    params=ocp.args.StandardSave(state.params),
+                    opt_state=ocp.args.StandardSave(state.opt_state),
+                ),
+            )
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Orbax's and TensorStore's many kinds of error as the one kind that they are."""
+        try:
+            yield
+        except Exception as error:
+            reason = str(error).splitlines()[0][:300] if str(error) else repr(error)
+            raise OSError(
+                f"a checkpoint could not be written ({reason}): mend that and run the same "
+                "command again; earlier checkpoints are kept"
+            ) from error
 
     def restore_state(self, like: TrainState) -> TrainState | None:
         """The newest good state, as NumPy arrays; None where there is no checkpoint.

@@ -181,17 +181,21 @@ def test_sample_refuses_in_one_line(plane, args, words, call, tmp_path):
     assert words in err
 
 
-def test_a_disk_that_takes_no_more_is_one_line_and_loses_nothing(plane, tmp_path):
-    # A limit on the size of a file is what a full disk is to the writer.
+@pytest.mark.parametrize("limit", [20_000, 300_000])
+def test_a_disk_that_takes_no_more_is_one_line_and_loses_nothing(limit, tmp_path):
+    # A limit on the size of a file is what a full disk is to the writer: of the held-out
+    # examples at 20 kB, of a checkpoint at 300 kB.
     limited = (
-        "import resource, runpy, sys; "
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000)); "
+        f"import resource, runpy, sys; limit = {limit}; "
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)); "
         "sys.argv = sys.argv[1:]; runpy.run_path('train.py', run_name='__main__')"
     )
-    done = run("-c", limited, "train.py", *TINY, "--workdir", tmp_path / "run")
+    wide = [*TINY[2:], "--width", "200"]
+    done = run("-c", limited, "train.py", *wide, "--workdir", tmp_path / "run")
     assert done.returncode == 2, done.stderr[-2000:]
-    assert "Traceback" not in done.stderr
-    assert "train.py: " in done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("train.py: "), done.stderr[-2000:]
+    assert ("earlier checkpoints are kept" in last) == (limit == 300_000)
 
 
 def test_help_lists_what_the_readme_names():
