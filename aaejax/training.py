@@ -181,13 +181,14 @@ class _Run:
                         len(rows) * self.config.batch_size / seconds, 1
                     ),
                 }
-                last = stop == self.steps or interrupts.requested is not None
-                if last or stop % self.config.save_every == 0:
+                # Read once: a signal between two looks would stop without a checkpoint.
+                stopping = interrupts.requested is not None
+                if stopping or stop == self.steps or stop % self.config.save_every == 0:
                     checkpoints.save(state)
                     line |= self._evaluate(state.params)
                 self.folder.append_metrics(line)
                 bar.show(line)
-                if interrupts.requested is not None:
+                if stopping:
                     break
         checkpoints.close()  # so that nobody is told of a checkpoint that is not there
         stopped = interrupts.requested if line["step"] < self.steps else None
