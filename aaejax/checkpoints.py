@@ -16,6 +16,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from aaejax.runs import RunFolder
 from aaejax.types import Networks, TrainState, UserError
 
 
@@ -91,9 +92,9 @@ class Checkpoints:
         try:
             yield
         except Exception as error:
-            reason = str(error).splitlines()[0][:300] if str(error) else repr(error)
             raise OSError(
-                f"a checkpoint could not be written ({reason}): mend that and run the same "
+                f"a checkpoint could not be written ({_first_line(error)[:300]}): "
+                "mend that and run the same "
                 "command again; earlier checkpoints are kept"
             ) from error
 
@@ -132,7 +133,7 @@ class Checkpoints:
     def _set_aside_after(self, step: int) -> None:
         """Moves what can't be used away: Orbax saves no step twice and none backwards."""
         unusable = [newer for newer in self._manager.all_steps() if newer > step]
-        aside = self._folder.parent / "unusable-checkpoints"
+        aside = RunFolder(self._folder.parent).unusable
         for newer in unusable:
             aside.mkdir(exist_ok=True)
             place = aside / str(newer)
@@ -154,7 +155,7 @@ class Checkpoints:
                 return step, self._restore(step, wanted)
             # Orbax and TensorStore raise many kinds for what can be wrong with files.
             except Exception as error:
-                reason = str(error).splitlines()[0][:200] if str(error) else repr(error)
+                reason = _first_line(error)[:200]
                 self._tell(f"checkpoint {step} can't be used ({reason})")
         if not steps:
             return None
@@ -182,3 +183,7 @@ class Checkpoints:
                     f"where the model has {old.dtype}{list(old.shape)}"
                 )
         return found
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else repr(error)

@@ -109,8 +109,3 @@ def steps_alone(step: Step, devices: Sequence[Device], *example: Any) -> bool:
 def to_host(metrics: dict[str, Any]) -> dict[str, np.ndarray]:
     """A chunk's metrics as float32 [steps], one transfer."""
     return {name: np.asarray(value) for name, value in jax.device_get(metrics).items()}
-
-
-def ready(tree: Any) -> bool:
-    """Whether the arrays are computed; does not wait for them."""
-    return all(leaf.is_ready() for leaf in jax.tree.leaves(tree))

@@ -84,7 +84,8 @@ def train(
     built: Model = model or config.model.build(spec, steps)
     with locked(config.folder) as folder, Interrupts() as interrupts:
         folder.prepare(
-            _config_json(config, dataset, custom_model=model is not None), config.overwrite
+            _config_json(config, dataset, spec, custom_model=model is not None),
+            config.overwrite,
         )
         folder.write_heldout(
             dataset.test_images[:256],
@@ -104,12 +105,14 @@ def data_spec(dataset: Dataset) -> DataSpec:
     return DataSpec(dataset.example_shape, dataset.classes, bool(unit))
 
 
-def _config_json(config: RunConfig, dataset: Dataset, custom_model: bool) -> dict[str, Any]:
+def _config_json(
+    config: RunConfig, dataset: Dataset, spec: DataSpec, custom_model: bool
+) -> dict[str, Any]:
     return {
         **config.to_json(),
         **({"custom_model": True} if custom_model else {}),
         "data": {
-            **dataclasses.asdict(data_spec(dataset)),
+            **dataclasses.asdict(spec),
             "class_names": list(dataset.class_names),
             "train": len(dataset.train_images),
             "test": len(dataset.test_images),
