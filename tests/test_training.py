@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from aaejax import data, training
+from aaejax import data, init_state, training
 from aaejax.checkpoints import Checkpoints
 from aaejax.config import RunConfig
 from aaejax.restoring import restore
@@ -198,10 +199,10 @@ def wait_for(process, words):
     raise AssertionError(f"{words!r} never came: {seen}")
 
 
-def test_killed_several_times_and_resumed_equals_unbroken(tmp_path):
+def test_killed_twice_and_resumed_equals_unbroken(tmp_path):
     unbroken = start(tmp_path / "unbroken")
     assert "done: 360 steps" in unbroken.communicate(timeout=200)[0]
-    for step in (60, 160, 260):
+    for step in (60, 200):
         process = start(tmp_path / "killed")
         wait_for(process, f"step {step}/360")
         process.send_signal(signal.SIGKILL)
@@ -304,13 +305,13 @@ def test_broken_checkpoints_are_passed_over_and_the_user_is_told(digits, tmp_pat
 
 def test_a_foreign_checkpoint_is_refused(digits, tmp_path):
     train(config(tmp_path / "a"), digits, devices=jax.devices()[:1])
-    other = config(tmp_path / "b", model=tiny_options(width=9))
-    train(other, digits, devices=jax.devices()[:1])
-    for step in (20, 40):
-        os.rename(tmp_path / "a/checkpoints" / str(step), tmp_path / f"{step}")
-        os.rename(
-            tmp_path / "b/checkpoints" / str(step), tmp_path / "a/checkpoints" / str(step)
-        )
+    other = tiny_options(width=9).build(training.data_spec(digits), 40)
+    state = init_state(other, jax.random.key(0))
+    shutil.rmtree(tmp_path / "a/checkpoints")
+    (tmp_path / "a/checkpoints").mkdir()
+    with Checkpoints(tmp_path / "a/checkpoints") as checkpoints:
+        for step in (20, 40):
+            checkpoints.save(state.replace(step=jnp.int32(step)))
     told = []
     with pytest.raises(UserError, match=r"no checkpoint in .* can be used"):
         restore(tmp_path / "a", tell=told.append)
@@ -325,8 +326,6 @@ def test_only_the_last_checkpoints_are_kept(digits, tmp_path):
 
 
 def test_a_restored_state_is_the_saved_one_and_lives_anywhere(digits, tmp_path):
-    from aaejax import init_state
-
     model = tiny_options().build(training.data_spec(digits), 10)
     state = init_state(model, jax.random.key(0))
     with Checkpoints(tmp_path, keep=1) as checkpoints:
