@@ -20,7 +20,7 @@ PHASES = ("reconstruction", "discriminator", "generator")
 
 @pytest.fixture(scope="module")
 def scores():
-    """Held-out scores of four models trained in one program: healthy, or one phase frozen."""
+    """Held-out scores of four models trained together: healthy, and each phase frozen."""
     digits = data.load("mnist5k", "unused")
     adversarial = Optimizer(learning_rate=1e-3, momentum=0.5, schedule="cosine")
     options = Options(
