@@ -11,7 +11,8 @@ from typing import Annotated
 
 import tyro
 
-from aaejax.restoring import restore, sample, write
+from aaejax.kinds import sample, write
+from aaejax.restoring import restore
 from aaejax.types import UserError
 
 
@@ -22,7 +23,8 @@ class Arguments:
     run: Annotated[Path, tyro.conf.Positional]
     """The folder that train.py wrote."""
     kind: Annotated[str, tyro.conf.Positional] = "samples"
-    """samples, reconstructions, interpolation, manifold (2-D codes), or codes."""
+    """samples, reconstructions, interpolation, codes; manifold (2-D codes); styles (codes
+    with a class); clusters, classify (models that classify)."""
     out: Path = Path("samples.png")
     """.png is a picture, .npy or .npz the arrays."""
     count: int = 100

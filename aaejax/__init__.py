@@ -6,6 +6,8 @@ Data, training, sampling and restoring are imported by module: `from aaejax.trai
 train`, `from aaejax.restoring import restore`.
 """
 
+from aaejax.autoencoder import Autoencoder
+from aaejax.likelihoods import Likelihood
 from aaejax.models.aae import aae
 from aaejax.phases import init_state, phase_step, scan_steps, train_step
 from aaejax.posteriors import Posterior
@@ -21,8 +23,10 @@ from aaejax.types import (
 )
 
 __all__ = [
+    "Autoencoder",
     "Batch",
     "DataSpec",
+    "Likelihood",
     "Metrics",
     "Model",
     "Phase",

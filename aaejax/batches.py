@@ -4,6 +4,7 @@ The order is a permutation keyed by (seed, epoch): the step alone says which exa
 next, so a resumed run needs no other state.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -40,6 +41,32 @@ def batch_indices(
     return np.concatenate(rows).astype(np.int32)
 
 
+def labelled_indices(
+    seed: int, start: int, stop: int, labelled: np.ndarray, batch_size: int
+) -> np.ndarray:
+    """The labelled examples of steps `start` ... `stop - 1`.
+
+    They come round in a new order each time; there may be fewer of them than a batch has.
+
+    Args:
+      seed: of the order.
+      start: first step.
+      stop: last step + 1.
+      labelled: int [N], where in the data they are.
+      batch_size: B.
+
+    Returns:
+      int32 [stop - start, B].
+    """
+    first, last, n = start * batch_size, stop * batch_size, len(labelled)
+    rounds = range(first // n, -(-last // n))
+    # 1: not the order of `batch_indices`.
+    orders = [np.random.default_rng([seed, r, 1]).permutation(labelled) for r in rounds]
+    skipped = first - rounds[0] * n
+    rows = np.concatenate(orders)[skipped : skipped + last - first]
+    return rows.reshape(-1, batch_size).astype(np.int32)
+
+
 def fits_on(device: Device, arrays: dict[str, np.ndarray]) -> bool:
     """Whether the arrays take at most half of the device's memory (on a CPU: 4 GiB)."""
     stats = device.memory_stats() or {}
@@ -70,7 +97,7 @@ def stream(
 
     Args:
       arrays: [N, ...] each; memory-mapped ones are read as needed.
-      indices: for each chunk a function that gives its int32 [steps, B].
+      indices: for each chunk a function that gives its int32 [steps, B, ...].
       devices: to split each batch over.
 
     Yields:
@@ -83,8 +110,9 @@ def stream(
     yield from grain.MapDataset.source(source).to_iter_dataset(options)
 
 
-def local_rows(steps: int, batch_size: int, devices: int) -> np.ndarray:
-    """Where `stream` put each example on its device: int32 [steps, B]."""
-    rows = np.arange(steps * batch_size // devices, dtype=np.int32)
-    rows = rows.reshape(steps, batch_size // devices)
-    return np.tile(rows, (1, devices))
+def local_rows(shape: tuple[int, ...], devices: int) -> np.ndarray:
+    """Where `stream` put each example on its device: int32 [steps, B, ...], as asked."""
+    steps, batch_size, *more = shape
+    rows = np.arange(math.prod(shape) // devices, dtype=np.int32)
+    rows = rows.reshape(steps, batch_size // devices, *more)
+    return np.concatenate([rows] * devices, axis=1)

@@ -20,6 +20,8 @@ class RunConfig:
     """The `Options` of a model."""
     dataset: str = "mnist5k"
     """mnist5k, a TFDS image dataset by name, or a path: .npz, .npy or folder of images."""
+    labels: int | None = None
+    """Training labels that are kept, as many of each class; by default all."""
     epochs: int = 20
     """How often each training example is seen."""
     batch_size: int = 100

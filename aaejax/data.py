@@ -2,7 +2,7 @@
 
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,36 @@ class Dataset:
     def classes(self) -> int:
         """How many classes; 0 without labels."""
         return len(self.class_names)
+
+    def keep_labels(self, count: int, seed: int) -> "Dataset":
+        """Forgets all training labels but some, drawn equally from each class.
+
+        Args:
+          count: labels to keep, a multiple of the number of classes; 0 for none.
+          seed: of the draw.
+
+        Raises:
+          UserError: a count that can't be had.
+        """
+        if self.train_labels is None or not self.classes:
+            raise UserError(f"--labels {count}: {self.name} has no labels; leave it out")
+        each, rest = divmod(count, self.classes)
+        if count < 0 or rest:
+            raise UserError(
+                f"--labels {count}: give a multiple of the {self.classes} classes, "
+                "as many of each are kept"
+            )
+        kept = np.full_like(self.train_labels, -1)
+        order = np.random.RandomState(seed).permutation(len(kept))
+        for label in range(self.classes):
+            members = order[self.train_labels[order] == label]
+            if len(members) < each:
+                raise UserError(
+                    f"--labels {count}: class {self.class_names[label]} has only "
+                    f"{len(members)} examples, not {each}"
+                )
+            kept[members[:each]] = label
+        return replace(self, train_labels=kept)
 
     @cached_property
     def fingerprint(self) -> str:

@@ -1,13 +1,14 @@
 """What a trained model scores on held-out examples."""
 
-import math
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.random import clone
 
-from aaejax.batches import to_unit
+from aaejax import clusters
+from aaejax.sampling import in_batches
 from aaejax.types import Array, Key, Model, Networks
 
 BATCH = 500  # examples a dispatch
@@ -53,16 +54,26 @@ def mmd(x: Array, y: Array) -> Array:
 class HeldOut:
     """Evaluates a model on the same held-out examples again and again."""
 
-    def __init__(self, model: Model, images: np.ndarray, key: Key, most: int = 10_000):
+    def __init__(
+        self,
+        model: Model,
+        images: np.ndarray,
+        labels: np.ndarray | None,
+        key: Key,
+        most: int = 10_000,
+    ):
         """Compiles nothing yet.
 
         Args:
           model: to evaluate.
           images: [N, ...], uint8 or float32; the first `most` are used.
+          labels: int [N], -1 where unknown, or None.
           key: of the posterior's noise and the prior's samples, the same each time.
           most: examples.
         """
+        self._model = model
         self._images = images[:most]
+        self._labels = None if labels is None else labels[:most]
         self._encode_key, prior_key, other_key = jax.random.split(key, 3)
         n = min(1000, len(self._images))
 
@@ -73,12 +84,19 @@ class HeldOut:
         self._prior, chance = jax.jit(prior_and_chance)(prior_key, other_key)
         self._chance = float(chance)
 
-        def encode_and_score(networks: Networks, images: Array, key: Key):
-            images = to_unit(images)
-            codes = model.encode(networks, images, key)
-            return codes, model.error(networks, images, codes)
+        def ask(networks: Networks, images: Array, key: Key, labels: Array | None):
+            codes = model.encode(networks, images, key, labels)
+            found = {
+                "codes": codes,
+                "represented": model.represent(networks, codes),
+                "error": model.error(networks, images, codes),
+            }
+            if model.classify:
+                # The codes' own noise, so that a class and a code belong together.
+                found["probabilities"] = model.classify(networks, images, clone(key))
+            return found
 
-        self._encode_and_score = jax.jit(encode_and_score)
+        self._ask = in_batches(ask, BATCH)
         self._mmd = jax.jit(mmd)
 
     def __call__(self, networks: Networks) -> tuple[dict[str, float], np.ndarray]:
@@ -87,22 +105,41 @@ class HeldOut:
         Returns:
           "heldout/reconstruction": the training loss of the reconstruction, the mean over
           examples. "heldout/prior_mmd": squared MMD between codes and the prior.
-          "heldout/prior_mmd_chance": the same between two samples of the prior.
-          And the codes, float32 [N, Z].
+          "heldout/prior_mmd_chance": the same between two samples of the prior. Where the
+          encoder has classes, "heldout/error_percent"; where it has clusters, they are
+          named by every other held-out example and scored on the rest, by the paper's rule
+          ("heldout/error_percent") and by majority ("heldout/majority_error_percent").
+          And the codes as they are looked at, float32 [N, model.dimensions].
         """
-        codes, errors = [], []
-        for number in range(math.ceil(len(self._images) / BATCH)):
-            images = self._images[number * BATCH : (number + 1) * BATCH]
-            key = jax.random.fold_in(self._encode_key, number)
-            more = jax.device_get(self._encode_and_score(networks, images, key))
-            codes.append(more[0])
-            errors.append(more[1])
-        all_codes = np.concatenate(codes)
+        whole = self._ask(networks, self._images, self._labels, self._encode_key)
+        codes = whole["codes"][: len(self._prior)]
         scores: dict[str, Any] = {
-            "heldout/reconstruction": float(np.concatenate(errors).mean()),
-            "heldout/prior_mmd": float(
-                self._mmd(all_codes[: len(self._prior)], self._prior)
-            ),
+            "heldout/reconstruction": float(whole["error"].mean()),
+            "heldout/prior_mmd": float(self._mmd(codes, self._prior)),
             "heldout/prior_mmd_chance": self._chance,
         }
-        return scores, all_codes
+        if "probabilities" in whole and self._labels is not None:
+            scores |= self._classification(whole["probabilities"], self._labels)
+        return scores, whole["represented"]
+
+    def _classification(
+        self, probabilities: np.ndarray, labels: np.ndarray
+    ) -> dict[str, float]:
+        probabilities, labels = probabilities[labels >= 0], labels[labels >= 0]
+        if self._model.reads_labelled:
+            names = np.arange(probabilities.shape[1])
+            error = clusters.error(probabilities, labels, names)
+            return {"heldout/error_percent": error}
+        naming, scored = slice(0, None, 2), slice(1, None, 2)
+        rules = {
+            "heldout/error_percent": clusters.names_by_confidence,
+            "heldout/majority_error_percent": clusters.names_by_majority,
+        }
+        return {
+            name: clusters.error(
+                probabilities[scored],
+                labels[scored],
+                rule(probabilities[naming], labels[naming]),
+            )
+            for name, rule in rules.items()
+        }

@@ -6,6 +6,7 @@ so that they and their gradients stay finite however sure a network is. Units ar
 """
 
 import math
+from collections.abc import Callable
 from typing import Literal
 
 import jax
@@ -80,6 +81,38 @@ def generator_loss(code_logits: Array, form: GeneratorForm = "non-saturating") -
     if form == "minimax":
         return -jax.nn.softplus(code_logits).mean()
     return jax.nn.softplus(-code_logits).mean()
+
+
+def gradient_penalty(discriminate: Callable[[Array], Array], codes: Array) -> Array:
+    """R1 (Mescheder et al. 2018): half the mean squared norm of the gradient.
+
+    Keeps a discriminator from growing ever steeper where prior and codes hardly overlap.
+
+    Args:
+      discriminate: codes [B, Z] -> logits [B], each of its own code alone.
+      codes: [B, Z], samples of the prior.
+
+    Returns:
+      float32 ().
+    """
+    gradients = jax.grad(lambda z: discriminate(z).sum())(codes)
+    return 0.5 * jnp.square(gradients).sum(axis=1).mean()
+
+
+def head_distance(heads: Array, least: float) -> Array:
+    """Pushes cluster heads apart (section 6): sum over pairs of max(0, least - distance).
+
+    Args:
+      heads: [K, n].
+      least: eta; pairs at this distance or further cost nothing.
+
+    Returns:
+      float32 ().
+    """
+    first, second = jnp.triu_indices(heads.shape[0], 1)
+    squared = jnp.square(heads[first] - heads[second]).sum(axis=1)
+    # 1e-12: the gradient of a root at 0, two heads in one place, is infinite.
+    return jnp.maximum(0.0, least - jnp.sqrt(squared + 1e-12)).sum()
 
 
 def _sum_over_pixels(values: Array) -> Array:

@@ -16,7 +16,8 @@ from aaejax.types import Batch, Device, Key, Step, TrainState, UserError
 
 AXIS = "devices"
 
-# (state, data, indices int [steps, B], key) -> (state, metrics [steps]); donates the state
+# (state, data, indices int [steps, B, ...], key) -> (state, metrics [steps]);
+# donates the state
 Chunk = Callable[
     [TrainState, dict[str, Any], np.ndarray, Key], tuple[TrainState, dict[str, Any]]
 ]
@@ -64,7 +65,7 @@ def train_chunk(
         return step(state, batch, key)
 
     def steps(state, data, rows, key):
-        # rows: [steps, B / devices]
+        # rows: [steps, B / devices, ...]
         def one(state: TrainState, batch: Batch, key: Key):
             return gathered_step(state, data, batch["rows"], key)
 
@@ -82,8 +83,10 @@ def train_chunk(
     def chunk(
         state: TrainState, data: dict[str, Any], indices: np.ndarray, key: Key
     ) -> tuple[TrainState, dict[str, Any]]:
-        # [steps, B] -> [devices, steps, B / devices]
-        split = indices.reshape(len(indices), len(devices), -1).swapaxes(0, 1)
+        # [steps, B, ...] -> [devices, steps, B / devices, ...]
+        count, batch_size, *more = indices.shape
+        split = indices.reshape(count, len(devices), batch_size // len(devices), *more)
+        split = split.swapaxes(0, 1)
         if not one_by_one:
             return mapped(state, data, split, key)
         each = []

@@ -52,6 +52,11 @@ def write_pairs(path: Path, originals: np.ndarray, made: np.ndarray) -> None:
     write_grid(path, np.concatenate(rows), columns=len(rows[0]))
 
 
+def write_rows(path: Path, images: np.ndarray) -> None:
+    """Images [rows, columns, H, W, C] as they stand."""
+    write_grid(path, images.reshape(-1, *images.shape[2:]), images.shape[1])
+
+
 def write_scatter(
     path: Path,
     codes: np.ndarray,

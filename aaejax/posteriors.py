@@ -7,14 +7,13 @@ Each is an encoder's output plus standard normal noise, used at another place:
     universal       z = f(x, noise)                    noise [N], a second input of the net
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 import jax
 import jax.numpy as jnp
 
-from aaejax.types import Array, Key, Params
+from aaejax.types import Array, Key
 
 PosteriorKind = Literal["deterministic", "gaussian", "universal"]
 
@@ -47,28 +46,21 @@ class Posterior:
         }
         return jax.random.normal(key, (sizes[self.kind],))
 
-    def code(
-        self,
-        encoder: Callable[..., Array],
-        params: Params,
-        images: Array,
-        noise: Array,
-    ) -> Array:
+    def input_noise(self, noise: Array) -> Array | None:
+        """The part of the noise [B, N] that is the encoder's second input, or None."""
+        return noise if self.kind == "universal" else None
+
+    def code(self, outputs: Array, noise: Array) -> Array:
         """A sample of q(z|x) for each image.
 
         Args:
-          encoder: `(params, images, noise or None) -> [B, encoder_outputs]`.
-          params: the encoder's.
-          images: [B, ...].
-          noise: [B, *noise(key).shape].
+          outputs: [B, encoder_outputs], of the encoder.
+          noise: [B, *noise(key).shape], the same that the encoder saw.
 
         Returns:
           codes, float32 [B, Z].
         """
-        if self.kind == "universal":
-            return encoder(params, images, noise)
-        outputs = encoder(params, images, None)
-        if self.kind == "deterministic":
+        if self.kind != "gaussian":
             return outputs
         mean, log_std = jnp.split(outputs, 2, axis=1)
         return mean + jnp.exp(log_std) * noise

@@ -87,8 +87,10 @@ def mixture(
       std_across: standard deviation across it.
 
     Raises:
-      UserError: an odd code size, or a standard deviation that is not positive.
+      UserError: an odd code size, no component, or a std that is not positive.
     """
+    if components < 1:
+        raise UserError(f"components is {components}: it must be at least 1")
     if latent % 2:
         raise UserError(
             f"a mixture of 2-D Gaussians can't have {latent} dimensions: "
@@ -147,6 +149,27 @@ def swiss_roll(
         angle = 2 * math.pi * turns * root
         roll = radius * root[:, None] * jnp.stack([jnp.cos(angle), jnp.sin(angle)], axis=1)
         return roll + std * jax.random.normal(noise_key, (n, 2))
+
+    return sample
+
+
+def with_class(style: Prior, classes: int) -> Prior:
+    """A one-hot class, uniform or the label's, in front of a style: [n, classes + Z].
+
+    The style doesn't depend on the label: one key and two labels give one style twice.
+
+    Args:
+      style: prior of the style; called without labels.
+      classes: K.
+    """
+
+    def sample(key: Key, n: int, labels: Array | None = None) -> Array:
+        class_key, style_key = jax.random.split(key)
+        drawn = jax.random.randint(class_key, (n,), 0, classes)
+        if labels is not None:
+            drawn = jnp.where(labels >= 0, labels, drawn)
+        y = jax.nn.one_hot(drawn, classes)
+        return jnp.concatenate([y, style(style_key, n)], axis=1)
 
     return sample
 

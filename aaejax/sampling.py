@@ -1,7 +1,7 @@
 """What a trained decoder and encoder can be asked for.
 
 Pure functions of (model, networks, ...): usable on any restored parameters, under jit.
-`KINDS` lists the words of `sample.py` and what each needs of a model.
+The words of `sample.py` that ask for them are in `kinds.py`.
 """
 
 import math
@@ -20,13 +20,44 @@ def samples(model: Model, networks: Networks, key: Key, n: int) -> Array:
     return model.decode(networks, model.prior(key, n))
 
 
-def reconstructions(model: Model, networks: Networks, images: Array, key: Key) -> Array:
-    """Encodes and decodes images [n, ...] in [0, 1]: [n, ...]."""
-    return model.decode(networks, model.encode(networks, images, key))
+def reconstructions(
+    model: Model, networks: Networks, images: Array, key: Key, labels: Array | None = None
+) -> Array:
+    """Encodes and decodes images [n, ...] in [0, 1], of these labels [n]: [n, ...]."""
+    return model.decode(networks, model.encode(networks, images, key, labels))
+
+
+def styles(model: Model, networks: Networks, key: Key, rows: int) -> Array:
+    """A style grid (figure 7): a row keeps the style z, a column sets the class.
+
+    Returns:
+      [rows, K, ...].
+    """
+    labels = jnp.arange(model.classes)
+
+    def row(key: Key) -> Array:
+        # One key for all classes: the style doesn't depend on the label.
+        return jax.vmap(lambda label: model.prior(key, 1, label[None])[0])(labels)
+
+    codes = jax.vmap(row)(jax.random.split(key, rows))
+    images = model.decode(networks, codes.reshape(-1, model.latent))
+    return images.reshape(rows, model.classes, *images.shape[1:])
+
+
+def heads(model: Model, networks: Networks) -> Array:
+    """Cluster heads (figure 9): each class decoded with the style z = 0. [K, ...]."""
+    style = jnp.zeros((model.classes, model.latent - model.classes))
+    return model.decode(networks, jnp.concatenate([jnp.eye(model.classes), style], axis=1))
 
 
 def interpolation(
-    model: Model, networks: Networks, first: Array, last: Array, steps: int, key: Key
+    model: Model,
+    networks: Networks,
+    first: Array,
+    last: Array,
+    steps: int,
+    key: Key,
+    labels: Array | None = None,
 ) -> Array:
     """Decodes points on the straight lines between pairs of codes.
 
@@ -37,11 +68,12 @@ def interpolation(
       last: [n, ...] images where they end.
       steps: points on each line, both ends included.
       key: of the posterior's noise.
+      labels: [2 n], of `first` and then of `last`.
 
     Returns:
       [n, steps, ...].
     """
-    codes = model.encode(networks, jnp.concatenate([first, last]), key)
+    codes = model.encode(networks, jnp.concatenate([first, last]), key, labels)
     start, end = jnp.split(codes, 2)
     t = jnp.linspace(0, 1, steps)[None, :, None]
     line = start[:, None] * (1 - t) + end[:, None] * t  # [n, steps, Z]
@@ -67,51 +99,45 @@ def manifold(model: Model, networks: Networks, key: Key, side: int) -> Array:
     return images.reshape(side, side, *images.shape[1:])
 
 
-def codes(
-    model: Model, networks: Networks, images: np.ndarray, key: Key, batch: int = 500
-) -> np.ndarray:
-    """Encodes a dataset on the host, in its order and in batches.
+def in_batches(
+    function: Callable[[Networks, Array, Key, Array | None], dict[str, Array]],
+    batch: int = 500,
+) -> Callable[..., dict[str, np.ndarray]]:
+    """A function of a batch -> one of a dataset on the host, in its order; jitted once.
 
     Args:
-      model: the model.
-      networks: its parameters.
-      images: [N, ...], uint8 or float32 in [0, 1].
-      key: of the posterior's noise.
+      function: `(networks, images [B, ...] in [0, 1], key, labels [B] or None)` to arrays
+        [B, ...] by name.
       batch: images at once.
 
     Returns:
-      float32 [N, Z].
+      `(networks, images, labels, key)` to arrays [N, ...] by name; images uint8 or float32.
+      Each batch has a key of its own.
     """
-    encode = jax.jit(lambda n, images, key: model.encode(n, to_unit(images), key))
-    found = [
-        encode(networks, images[first : first + batch], jax.random.fold_in(key, first))
-        for first in range(0, len(images), batch)
-    ]
-    return np.concatenate(jax.device_get(found))
+    jitted = jax.jit(
+        lambda n, images, key, labels: function(n, to_unit(images), key, labels)
+    )
+
+    def over_all(
+        networks: Networks, images: np.ndarray, labels: np.ndarray | None, key: Key
+    ) -> dict[str, np.ndarray]:
+        found = []
+        for number, first in enumerate(range(0, len(images), batch)):
+            part = slice(first, first + batch)
+            found.append(
+                jitted(
+                    networks,
+                    images[part],
+                    jax.random.fold_in(key, number),
+                    None if labels is None else labels[part],
+                )
+            )
+        found = jax.device_get(found)
+        return {name: np.concatenate([f[name] for f in found]) for name in found[0]}
+
+    return over_all
 
 
 def square(n: int) -> int:
     """The side of the largest square of at most n: how n images become a manifold."""
     return max(1, math.isqrt(n))
-
-
-def _any(model: Model) -> bool:
-    return True
-
-
-def _plane(model: Model) -> bool:
-    return model.latent == 2
-
-
-KINDS: dict[str, Callable[[Model], bool]] = {
-    "samples": _any,
-    "reconstructions": _any,
-    "interpolation": _any,
-    "manifold": _plane,
-    "codes": _any,
-}
-
-
-def kinds(model: Model) -> list[str]:
-    """The kinds that a model can be asked for."""
-    return [kind for kind, possible in KINDS.items() if possible(model)]

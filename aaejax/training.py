@@ -71,6 +71,8 @@ def train(
       OSError: the disk is full or read-only.
     """
     devices = devices or jax.local_devices()
+    if config.labels is not None:
+        dataset = dataset.keep_labels(config.labels, config.seed)
     examples = len(dataset.train_images)
     if config.batch_size > examples:
         raise UserError(
@@ -102,7 +104,9 @@ def data_spec(dataset: Dataset) -> DataSpec:
         len(dataset.example_shape) == 3
         or (dataset.train_images.min() >= 0 and dataset.train_images.max() <= 1)
     )
-    return DataSpec(dataset.example_shape, dataset.classes, bool(unit))
+    labels = dataset.train_labels
+    labelled = 0 if labels is None else int((labels >= 0).sum())
+    return DataSpec(dataset.example_shape, dataset.classes, bool(unit), labelled)
 
 
 def _config_json(
@@ -142,10 +146,8 @@ class _Run:
             jax.random.key(config.seed), 4
         )
         self.initial = jax.jit(lambda key: init_state(model, key))(init_key)
-        self.picture_arrays = jax.jit(
-            lambda networks, originals, key: picture_arrays(model, networks, originals, key)
-        )
-        self.heldout = HeldOut(model, dataset.test_images, heldout_key)
+        self.picture_arrays = jax.jit(lambda *arguments: picture_arrays(model, *arguments))
+        self.heldout = HeldOut(model, dataset.test_images, dataset.test_labels, heldout_key)
         self.arrays = {"image": dataset.train_images}
         if dataset.train_labels is not None:
             self.arrays["label"] = dataset.train_labels
@@ -205,12 +207,18 @@ class _Run:
 
     def _chunk(self, state: TrainState, key: jax.Array) -> parallel.Chunk:
         def prepare(rows: dict[str, Any]) -> dict[str, Any]:
-            return {**rows, "image": batches.to_unit(rows["image"])}
+            rows = {**rows, "image": batches.to_unit(rows["image"])}
+            if not self.model.reads_labelled:
+                return rows
+            return {name: values[:, 0] for name, values in rows.items()} | {
+                f"labelled_{name}": values[:, 1] for name, values in rows.items()
+            }
 
-        shape = (self.config.batch_size, *self.dataset.example_shape)
-        example = {"image": jax.ShapeDtypeStruct(shape, np.float32)}
-        if "label" in self.arrays:
-            example["label"] = jax.ShapeDtypeStruct(shape[:1], np.int32)
+        example = jax.eval_shape(
+            lambda data, rows: prepare({name: data[name][rows] for name in data}),
+            self.arrays,
+            self._rows(1)[0],
+        )
         return parallel.train_chunk(
             lambda axis: train_step(self.model.phases, axis),
             prepare,
@@ -229,38 +237,44 @@ class _Run:
         """(step after the chunk, data on the devices, rows [steps, B] of those data)."""
         size, devices = self.config.log_every, len(self.devices)
         stops = [min(start + size, self.steps) for start in range(first, self.steps, size)]
-
-        def rows(stop: int) -> np.ndarray:
-            start = (stop - 1) // size * size
-            return batches.batch_indices(
-                self.config.seed,
-                start,
-                stop,
-                len(self.dataset.train_images),
-                self.config.batch_size,
-            )
-
         if self.streamed:
-            indices = [lambda stop=stop: rows(stop) for stop in stops]
+            indices = [lambda stop=stop: self._rows(stop) for stop in stops]
             data = batches.stream(self.arrays, indices, devices)
             for stop, examples in zip(stops, data, strict=True):
-                steps = stop - (stop - 1) // size * size
-                local = batches.local_rows(steps, self.config.batch_size, devices)
-                yield stop, examples, local
+                yield stop, examples, batches.local_rows(self._rows(stop).shape, devices)
         else:
             resident = parallel.replicate(self.arrays, self.devices)
             for stop in stops:
-                yield stop, resident, rows(stop)
+                yield stop, resident, self._rows(stop)
+
+    def _rows(self, stop: int) -> np.ndarray:
+        """The examples of the chunk that ends at this step: int32 [steps, B].
+
+        [steps, B, 2] where the model reads labelled ones beside them.
+        """
+        start = (stop - 1) // self.config.log_every * self.config.log_every
+        seed, batch_size = self.config.seed, self.config.batch_size
+        examples = len(self.dataset.train_images)
+        rows = batches.batch_indices(seed, start, stop, examples, batch_size)
+        if not self.model.reads_labelled:
+            return rows
+        labelled = np.flatnonzero(self.arrays["label"] >= 0)
+        also = batches.labelled_indices(seed, start, stop, labelled, batch_size)
+        return np.stack([rows, also], axis=2)
 
     def _evaluate(self, networks: Networks) -> dict[str, float]:
         """Held-out scores, and pictures."""
         networks = jax.device_put(networks, self.devices[0])
         scores, codes = self.heldout(networks)
         originals = np.asarray(batches.to_unit(self.dataset.test_images[:40]))
+        labels = self.dataset.test_labels
         # The same noise each time, so that pictures of different steps can be compared.
         key = jax.random.fold_in(self.picture_key, 0)
-        made = jax.device_get(self.picture_arrays(networks, originals, key))
-        folder, labels = self.folder.pictures, self.dataset.test_labels
+        original_labels = None if labels is None else labels[: len(originals)]
+        made = jax.device_get(
+            self.picture_arrays(networks, originals, original_labels, key)
+        )
+        folder = self.folder.pictures
         if originals.ndim == 4:
             pictures.write_pairs(
                 folder / "reconstructions.png", originals, made["reconstructions"]
@@ -268,6 +282,8 @@ class _Run:
             for name in ("samples", "manifold"):
                 if name in made:
                     pictures.write_grid(folder / f"{name}.png", made[name])
+            if "styles" in made:
+                pictures.write_rows(folder / "styles.png", made["styles"])
         if "prior" in made:
             pictures.write_scatter(
                 folder / "codes.png",
@@ -280,7 +296,7 @@ class _Run:
 
 
 def picture_arrays(
-    model: Model, networks: Networks, originals: Array, key: Key
+    model: Model, networks: Networks, originals: Array, labels: Array | None, key: Key
 ) -> dict[str, Array]:
     """What the pictures of an evaluation show; one program under jit.
 
@@ -288,23 +304,30 @@ def picture_arrays(
       model: the model.
       networks: its parameters.
       originals: [n, ...], in [0, 1].
+      labels: [n] or None.
       key: consumed.
 
     Returns:
-      "reconstructions" [n, ...] and "samples" [100, ...]; for 2-D codes also "manifold"
-      [400, ...] and "prior" [2000, 2].
+      "reconstructions" [n, ...] and "samples" [100, ...]; where codes have a class also
+      "styles" [10, K, ...], where they have two dimensions "manifold" [400, ...], and where
+      they are looked at in two "prior" [2000, 2].
     """
-    reconstruct_key, sample_key, manifold_key, prior_key = jax.random.split(key, 4)
+    reconstruct_key, sample_key, manifold_key, prior_key, style_key = jax.random.split(
+        key, 5
+    )
     made = {
         "reconstructions": sampling.reconstructions(
-            model, networks, originals, reconstruct_key
+            model, networks, originals, reconstruct_key, labels
         ),
         "samples": sampling.samples(model, networks, sample_key, 100),
     }
     if model.latent == 2:
         manifold = sampling.manifold(model, networks, manifold_key, 20)
         made["manifold"] = manifold.reshape(-1, *manifold.shape[2:])
-        made["prior"] = model.prior(prior_key, 2000)
+    if model.dimensions == 2:
+        made["prior"] = model.represent(networks, model.prior(prior_key, 2000))
+    if model.classes:
+        made["styles"] = sampling.styles(model, networks, style_key, 10)
     return made
 
 

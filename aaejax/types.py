@@ -21,7 +21,8 @@ Networks = dict[str, Params]  # parameters by network name
 Metrics = dict[str, Array]  # float32 scalars by name
 
 # One minibatch: "image" float32 [B, ...] in [0, 1] (vectors: any finite values) and,
-# where the data have labels, "label" int32 [B] with -1 for "unknown".
+# where the data have labels, "label" int32 [B] with -1 for "unknown". For models that ask
+# for it also a batch of labelled examples: "labelled_image", "labelled_label".
 Batch = Mapping[str, Array]
 
 
@@ -90,14 +91,29 @@ class Model:
     init: Callable[[Key], Networks]
     phases: tuple[Phase, ...]
     prior: Prior
-    latent: int  # Z
-    # (networks, images [B, ...], key) -> codes [B, Z]; the key is consumed, or unused
-    # where q(z|x) is deterministic
-    encode: Callable[[Networks, Array, Key], Array]
+    latent: int  # Z, of the whole code: a class's one-hot part is in it
+    # (networks, images [B, ...], key, labels [B] or None) -> codes [B, Z]; the key is
+    # consumed, or unused where q(z|x) is deterministic; labels are read where the code has
+    # them in it (supervised)
+    encode: Callable[..., Array]
     # (networks, codes [B, Z]) -> images [B, ...], in [0, 1] unless the output is linear
     decode: Callable[[Networks, Array], Array]
     # (networks, images [B, ...], codes [B, Z]) -> reconstruction loss of each example [B]
     error: Callable[[Networks, Array, Array], Array]
+    # K where a code is [one-hot class, style]; 0 where it is a style alone
+    classes: int = 0
+    # (networks, images [B, ...], key) -> q(y|x) [B, K], where the encoder has that head
+    classify: Callable[[Networks, Array, Key], Array] | None = None
+    # whether a step wants labelled examples beside the others
+    reads_labelled: bool = False
+    # (networks, codes [B, Z]) -> [B, represented]: what to look at, where not the code
+    represent: Callable[[Networks, Array], Array] = lambda _, codes: codes
+    represented: int | None = None  # by default Z
+
+    @property
+    def dimensions(self) -> int:
+        """Of what `represent` gives."""
+        return self.represented or self.latent
 
 
 @flax.struct.dataclass
@@ -120,3 +136,4 @@ class DataSpec:
     shape: tuple[int, ...]  # of one example: [H, W, C], or [F] for vectors
     classes: int  # K; 0 without labels
     unit_range: bool  # all values in [0, 1], as in every image
+    labelled: int = 0  # training examples whose label is known

@@ -5,6 +5,7 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 # Programs compiled once serve all tests and the processes that they start.
 _cache = tempfile.mkdtemp(prefix="aaejax-test-cache-")
@@ -24,8 +25,8 @@ import jax
 import numpy as np
 import pytest
 
+from aaejax import models
 from aaejax.data import load
-from aaejax.models.aae import Options
 from aaejax.optimizers import Optimizer
 from aaejax.types import DataSpec
 
@@ -35,20 +36,15 @@ jax.config.update("jax_debug_key_reuse", True)
 TINY = DataSpec(shape=(6, 5, 1), classes=3, unit_range=True)
 
 
-def tiny_options(**changes) -> Options:
-    """A model small enough to compile in a second."""
-    optimizer = Optimizer(learning_rate=1e-2)
-    return Options(
-        **{
-            "latent": 2,
-            "width": 8,
-            "channels": 4,
-            "reconstruction_optimizer": optimizer,
-            "discriminator_optimizer": optimizer,
-            "generator_optimizer": optimizer,
-            **changes,
-        }
-    )
+def tiny_options(model: str = "aae", **changes) -> Any:
+    """The options of a model small enough to compile in a second."""
+    options = models.options(model)
+    optimizers = {
+        field: Optimizer(learning_rate=1e-2)
+        for field in options.__dataclass_fields__
+        if field.endswith("_optimizer")
+    }
+    return options(**{"latent": 2, "width": 8, "channels": 4, **optimizers, **changes})
 
 
 @pytest.fixture

@@ -38,10 +38,21 @@ def test_a_streamed_batch_is_the_one_that_the_indices_name():
         chunks = list(
             batches.stream({"image": images}, [lambda r=r: r for r in rows], devices)
         )
-        local = batches.local_rows(3, 4, devices).reshape(3, devices, -1)
+        local = batches.local_rows((3, 4), devices).reshape(3, devices, -1)
         for chunk, row in zip(chunks, rows, strict=True):
             got = [
                 np.concatenate([chunk["image"][d, local[s, d], 0] for d in range(devices)])
                 for s in range(3)
             ]
             np.testing.assert_array_equal(got, row)
+
+
+def test_labelled_examples_come_round_however_few():
+    labelled = np.array([3, 5, 8, 9])
+    rows = batches.labelled_indices(0, 0, 6, labelled, 10)
+    assert rows.shape == (6, 10)
+    rounds = rows.reshape(15, 4)
+    assert (np.sort(rounds) == labelled).all()  # each of them once a round
+    assert len({tuple(r) for r in rounds}) > 5  # in an order of its own
+    # The step alone says which come, wherever a chunk begins.
+    np.testing.assert_array_equal(batches.labelled_indices(0, 4, 6, labelled, 10), rows[4:])

@@ -109,6 +109,8 @@ OTHER = {
     "reconstruction": ("squared-error", {}),
     "output": ("linear", {"reconstruction": "squared-error"}),
     "generator": ("minimax", {}),
+    "r1": (1.0, {}),
+    "input_noise": (0.3, {}),
     "reconstruction_optimizer": (Optimizer(learning_rate=0.5), {}),
     "discriminator_optimizer": (Optimizer(learning_rate=0.5), {}),
     "generator_optimizer": (Optimizer(learning_rate=0.5), {}),

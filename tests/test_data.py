@@ -536,3 +536,19 @@ def test_mnist_trains_through_tfds(mnist_dir, tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "60,000 training and 10,000 held-out" in done.stdout
+
+
+def test_labels_are_kept_equally_per_class_and_the_rest_forgotten():
+    y = np.repeat(np.arange(3), [50, 30, 20])
+    data = from_arrays(images(100), y, hold_out=False)
+    kept = data.keep_labels(12, seed=1).train_labels
+    assert np.bincount(kept[kept >= 0]).tolist() == [4, 4, 4]
+    assert (kept[kept >= 0] == y[kept >= 0]).all()
+    assert (kept == -1).sum() == 88
+    np.testing.assert_array_equal(kept, data.keep_labels(12, seed=1).train_labels)
+    assert (kept != data.keep_labels(12, seed=2).train_labels).any()
+    assert (data.keep_labels(0, seed=1).train_labels == -1).all()
+    assert data.classes == 3
+    for count, words in ((10, "multiple of the 3 classes"), (63, "class 2 has only 20")):
+        fails(words, data.keep_labels, count, seed=0)
+    fails("has no labels", from_arrays(images(9)).keep_labels, 3, seed=0)

@@ -79,3 +79,20 @@ def test_generator_forms_agree_in_direction_and_differ_where_saturated():
     weak = jax.grad(lambda x: losses.generator_loss(x, "minimax"))(sure)
     assert strong[0] < -0.99
     assert -1e-6 < weak[0] < 0
+
+
+def test_gradient_penalty_of_a_linear_discriminator_is_half_its_squared_slope():
+    slope = jnp.array([3.0, -4.0])
+    codes = jnp.array([[0.0, 1.0], [2.0, -5.0]])
+    assert losses.gradient_penalty(lambda z: z @ slope, codes) == 12.5
+    # Of |z|^2 the gradient is 2 z: half the mean of 4 and 4 * 29.
+    assert losses.gradient_penalty(lambda z: (z**2).sum(axis=1), codes) == 30
+
+
+def test_heads_cost_what_they_lack_of_the_distance():
+    heads = jnp.array([[0.0, 0.0], [3.0, 4.0], [0.0, 1.0]])  # 5, 1 and 18 ** 0.5 apart
+    assert losses.head_distance(heads, 0.5) == 0
+    assert losses.head_distance(heads, 4.5) == pytest.approx(3.5 + 4.5 - 18**0.5, rel=1e-5)
+    same = jnp.zeros((2, 2))
+    assert losses.head_distance(same, 1.0) == pytest.approx(1.0, rel=1e-5)
+    assert jnp.isfinite(jax.grad(losses.head_distance)(same, 1.0)).all()

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from aaejax import networks
+from aaejax import Autoencoder, Likelihood, networks
 from aaejax.posteriors import Posterior
 from aaejax.types import UserError
 
@@ -74,11 +74,9 @@ def test_gaussian_posterior_has_the_mean_and_std_of_its_encoder(getkey):
     posterior = Posterior("gaussian", 2)
     assert posterior.encoder_outputs == 4
 
-    def encoder(params, images, noise):
-        return jnp.tile(jnp.array([[1.0, -2.0, jnp.log(0.5), jnp.log(3.0)]]), (5000, 1))
-
+    outputs = jnp.tile(jnp.array([[1.0, -2.0, jnp.log(0.5), jnp.log(3.0)]]), (5000, 1))
     noise = jax.vmap(posterior.noise)(jax.random.split(getkey(), 5000))
-    codes = posterior.code(encoder, {}, jnp.zeros((5000, 3)), noise)
+    codes = posterior.code(outputs, noise)
     np.testing.assert_allclose(codes.mean(axis=0), [1, -2], atol=0.15)
     np.testing.assert_allclose(codes.std(axis=0), [0.5, 3], rtol=0.05)
 
@@ -87,13 +85,17 @@ def test_deterministic_posterior_ignores_noise_and_universal_reads_it(getkey):
     images = jax.random.uniform(getkey(), (4, 3))
     for kind in ("deterministic", "universal"):
         posterior = Posterior(kind, 2, noise_inputs=5)
-        module = networks.MLPEncoder(posterior.encoder_outputs, width=8)
-        apply = networks.applier(module)
         first, second = (
             jax.vmap(posterior.noise)(jax.random.split(getkey(), 4)) for _ in range(2)
         )
         assert first.shape == (4, 5 if kind == "universal" else 0)
-        inputs = (images, first) if kind == "universal" else (images,)
-        params = networks.init_params(module, getkey(), *inputs)
-        codes = [posterior.code(apply, params, images, noise) for noise in (first, second)]
+        module = Autoencoder(
+            networks.MLPEncoder(posterior.encoder_outputs, width=8),
+            networks.MLPDecoder((3,), width=8),
+            posterior,
+            Likelihood(),
+            shape=(3,),
+        )
+        params = module.init(getkey())
+        codes = [module.code(params, images, noise) for noise in (first, second)]
         assert bool((codes[0] == codes[1]).all()) == (kind == "deterministic")

@@ -20,7 +20,7 @@ def losses_on(count, changes, *, one_by_one=False, streamed=False):
         from aaejax import batches
 
         data = next(batches.stream(data, [lambda: rows], count))
-        rows = batches.local_rows(STEPS, 16, count)
+        rows = batches.local_rows((STEPS, 16), count)
     chunk = parallel.train_chunk(
         lambda axis: train_step(model.phases, axis),
         lambda rows: rows,

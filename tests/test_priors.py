@@ -108,3 +108,17 @@ def test_every_prior_runs_under_jit_and_one_at_a_time(getkey):
 def test_impossible_priors_are_refused(make, words):
     with pytest.raises(UserError, match=words):
         make()
+
+
+def test_a_class_stands_before_its_style_and_does_not_change_it(getkey):
+    prior = priors.with_class(priors.gaussian(2, std=3.0), 4)
+    key = getkey()
+    codes = prior(jax.random.clone(key), 4000)
+    assert codes.shape == (4000, 6)
+    np.testing.assert_allclose(codes[:, :4].mean(axis=0), 0.25, atol=0.03)
+    np.testing.assert_array_equal(codes[:, :4].max(axis=1), 1)
+    np.testing.assert_allclose(codes[:, 4:].std(axis=0), 3, rtol=0.05)
+    given = prior(key, 4000, jnp.where(jnp.arange(4000) < 2000, 2, -1))
+    np.testing.assert_array_equal(given[:, 4:], codes[:, 4:])
+    assert (given[:2000, 2] == 1).all()
+    np.testing.assert_array_equal(given[2000:], codes[2000:])

@@ -1,0 +1,80 @@
+"""An adversary: the two phases that push codes onto a prior (Makhzani et al. 2015, sec. 2).
+
+One discriminator learns to tell samples of a prior from codes, then the encoder, as the
+generator, learns to fool it. A model with two heads has two adversaries.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import optax
+
+from aaejax import losses
+from aaejax.types import Array, Batch, Draw, Metrics, Networks, Phase
+
+
+@dataclass(frozen=True)
+class Adversary:
+    """One discriminator and what it compares.
+
+    Attributes:
+      discriminate: `(networks, codes [B, Z], batch) -> logits [B]`.
+      real: `(batch, draw) -> codes [B, Z]`, samples of the prior.
+      fake: `(networks, batch, draw) -> codes [B, Z]`, the encoder's.
+      prefix: of the names of phases and network: "style_" gives "style_discriminator" and
+        "style_generator".
+      form: of the generator's loss.
+      r1: weight of the discriminator's gradient penalty (`losses.gradient_penalty`).
+    """
+
+    discriminate: Callable[[Networks, Array, Batch], Array]
+    real: Callable[[Batch, Draw], Array]
+    fake: Callable[[Networks, Batch, Draw], Array]
+    prefix: str = ""
+    form: losses.GeneratorForm = "non-saturating"
+    r1: float = 0.0
+
+    def phases(
+        self, optimizers: Mapping[str, optax.GradientTransformation]
+    ) -> tuple[Phase, Phase]:
+        """The discriminator's phase, then the generator's.
+
+        Args:
+          optimizers: "discriminator" and "generator".
+        """
+        network = f"{self.prefix}discriminator"
+        return (
+            Phase(
+                network, (network,), self._discriminator_loss, optimizers["discriminator"]
+            ),
+            Phase(
+                f"{self.prefix}generator",
+                ("encoder",),
+                self._generator_loss,
+                optimizers["generator"],
+            ),
+        )
+
+    def _discriminator_loss(
+        self, networks: Networks, batch: Batch, draw: Draw
+    ) -> tuple[Array, Metrics]:
+        real = self.real(batch, draw)
+        fake = self.fake(networks, batch, draw)
+        loss, metrics = losses.discriminator_loss(
+            self.discriminate(networks, real, batch),
+            self.discriminate(networks, fake, batch),
+        )
+        if self.r1:
+            penalty = losses.gradient_penalty(
+                lambda codes: self.discriminate(networks, codes, batch), real
+            )
+            loss += self.r1 * penalty
+            metrics = {**metrics, "gradient_penalty": penalty}
+        return loss, metrics
+
+    def _generator_loss(
+        self, networks: Networks, batch: Batch, draw: Draw
+    ) -> tuple[Array, Metrics]:
+        codes = self.fake(networks, batch, draw)
+        logits = self.discriminate(networks, codes, batch)
+        return losses.generator_loss(logits, self.form), {}

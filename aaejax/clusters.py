@@ -1,0 +1,43 @@
+"""Names for clusters found without labels (Makhzani et al. 2015, section 5, table 3)."""
+
+import numpy as np
+
+
+def names_by_confidence(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The paper's rule: cluster k is called what the example surest to be in it is called.
+
+    Args:
+      probabilities: [N, K], q(y|x) of labelled validation examples.
+      labels: int [N], from 0 on.
+
+    Returns:
+      int [K], a class for each cluster.
+    """
+    return labels[probabilities.argmax(axis=0)]
+
+
+def names_by_majority(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Cluster k is called what most of its members are called.
+
+    Args:
+      probabilities: [N, K], q(y|x) of labelled validation examples.
+      labels: int [N], from 0 on.
+
+    Returns:
+      int [K]; -1, which is never right, for a cluster without members.
+    """
+    clusters, classes = probabilities.shape[1], int(labels.max()) + 1
+    counts = np.zeros((clusters, classes), np.int64)
+    np.add.at(counts, (probabilities.argmax(axis=1), labels), 1)
+    return np.where(counts.any(axis=1), counts.argmax(axis=1), -1)
+
+
+def error(probabilities: np.ndarray, labels: np.ndarray, names: np.ndarray) -> float:
+    """The percentage of examples whose cluster has the name of another class.
+
+    Args:
+      probabilities: [N, K], q(y|x).
+      labels: int [N].
+      names: int [K], or `np.arange(K)` where y is a class already.
+    """
+    return float(100 * (names[probabilities.argmax(axis=1)] != labels).mean())

@@ -1,0 +1,284 @@
+"""The words of `sample.py`: what each needs of a model, makes, and looks like."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from aaejax import pictures, sampling
+from aaejax.batches import to_unit
+from aaejax.data import Dataset, load
+from aaejax.restoring import Trained
+from aaejax.types import Key, Model, UserError
+
+LINE = 10  # images on one line of an interpolation, and of a cluster
+
+Arrays = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a kind is asked."""
+
+    trained: Trained
+    count: int
+    key: Key
+    data: str | None
+    data_dir: Path | None
+
+    def load(self, name: str) -> Dataset:
+        """A dataset, file or folder.
+
+        Raises:
+          UserError: none, or one of another shape than the model's.
+        """
+        where = self.data_dir or Path(self.trained.config["where"]["data_dir"])
+        dataset = load(name, where, hold_out=False)
+        expected = tuple(self.trained.config["data"]["shape"])
+        if dataset.example_shape != expected:
+            raise UserError(
+                f"{name} has examples of shape {list(dataset.example_shape)}, the model "
+                f"was trained on {list(expected)}: give data of that shape"
+            )
+        return dataset
+
+    def examples(self) -> tuple[np.ndarray, np.ndarray | None]:
+        """The run's held-out examples, or all of the user's: images and labels."""
+        if self.data is None:
+            kept = self.trained.folder.read_heldout()
+            return kept["images"], kept.get("labels")
+        dataset = self.load(self.data)
+        parts = [dataset.train_labels, dataset.test_labels]
+        labels = [part for part in parts if part is not None]
+        return (
+            np.concatenate([dataset.train_images, dataset.test_images]),
+            np.concatenate(labels) if labels else None,
+        )
+
+    def some_examples(self, most: int, key: Key) -> tuple[np.ndarray, np.ndarray | None]:
+        """At most so many of them, drawn by the key, images float32 in [0, 1]."""
+        images, labels = self.examples()
+        chosen = np.asarray(jax.random.permutation(key, len(images)))[:most]
+        images = np.asarray(to_unit(images[chosen]))
+        return images, None if labels is None else labels[chosen]
+
+    def run(self, function: Callable, *arguments: Any) -> np.ndarray:
+        """`function(model, networks, *arguments)`, one program."""
+        model = self.trained.model
+        jitted = jax.jit(lambda *arguments: function(model, *arguments))
+        return np.asarray(jitted(self.trained.networks, *arguments))
+
+
+def _samples(question: Question) -> Arrays:
+    count = question.count
+    made = question.run(lambda m, n, k: sampling.samples(m, n, k, count), question.key)
+    return {"images": made}
+
+
+def _manifold(question: Question) -> Arrays:
+    side = sampling.square(question.count)
+    made = question.run(lambda m, n, k: sampling.manifold(m, n, k, side), question.key)
+    return {"images": made}
+
+
+def _styles(question: Question) -> Arrays:
+    rows = max(1, question.count // question.trained.model.classes)
+    made = question.run(lambda m, n, k: sampling.styles(m, n, k, rows), question.key)
+    return {"images": made}
+
+
+def _reconstructions(question: Question) -> Arrays:
+    key, choice_key = jax.random.split(question.key)
+    images, labels = question.some_examples(question.count, choice_key)
+    made = question.run(sampling.reconstructions, images, key, labels)
+    return {"images": np.stack([images, made], axis=1)}
+
+
+def _interpolation(question: Question) -> Arrays:
+    key, choice_key = jax.random.split(question.key)
+    lines = max(1, question.count // LINE)
+    images, labels = question.some_examples(2 * lines, choice_key)
+    lines = len(images) // 2
+    if not lines:
+        raise UserError("an interpolation needs two images: give more data")
+    ends = slice(0, lines), slice(lines, 2 * lines)
+
+    def line(model, networks, first, last, key, labels):
+        return sampling.interpolation(model, networks, first, last, LINE, key, labels)
+
+    labels = None if labels is None else labels[: 2 * lines]
+    return {"images": question.run(line, images[ends[0]], images[ends[1]], key, labels)}
+
+
+def _codes(question: Question) -> Arrays:
+    trained, model = question.trained, question.trained.model
+
+    def encode(networks, images, key, labels):
+        codes = model.encode(networks, images, key, labels)
+        if not model.represented:
+            return {"codes": codes}
+        return {"codes": codes, "represented": model.represent(networks, codes)}
+
+    encode_all = sampling.in_batches(encode)
+    dataset = question.load(question.data or trained.config["run"]["dataset"])
+    parts = (
+        (dataset.train_images, dataset.train_labels),
+        (dataset.test_images, dataset.test_labels),
+    )
+    blocks: list[Arrays] = []
+    for split, (images, labels) in enumerate(parts):
+        if not len(images):
+            continue
+        key = jax.random.fold_in(question.key, split)
+        block = encode_all(trained.networks, images, labels, key)
+        block["split"] = np.full(len(images), split, np.int32)
+        if labels is not None:
+            block["labels"] = labels
+        blocks.append(block)
+    return {name: np.concatenate([b[name] for b in blocks]) for name in blocks[0]}
+
+
+def _probabilities(question: Question, images: np.ndarray) -> np.ndarray:
+    classify = question.trained.model.classify
+    ask = sampling.in_batches(lambda n, x, key, _: {"y": classify(n, x, key)})  # type: ignore[misc]
+    return ask(question.trained.networks, images, None, question.key)["y"]
+
+
+def _classify(question: Question) -> Arrays:
+    images, labels = question.examples()
+    probabilities = _probabilities(question, images)
+    found = {"classes": probabilities.argmax(axis=1), "probabilities": probabilities}
+    return found if labels is None else {**found, "labels": labels}
+
+
+def _clusters(question: Question) -> Arrays:
+    trained = question.trained
+    images, _ = question.examples()
+    probabilities = _probabilities(question, images)
+    heads = question.run(sampling.heads)
+    rows = np.ones((len(heads), LINE, *heads.shape[1:]), np.float32)  # white where none
+    rows[:, 0] = heads
+    for cluster in range(trained.model.classes):
+        members = np.flatnonzero(probabilities.argmax(axis=1) == cluster)[: LINE - 1]
+        rows[cluster, 1 : 1 + len(members)] = to_unit(images[members])
+    return {"images": rows}
+
+
+def _any(model: Model) -> bool:
+    return True
+
+
+def _has_classes(model: Model) -> bool:
+    return model.classes > 0
+
+
+def _has_classifier(model: Model) -> bool:
+    return model.classify is not None
+
+
+def _plane(model: Model) -> bool:
+    return model.latent == 2
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One word of `sample.py`."""
+
+    make: Callable[[Question], Arrays]
+    possible: Callable[[Model], bool] = _any
+    reads_data: bool = False
+    # from the array "images" to the PNG; None where there is nothing to look at
+    draw: Callable[[Path, np.ndarray], None] | None = pictures.write_rows
+    npy: str = "images"  # the array that an .npy gets
+
+
+KINDS = {
+    "samples": Kind(_samples, draw=pictures.write_grid),
+    "reconstructions": Kind(
+        _reconstructions,
+        reads_data=True,
+        draw=lambda path, images: pictures.write_pairs(path, images[:, 0], images[:, 1]),
+    ),
+    "interpolation": Kind(_interpolation, reads_data=True),
+    "manifold": Kind(_manifold, _plane),
+    "styles": Kind(_styles, _has_classes),
+    "clusters": Kind(_clusters, _has_classifier, reads_data=True),
+    "classify": Kind(
+        _classify, _has_classifier, reads_data=True, draw=None, npy="probabilities"
+    ),
+    "codes": Kind(_codes, reads_data=True, draw=None, npy="codes"),
+}
+
+
+def kinds(model: Model) -> list[str]:
+    """The kinds that a model can be asked for."""
+    return [name for name, kind in KINDS.items() if kind.possible(model)]
+
+
+def sample(
+    trained: Trained,
+    kind: str = "samples",
+    *,
+    count: int = 100,
+    seed: int = 0,
+    data: str | None = None,
+    data_dir: Path | None = None,
+) -> dict[str, np.ndarray]:
+    """What `sample.py RUN KIND` writes.
+
+    Args:
+      trained: from `restore`.
+      kind: one of `kinds(trained.model)`.
+      count: how many images.
+      seed: of all noise and of the choice of held-out examples.
+      data: a dataset, file or folder to take images from, in place of the run's held-out
+        examples; for codes in place of the run's dataset.
+      data_dir: where TFDS datasets are.
+
+    Returns:
+      "images": of samples [count, ...], of reconstructions [count, 2, ...] (original,
+      reconstruction), of interpolations [lines, LINE, ...], of the manifold
+      [side, side, ...], of styles [rows, K, ...] (a row keeps the style), of clusters
+      [K, LINE, ...] (the head, then members). For codes "codes" [N, Z], of the training
+      part and then the test part, each in its own order (a file or folder without parts is
+      one), "represented" [N, n] where codes are looked at as something else, "labels" [N]
+      where there are any, and "split" [N], 0 for training, 1 for test. For classify
+      "classes" [N], "probabilities" [N, K] and, where known, "labels" [N].
+
+    Raises:
+      UserError: a kind that the model doesn't have, or data of another shape.
+    """
+    possible = kinds(trained.model)
+    if kind not in possible:
+        raise UserError(f"this run has no kind {kind}: it has {', '.join(possible)}")
+    if count < 1:
+        raise UserError(f"a count of {count}: it must be at least 1")
+    if data is not None and not KINDS[kind].reads_data:
+        raise UserError(f"--data has no meaning for {kind}: leave it out")
+    key = jax.random.key(seed)
+    return KINDS[kind].make(Question(trained, count, key, data, data_dir))
+
+
+def write(out: Path, kind: str, arrays: dict[str, np.ndarray]) -> None:
+    """Writes a picture or arrays, as the file's suffix says.
+
+    Raises:
+      UserError: a suffix that is none of .png, .npy, .npz, or that the kind can't have.
+    """
+    suffix, draw = out.suffix.lower(), KINDS[kind].draw
+    if suffix not in (".png", ".npy", ".npz"):
+        raise UserError(f"--out {out}: the name must end in .png, .npy or .npz")
+    if suffix == ".png" and draw is None:
+        raise UserError(f"{kind} make no picture: --out must end in .npy or .npz")
+    if suffix == ".png" and arrays["images"].ndim < 4:
+        raise UserError("vectors make no picture: --out must end in .npy or .npz")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if suffix == ".npz":
+        np.savez(out, **arrays)  # type: ignore[arg-type]
+    elif suffix == ".npy":
+        np.save(out, arrays[KINDS[kind].npy])
+    elif draw is not None:
+        draw(out, arrays["images"])

@@ -1,0 +1,44 @@
+"""The clustering AAE (Makhzani et al. 2015, section 5, figure 9, table 3).
+
+The semi-supervised AAE without labels: y is a cluster. What a cluster is called is decided
+afterwards, in `aaejax.evaluation`.
+"""
+
+from dataclasses import dataclass
+
+from aaejax import priors
+from aaejax.models.semi_supervised import semi_supervised
+from aaejax.options import AutoencoderOptions
+from aaejax.types import DataSpec, Model, UserError
+
+
+@dataclass(frozen=True)
+class Options(AutoencoderOptions):
+    """An AAE that finds clusters without labels."""
+
+    latent: int = 5
+    """Size of the style z."""
+    clusters: int = 16
+    """Size of y."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.clusters < 2:
+            raise UserError(f"clusters is {self.clusters}: it must be at least 2")
+
+    def build(self, data: DataSpec, steps: int) -> Model:
+        """The model for these data and a run of so many steps.
+
+        Raises:
+          UserError: options that don't fit each other or the data.
+        """
+        return semi_supervised(
+            self.autoencoder(data, self.clusters, "encoder"),
+            self.make_discriminator(),
+            self.make_discriminator(),
+            priors.gaussian(self.latent, self.prior_std),
+            self.optimizers(steps),
+            labelled=False,
+            generator=self.generator,
+            r1=self.r1,
+        )

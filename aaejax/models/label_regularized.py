@@ -1,0 +1,44 @@
+"""Labels in the discriminator (Makhzani et al. 2015, section 2.3, figures 3 and 4).
+
+The encoder never sees a label; the discriminator does, so that each class's codes go to its
+own part of the prior: a component of the mixture, a segment of the swiss roll.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from aaejax.models import aae
+from aaejax.types import DataSpec, Model, UserError
+
+
+@dataclass(frozen=True)
+class Options(aae.Options):
+    """An AAE whose discriminator reads labels; `--labels N` to have but N of them."""
+
+    latent: int = 2
+    """Size of the code z."""
+    prior: Literal["gaussian", "mixture", "swiss-roll", "uniform"] = "mixture"
+    """p(z)."""
+
+    def build(self, data: DataSpec, steps: int) -> Model:
+        """The model for these data and a run of so many steps.
+
+        Raises:
+          UserError: options that don't fit each other or the data, or data without labels.
+        """
+        if not data.labelled:
+            raise UserError("label-regularized needs labels: give data that have some")
+        if self.prior == "mixture" and self.components != data.classes:
+            raise UserError(
+                f"{self.components} components for {data.classes} classes: "
+                f"take --components {data.classes}"
+            )
+        return aae.aae(
+            self.autoencoder(data),
+            self.make_discriminator(),
+            self.make_prior(data.classes),
+            self.optimizers(steps),
+            labels=data.classes,
+            generator=self.generator,
+            r1=self.r1,
+        )

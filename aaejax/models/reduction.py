@@ -1,0 +1,150 @@
+"""Dimensionality reduction (Makhzani et al. 2015, section 6, figures 10 and 11).
+
+The semi-supervised AAE whose decoder reads the n-dimensional W_C y + z in place of [y, z]:
+each row of W_C is a cluster head, z spreads a cluster around it. The heads are learned, and
+a last phase keeps them apart; or they are the corners of a simplex (`--simplex`).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+
+from aaejax import losses, priors
+from aaejax.autoencoder import Autoencoder
+from aaejax.models.semi_supervised import semi_supervised
+from aaejax.optimizers import Optimizer
+from aaejax.options import AutoencoderOptions
+from aaejax.types import (
+    Array,
+    Batch,
+    DataSpec,
+    Draw,
+    Key,
+    Model,
+    Networks,
+    Phase,
+    Prior,
+    UserError,
+)
+
+
+def reduction(
+    autoencoder: Autoencoder,
+    class_discriminator: nn.Module,
+    style_discriminator: nn.Module,
+    prior: Prior,
+    optimizers: Mapping[str, optax.GradientTransformation],
+    *,
+    distance: float,
+    simplex: float = 0.0,
+    labelled: bool,
+    generator: losses.GeneratorForm = "non-saturating",
+    r1: float = 0.0,
+) -> Model:
+    """The semi-supervised or clustering AAE with cluster heads; its arguments, and these.
+
+    Args:
+      autoencoder: with K classes, y from the "encoder"; its `join` is replaced.
+      class_discriminator: as in `semi_supervised`.
+      style_discriminator: as in `semi_supervised`.
+      prior: as in `semi_supervised`.
+      optimizers: also "heads", unless they are a simplex.
+      distance: eta: pairs of heads nearer than this are pushed apart.
+      simplex: if not 0, W_C is fixed to this times the identity; needs K = Z.
+      labelled: as in `semi_supervised`.
+      generator: as in `semi_supervised`.
+      r1: as in `semi_supervised`.
+    """
+    classes, latent = autoencoder.classes, autoencoder.posterior.latent
+
+    def represent(params: Networks, codes: Array) -> Array:
+        heads = simplex * jnp.eye(classes) if simplex else params["heads"]["kernel"]
+        return codes[:, :classes] @ heads + codes[:, classes:]
+
+    model = semi_supervised(
+        replace(autoencoder, join=represent, joined=latent),
+        class_discriminator,
+        style_discriminator,
+        prior,
+        optimizers,
+        labelled=labelled,
+        generator=generator,
+        r1=r1,
+    )
+    model = replace(model, represent=represent, represented=latent)
+    if simplex:
+        return model
+
+    def init(key: Key) -> Networks:
+        networks_key, heads_key = jax.random.split(key)
+        heads = jax.random.normal(heads_key, (classes, latent))
+        return {**model.init(networks_key), "heads": {"kernel": heads}}
+
+    def heads_loss(params: Networks, batch: Batch, draw: Draw):
+        heads = params["heads"]["kernel"]
+        return losses.head_distance(heads, distance), {}
+
+    first, *rest = model.phases
+    first = replace(first, trains=(*first.trains, "heads"))
+    heads_phase = Phase("heads", ("heads",), heads_loss, optimizers["heads"])
+    return replace(model, init=init, phases=(first, *rest, heads_phase))
+
+
+@dataclass(frozen=True)
+class Options(AutoencoderOptions):
+    """Codes W_C y + z to look at; with labels (`--labels N`) or without (`--labels 0`)."""
+
+    latent: int = 2
+    """Dimensions n of the code W_C y + z."""
+    clusters: int = 0
+    """Size of y; 0 for the number of classes. With labels it can be no other."""
+    distance: float = 3.0
+    """Eta: heads nearer than this to one another are pushed apart."""
+    simplex: float = 0.0
+    """If not 0, W_C is fixed to this times the identity (n must be the size of y)."""
+    heads_optimizer: Optimizer = field(
+        default_factory=lambda: Optimizer(learning_rate=3e-3, schedule="cosine")
+    )
+    classification_optimizer: Optimizer = field(
+        default_factory=lambda: Optimizer(learning_rate=3e-4, schedule="cosine")
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("clusters", "distance", "simplex"):
+            if getattr(self, name) < 0:
+                raise UserError(f"{name} is {getattr(self, name)}: it must not be negative")
+
+    def build(self, data: DataSpec, steps: int) -> Model:
+        """The model for these data and a run of so many steps.
+
+        Raises:
+          UserError: options that don't fit each other or the data.
+        """
+        clusters = self.clusters or data.classes or 10
+        if data.labelled and clusters != data.classes:
+            raise UserError(
+                f"{clusters} clusters for {data.classes} labelled classes: "
+                "leave --clusters out, or take --labels 0"
+            )
+        if self.simplex and clusters != self.latent:
+            raise UserError(
+                f"a simplex of {clusters} corners needs --latent {clusters}, "
+                f"not {self.latent}"
+            )
+        return reduction(
+            self.autoencoder(data, clusters, "encoder"),
+            self.make_discriminator(),
+            self.make_discriminator(),
+            priors.gaussian(self.latent, self.prior_std),
+            self.optimizers(steps),
+            distance=self.distance,
+            simplex=self.simplex,
+            labelled=data.labelled > 0,
+            generator=self.generator,
+            r1=self.r1,
+        )

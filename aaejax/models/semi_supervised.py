@@ -1,0 +1,167 @@
+"""The semi-supervised AAE (Makhzani et al. 2015, section 4, figure 8, table 2).
+
+The encoder has two heads, class y and style z, and each has an adversary: y must look like
+one-hot draws from a uniform categorical, z like the Gaussian prior. A last phase teaches
+q(y|x) the labels of a batch of labelled images.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+
+from aaejax import losses, networks, priors
+from aaejax.adversaries import Adversary
+from aaejax.autoencoder import Autoencoder
+from aaejax.optimizers import Optimizer
+from aaejax.options import AutoencoderOptions
+from aaejax.types import (
+    Array,
+    Batch,
+    DataSpec,
+    Draw,
+    Key,
+    Metrics,
+    Model,
+    Networks,
+    Phase,
+    Prior,
+    UserError,
+)
+
+
+def semi_supervised(
+    autoencoder: Autoencoder,
+    class_discriminator: nn.Module,
+    style_discriminator: nn.Module,
+    prior: Prior,
+    optimizers: Mapping[str, optax.GradientTransformation],
+    *,
+    labelled: bool = True,
+    generator: losses.GeneratorForm = "non-saturating",
+    r1: float = 0.0,
+) -> Model:
+    """A semi-supervised AAE; without the last phase, a clustering one (section 5).
+
+    The phases: reconstruction, class_discriminator, class_generator, style_discriminator,
+    style_generator and, where there are labels, classification.
+
+    Args:
+      autoencoder: with K classes, y from the "encoder".
+      class_discriminator: `(probabilities [B, K]) -> logits [B]`.
+      style_discriminator: `(styles [B, Z]) -> logits [B]`.
+      prior: p(z) of the style.
+      optimizers: "reconstruction", "discriminator", "generator" and, with labels,
+        "classification".
+      labelled: whether there is a classification phase; its batches are "labelled_image"
+        and "labelled_label".
+      generator: the generators' loss.
+      r1: weight of the discriminators' gradient penalty.
+    """
+    classes, latent = autoencoder.classes, autoencoder.posterior.latent
+
+    def init(key: Key) -> Networks:
+        autoencoder_key, class_key, style_key = jax.random.split(key, 3)
+        return {
+            **autoencoder.init(autoencoder_key),
+            "class_discriminator": networks.init_params(
+                class_discriminator, class_key, jnp.zeros((1, classes))
+            ),
+            "style_discriminator": networks.init_params(
+                style_discriminator, style_key, jnp.zeros((1, latent))
+            ),
+        }
+
+    def real_class(_: Batch, draw: Draw) -> Array:
+        drawn = draw("prior", lambda key: jax.random.randint(key, (), 0, classes))
+        return jax.nn.one_hot(drawn, classes)
+
+    def real_style(_: Batch, draw: Draw) -> Array:
+        return draw("prior", lambda key: prior(key, 1)[0])
+
+    def adversary(head: str, module: nn.Module, part: slice, real) -> tuple[Phase, ...]:
+        return Adversary(
+            lambda params, codes, _: networks.applier(module)(
+                params[f"{head}_discriminator"], codes
+            ),
+            real,
+            lambda params, batch, draw: autoencoder.draw_code(params, batch, draw)[:, part],
+            prefix=f"{head}_",
+            form=generator,
+            r1=r1,
+        ).phases(optimizers)
+
+    def classification_loss(
+        params: Networks, batch: Batch, draw: Draw
+    ) -> tuple[Array, Metrics]:
+        images = autoencoder.noisy(batch["labelled_image"], draw)
+        noise = draw("posterior", autoencoder.posterior.noise)
+        logits = autoencoder.class_logits(params, images, noise)
+        labels = batch["labelled_label"]
+        loss = optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+        accuracy = (logits.argmax(axis=1) == labels).astype(jnp.float32).mean()
+        return loss, {"accuracy": accuracy}
+
+    phases = (
+        Phase(
+            "reconstruction",
+            ("encoder", "decoder"),
+            autoencoder.reconstruction_loss,
+            optimizers["reconstruction"],
+        ),
+        *adversary("class", class_discriminator, slice(0, classes), real_class),
+        *adversary("style", style_discriminator, slice(classes, None), real_style),
+    )
+    if labelled:
+        phases += (
+            Phase(
+                "classification",
+                ("encoder",),
+                classification_loss,
+                optimizers["classification"],
+            ),
+        )
+    return Model(
+        init,
+        phases,
+        priors.with_class(prior, classes),
+        classes + latent,
+        autoencoder.encode,
+        autoencoder.decode,
+        autoencoder.error,
+        classes=classes,
+        classify=autoencoder.classify,
+        reads_labelled=labelled,
+    )
+
+
+@dataclass(frozen=True)
+class Options(AutoencoderOptions):
+    """An AAE that classifies, from `--labels N` labels and all images."""
+
+    latent: int = 10
+    """Size of the style z."""
+    classification_optimizer: Optimizer = field(
+        default_factory=lambda: Optimizer(learning_rate=3e-4, schedule="cosine")
+    )
+
+    def build(self, data: DataSpec, steps: int) -> Model:
+        """The model for these data and a run of so many steps.
+
+        Raises:
+          UserError: options that don't fit each other or the data, or data without labels.
+        """
+        if not data.labelled:
+            raise UserError("semi-supervised needs labels: give data that have some")
+        return semi_supervised(
+            self.autoencoder(data, data.classes, "encoder"),
+            self.make_discriminator(),
+            self.make_discriminator(),
+            priors.gaussian(self.latent, self.prior_std),
+            self.optimizers(steps),
+            generator=self.generator,
+            r1=self.r1,
+        )

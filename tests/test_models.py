@@ -1,0 +1,175 @@
+"""Every model of the paper: isolation, devices, save and restore, what it can be asked."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from aaejax import init_state, models, phase_step, train_step
+from aaejax.config import RunConfig
+from aaejax.data import from_arrays
+from aaejax.kinds import kinds, sample, write
+from aaejax.restoring import restore
+from aaejax.sampling import styles
+from aaejax.training import train
+from aaejax.types import DataSpec, UserError
+from tests.conftest import TINY, tiny_options
+
+SPEC = DataSpec(TINY.shape, TINY.classes, TINY.unit_range, labelled=8)
+# The options of each model that make its every phase run, and its kinds beside the usual.
+MODELS = {
+    "label-regularized": ({"components": 3}, {"manifold"}),
+    "supervised": ({}, {"styles"}),
+    "semi-supervised": ({"input_noise": 0.3}, {"styles", "clusters", "classify"}),
+    "clustering": ({"clusters": 4}, {"styles", "clusters", "classify"}),
+    "reduction": ({}, {"styles", "clusters", "classify"}),
+}
+
+
+def build(name):
+    return tiny_options(name, **MODELS[name][0]).build(SPEC, steps=100)
+
+
+@pytest.fixture
+def whole_batch(batch):
+    labelled = {"labelled_image": batch["image"][::-1], "labelled_label": batch["label"]}
+    return {**batch, **labelled}
+
+
+def moved(before, after):
+    return [
+        bool((x != y).any())
+        for x, y in zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True)
+    ]
+
+
+def test_every_model_is_tested_here():
+    assert set(MODELS) == set(models.NAMES) - {"aae"}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_phase_touches_only_the_networks_that_it_names(name, whole_batch, getkey):
+    model, key = build(name), getkey()
+    state = init_state(model, getkey())
+    trained = set()
+    for phase in model.phases:
+        after, _ = jax.jit(phase_step(phase))(state, whole_batch, key)
+        for network in state.params:
+            changed = any(moved(state.params[network], after.params[network]))
+            assert changed == (network in phase.trains), (phase.name, network)
+        trained |= set(phase.trains)
+    assert trained == set(state.params)
+
+
+@pytest.mark.parametrize("name", ["semi-supervised", "clustering", "reduction"])
+def test_the_label_of_an_unlabelled_image_changes_nothing(name, whole_batch, getkey):
+    model, key = build(name), getkey()
+    state = init_state(model, getkey())
+    step = jax.jit(train_step(model.phases))
+    first, _ = step(state, whole_batch, key)
+    second, _ = step(state, {**whole_batch, "label": jnp.zeros(8, jnp.int32)}, key)
+    assert not any(moved(first, second))
+
+
+def test_the_label_of_a_labelled_image_changes_the_encoder(whole_batch, getkey):
+    model, key = build("semi-supervised"), getkey()
+    state = init_state(model, getkey())
+    (phase,) = [phase for phase in model.phases if phase.name == "classification"]
+    step = jax.jit(phase_step(phase))
+    other = {**whole_batch, "labelled_label": (whole_batch["labelled_label"] + 1) % 3}
+    first, metrics = step(state, whole_batch, key)
+    second, _ = step(state, other, key)
+    assert any(moved(first.params["encoder"], second.params["encoder"]))
+    # Before training q(y|x) is about uniform.
+    assert metrics["classification/loss"] == pytest.approx(np.log(3), abs=0.3)
+
+
+def test_the_discriminator_of_a_label_regularized_aae_reads_labels(whole_batch, getkey):
+    model, key = build("label-regularized"), getkey()
+    state = init_state(model, getkey())
+    step = jax.jit(train_step(model.phases))
+    unknown = {**whole_batch, "label": jnp.full(8, -1, jnp.int32)}
+    losses = [step(state, b, key)[1]["discriminator/loss"] for b in (whole_batch, unknown)]
+    assert losses[0] != losses[1]
+
+
+def test_a_style_row_keeps_its_style_and_a_column_its_class(getkey):
+    model = build("supervised")
+    networks = model.init(getkey())
+    key = getkey()
+    codes = jax.jit(lambda key: styles(model, networks, key, 4), static_argnums=())(key)
+    assert codes.shape == (4, 3, *TINY.shape)
+    row = model.prior(jax.random.clone(key), 1, jnp.array([0]))
+    other = model.prior(jax.random.clone(key), 1, jnp.array([2]))
+    np.testing.assert_array_equal(row[:, 3:], other[:, 3:])
+    np.testing.assert_array_equal(other[0, :3], [0, 0, 1])
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_run_is_saved_restored_and_asked(name, tmp_path):
+    rng = np.random.default_rng(0)
+    labels = np.arange(120) % 3
+    # A class is a bright row: something that can be learned in a few steps.
+    images = rng.uniform(0, 0.3, (120, *TINY.shape)).astype(np.float32)
+    images[np.arange(120), labels] += 0.7
+    dataset = from_arrays(images, labels)
+    config = RunConfig(
+        model=tiny_options(name, **MODELS[name][0]),
+        labels=None if name == "label-regularized" else 12,
+        epochs=12,
+        batch_size=20,
+        log_every=15,
+        save_every=30,
+        workdir=tmp_path / "run",
+    )
+    result = train(config, dataset, devices=jax.devices()[:2])
+    assert result.step == 60
+    has_error = "heldout/error_percent" in result.metrics
+    assert has_error == ("classify" in MODELS[name][1])
+    trained = restore(config.folder)
+    found = kinds(trained.model)
+    assert (
+        set(found)
+        == {"samples", "reconstructions", "interpolation", "codes"} | MODELS[name][1]
+    )
+    for kind in found:
+        if kind == "codes":
+            continue  # of the run's dataset, which here has no name
+        arrays = sample(trained, kind, count=20)
+        if kind == "classify":
+            assert arrays["probabilities"].shape == (12, trained.model.classes)
+            np.testing.assert_allclose(arrays["probabilities"].sum(axis=1), 1, rtol=1e-5)
+            assert (arrays["classes"] == arrays["probabilities"].argmax(axis=1)).all()
+        else:
+            write(tmp_path / f"{kind}.png", kind, arrays)
+            assert arrays["images"].shape[-3:] == TINY.shape
+            assert (tmp_path / f"{kind}.png").stat().st_size > 100
+    with pytest.raises(UserError, match="this run has no kind nonsense: it has samples"):
+        sample(trained, "nonsense")
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "labelled", "words"),
+    [
+        ("supervised", {}, 0, "needs labels"),
+        ("semi-supervised", {}, 0, "needs labels"),
+        ("label-regularized", {}, 0, "needs labels"),
+        ("label-regularized", {"components": 4}, 8, "take --components 3"),
+        ("reduction", {"clusters": 5}, 8, "leave --clusters out"),
+        ("reduction", {"simplex": 10.0}, 8, "needs --latent 3"),
+    ],
+)
+def test_options_that_cannot_be_are_refused(name, changes, labelled, words):
+    spec = DataSpec(TINY.shape, 3, True, labelled)
+    with pytest.raises(UserError, match=words):
+        tiny_options(name, **changes).build(spec, 1)
+
+
+def test_a_simplex_has_no_heads_to_learn(getkey):
+    options = tiny_options("reduction", latent=3, simplex=10.0)
+    model = options.build(SPEC, 1)
+    networks = model.init(getkey())
+    assert "heads" not in networks
+    assert "heads" not in [phase.name for phase in model.phases]
+    code = jnp.array([[0.0, 1.0, 0.0, 0.5, 0.5, -1.0]])
+    np.testing.assert_allclose(model.represent(networks, code), [[0.5, 10.5, -1.0]])
