@@ -48,7 +48,7 @@ class AutoencoderOptions:
     """Last layer of the decoder; data outside [0, 1] need a linear one."""
     generator: losses.GeneratorForm = "non-saturating"
     """Form of the generator's loss."""
-    r1: float = 0.0
+    r1: float = 0.1
     """Weight of the discriminator's gradient penalty (R1); 0 for none."""
     reconstruction_optimizer: Optimizer = field(
         default_factory=lambda: Optimizer(schedule="cosine")

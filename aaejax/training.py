@@ -360,6 +360,7 @@ class Progress:
         self._bar = tqdm(
             total=steps, initial=first, unit="step", disable=not sys.stderr.isatty()
         )
+        self._bar.set_postfix_str("compiling")
 
     def __enter__(self) -> "Progress":
         return self

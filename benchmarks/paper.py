@@ -119,6 +119,7 @@ def sgd(rate: float, momentum: float, *drops: int) -> Optimizer:
 
 # Appendix A.2.1 and A.3, as far as public reports agree on it.
 PAPER = {
+    "r1": 0.0,
     "reconstruction": "squared-error",
     "reconstruction_optimizer": sgd(0.01, 0.9, 50, 1000),
     "discriminator_optimizer": sgd(0.1, 0.1, 50, 1000),

@@ -44,7 +44,8 @@ def tiny_options(model: str = "aae", **changes) -> Any:
         for field in options.__dataclass_fields__
         if field.endswith("_optimizer")
     }
-    return options(**{"latent": 2, "width": 8, "channels": 4, **optimizers, **changes})
+    small = {"latent": 2, "width": 8, "channels": 4, "r1": 0.0}
+    return options(**{**small, **optimizers, **changes})
 
 
 @pytest.fixture

@@ -20,7 +20,10 @@ SPEC = DataSpec(TINY.shape, TINY.classes, TINY.unit_range, labelled=8)
 MODELS = {
     "label-regularized": ({"components": 3}, {"manifold"}),
     "supervised": ({}, {"styles"}),
-    "semi-supervised": ({"input_noise": 0.3}, {"styles", "clusters", "classify"}),
+    "semi-supervised": (
+        {"input_noise": 0.3, "r1": 0.1},
+        {"styles", "clusters", "classify"},
+    ),
     "clustering": ({"clusters": 4}, {"styles", "clusters", "classify"}),
     "reduction": ({}, {"styles", "clusters", "classify"}),
 }
