@@ -96,3 +96,30 @@ def test_heads_cost_what_they_lack_of_the_distance():
     same = jnp.zeros((2, 2))
     assert losses.head_distance(same, 1.0) == pytest.approx(1.0, rel=1e-5)
     assert jnp.isfinite(jax.grad(losses.head_distance)(same, 1.0)).all()
+
+
+def test_the_worst_change_of_a_linear_classifier_is_across_its_boundary(getkey):
+    # Logits (w.x, 0): the divergence grows along w alone, whatever the start.
+    slope = jnp.array([3.0, 4.0])
+
+    def logits(x):
+        return jnp.stack([x @ slope, jnp.zeros(x.shape[0])], axis=1)
+
+    images = jnp.array([[0.1, -0.1], [0.0, 0.3]])
+    noise = jax.random.normal(getkey(), (2, 2))
+    found = losses.virtual_adversarial(logits, images, noise, radius=0.5)
+    p = jax.nn.sigmoid(images @ slope)
+
+    def divergence(sign):
+        q = jax.nn.sigmoid(images @ slope + sign * 0.5 * 5.0)
+        return p * jnp.log(p / q) + (1 - p) * jnp.log((1 - p) / (1 - q))
+
+    either = jnp.stack([divergence(1.0), divergence(-1.0)])
+    assert bool((jnp.abs(either - found[None]) < 1e-4).any(axis=0).all())
+    # Nothing is learned through q(y|x): where both are the same there is no gradient.
+    still = jax.grad(
+        lambda s: losses.virtual_adversarial(
+            lambda x: s * logits(x), images, noise, radius=0.0
+        ).sum()
+    )(1.0)
+    assert abs(still) < 1e-6

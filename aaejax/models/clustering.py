@@ -7,13 +7,12 @@ afterwards, in `aaejax.evaluation`.
 from dataclasses import dataclass
 
 from aaejax import priors
-from aaejax.models.semi_supervised import semi_supervised
-from aaejax.options import AutoencoderOptions
+from aaejax.models.semi_supervised import ClassOptions, semi_supervised
 from aaejax.types import DataSpec, Model, UserError
 
 
 @dataclass(frozen=True)
-class Options(AutoencoderOptions):
+class Options(ClassOptions):
     """An AAE that finds clusters without labels."""
 
     latent: int = 5
@@ -39,6 +38,7 @@ class Options(AutoencoderOptions):
             priors.gaussian(self.latent, self.prior_std),
             self.optimizers(steps),
             labelled=False,
+            consistency=self.consistency,
             generator=self.generator,
             r1=self.r1,
         )

@@ -15,9 +15,8 @@ import optax
 
 from aaejax import losses, priors
 from aaejax.autoencoder import Autoencoder
-from aaejax.models.semi_supervised import semi_supervised
+from aaejax.models.semi_supervised import ClassOptions, semi_supervised
 from aaejax.optimizers import Optimizer
-from aaejax.options import AutoencoderOptions
 from aaejax.types import (
     Array,
     Batch,
@@ -42,6 +41,7 @@ def reduction(
     distance: float,
     simplex: float = 0.0,
     labelled: bool,
+    consistency: float = 0.0,
     generator: losses.GeneratorForm = "non-saturating",
     r1: float = 0.0,
 ) -> Model:
@@ -56,6 +56,7 @@ def reduction(
       distance: eta: pairs of heads nearer than this are pushed apart.
       simplex: if not 0, W_C is fixed to this times the identity; needs K = Z.
       labelled: as in `semi_supervised`.
+      consistency: as in `semi_supervised`.
       generator: as in `semi_supervised`.
       r1: as in `semi_supervised`.
     """
@@ -72,6 +73,7 @@ def reduction(
         prior,
         optimizers,
         labelled=labelled,
+        consistency=consistency,
         generator=generator,
         r1=r1,
     )
@@ -95,7 +97,7 @@ def reduction(
 
 
 @dataclass(frozen=True)
-class Options(AutoencoderOptions):
+class Options(ClassOptions):
     """Codes W_C y + z to look at; with labels (`--labels N`) or without (`--labels 0`)."""
 
     latent: int = 2
@@ -110,7 +112,7 @@ class Options(AutoencoderOptions):
         default_factory=lambda: Optimizer(learning_rate=3e-3, schedule="cosine")
     )
     classification_optimizer: Optimizer = field(
-        default_factory=lambda: Optimizer(learning_rate=3e-4, schedule="cosine")
+        default_factory=lambda: Optimizer(schedule="cosine")
     )
 
     def __post_init__(self) -> None:
@@ -145,6 +147,7 @@ class Options(AutoencoderOptions):
             distance=self.distance,
             simplex=self.simplex,
             labelled=data.labelled > 0,
+            consistency=self.consistency,
             generator=self.generator,
             r1=self.r1,
         )

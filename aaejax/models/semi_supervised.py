@@ -41,23 +41,27 @@ def semi_supervised(
     optimizers: Mapping[str, optax.GradientTransformation],
     *,
     labelled: bool = True,
+    consistency: float = 0.0,
     generator: losses.GeneratorForm = "non-saturating",
     r1: float = 0.0,
 ) -> Model:
     """A semi-supervised AAE; without the last phase, a clustering one (section 5).
 
     The phases: reconstruction, class_discriminator, class_generator, style_discriminator,
-    style_generator and, where there are labels, classification.
+    style_generator, where asked for consistency and, where there are labels,
+    classification.
 
     Args:
       autoencoder: with K classes, y from the "encoder".
       class_discriminator: `(probabilities [B, K]) -> logits [B]`.
       style_discriminator: `(styles [B, Z]) -> logits [B]`.
       prior: p(z) of the style.
-      optimizers: "reconstruction", "discriminator", "generator" and, with labels,
-        "classification".
+      optimizers: "reconstruction", "discriminator", "generator", "consistency" and, with
+        labels, "classification".
       labelled: whether there is a classification phase; its batches are "labelled_image"
         and "labelled_label".
+      consistency: if not 0, a phase keeps q(y|x) the same under the worst change of an
+        image of this length (`losses.virtual_adversarial`); not in the paper.
       generator: the generators' loss.
       r1: weight of the discriminators' gradient penalty.
     """
@@ -105,6 +109,19 @@ def semi_supervised(
         accuracy = (logits.argmax(axis=1) == labels).astype(jnp.float32).mean()
         return loss, {"accuracy": accuracy}
 
+    def consistency_loss(
+        params: Networks, batch: Batch, draw: Draw
+    ) -> tuple[Array, Metrics]:
+        noise = draw("posterior", autoencoder.posterior.noise)
+        start = draw("start", lambda key: jax.random.normal(key, autoencoder.shape))
+        divergence = losses.virtual_adversarial(
+            lambda images: autoencoder.class_logits(params, images, noise),
+            batch["image"],
+            start,
+            consistency,
+        )
+        return divergence.mean(), {}
+
     phases = (
         Phase(
             "reconstruction",
@@ -115,6 +132,10 @@ def semi_supervised(
         *adversary("class", class_discriminator, slice(0, classes), real_class),
         *adversary("style", style_discriminator, slice(classes, None), real_style),
     )
+    if consistency:
+        phases += (
+            Phase("consistency", ("encoder",), consistency_loss, optimizers["consistency"]),
+        )
     if labelled:
         phases += (
             Phase(
@@ -139,13 +160,29 @@ def semi_supervised(
 
 
 @dataclass(frozen=True)
-class Options(AutoencoderOptions):
+class ClassOptions(AutoencoderOptions):
+    """Of the models whose encoder has a class or cluster head."""
+
+    consistency: float = 0.0
+    """Length of the change of an image under which its class must stay; 0 for none."""
+    consistency_optimizer: Optimizer = field(
+        default_factory=lambda: Optimizer(schedule="cosine")
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.consistency < 0:
+            raise UserError(f"consistency is {self.consistency}: it can't be negative")
+
+
+@dataclass(frozen=True)
+class Options(ClassOptions):
     """An AAE that classifies, from `--labels N` labels and all images."""
 
     latent: int = 10
     """Size of the style z."""
     classification_optimizer: Optimizer = field(
-        default_factory=lambda: Optimizer(learning_rate=3e-4, schedule="cosine")
+        default_factory=lambda: Optimizer(schedule="cosine")
     )
 
     def build(self, data: DataSpec, steps: int) -> Model:
@@ -162,6 +199,7 @@ class Options(AutoencoderOptions):
             self.make_discriminator(),
             priors.gaussian(self.latent, self.prior_std),
             self.optimizers(steps),
+            consistency=self.consistency,
             generator=self.generator,
             r1=self.r1,
         )
