@@ -14,11 +14,12 @@ from typing import Literal
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import optax
 
 from aaejax import networks
 from aaejax.likelihoods import Likelihood
 from aaejax.posteriors import Posterior
-from aaejax.types import Array, Batch, Draw, Key, Metrics, Networks
+from aaejax.types import Array, Batch, Draw, Key, Metrics, Networks, Phase
 
 
 @dataclass(frozen=True)
@@ -146,12 +147,14 @@ class Autoencoder:
         """`Model.error`: the reconstruction loss of each example, [B]."""
         return self.likelihood.error(self.outputs_of(params, codes), images)
 
-    def reconstruction_loss(
-        self, params: Networks, batch: Batch, draw: Draw
-    ) -> tuple[Array, Metrics]:
-        """The loss of the reconstruction phase: the error's mean over the batch."""
-        codes = self.draw_code(params, batch, draw)
-        return self.error(params, batch["image"], codes).mean(), {}
+    def reconstruction_phase(self, optimizer: optax.GradientTransformation) -> Phase:
+        """Trains both networks on the error's mean over the batch."""
+
+        def loss(params: Networks, batch: Batch, draw: Draw) -> tuple[Array, Metrics]:
+            codes = self.draw_code(params, batch, draw)
+            return self.error(params, batch["image"], codes).mean(), {}
+
+        return Phase("reconstruction", ("encoder", "decoder"), loss, optimizer)
 
     def _encode(self, params: Networks, images: Array, noise: Array) -> Array:
         apply: Callable[..., Array] = networks.applier(self.encoder)

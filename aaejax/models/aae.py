@@ -6,13 +6,14 @@ from typing import Literal
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import optax
 
 from aaejax import losses, networks, priors
 from aaejax.adversaries import Adversary
 from aaejax.autoencoder import Autoencoder
 from aaejax.options import AutoencoderOptions
-from aaejax.types import Array, Batch, DataSpec, Key, Model, Networks, Phase, Prior
+from aaejax.types import Array, Batch, DataSpec, Draw, Key, Model, Networks, Prior
 
 
 def aae(
@@ -28,9 +29,10 @@ def aae(
     """An AAE: reconstruction, discriminator, generator.
 
     Args:
-      autoencoder: encoder, decoder, q(z|x) and p(x|z).
+      autoencoder: encoder, decoder, q(z|x) and p(x|z). Where its code has a class in front
+        (y from "labels"), the adversary sees the style z alone (section 3).
       discriminator: `(codes [B, Z]) -> logits [B]`; with labels `(codes [B, Z + K + 1])`.
-      prior: p(z).
+      prior: p(z), of the style.
       optimizers: Optax transformations "reconstruction", "discriminator", "generator". The
         encoder is trained by two of them, each with a state of its own.
       labels: K, to let the discriminator read labels (section 2.3): it gets a one-hot
@@ -39,17 +41,18 @@ def aae(
       generator: the generator's loss.
       r1: weight of the discriminator's gradient penalty.
     """
+    classes = autoencoder.classes
 
     def inputs(codes: Array, batch: Batch) -> Array:
         if not labels:
             return codes
-        given = jax.numpy.where(batch["label"] < 0, labels, batch["label"])
-        return jax.numpy.concatenate([codes, jax.nn.one_hot(given, labels + 1)], axis=1)
+        given = jnp.where(batch["label"] < 0, labels, batch["label"])
+        return jnp.concatenate([codes, jax.nn.one_hot(given, labels + 1)], axis=1)
 
     def init(key: Key) -> Networks:
         autoencoder_key, discriminator_key = jax.random.split(key)
-        codes = jax.numpy.zeros((1, autoencoder.posterior.latent))
-        example = inputs(codes, {"label": jax.numpy.zeros(1, jax.numpy.int32)})
+        codes = jnp.zeros((1, autoencoder.posterior.latent))
+        example = inputs(codes, {"label": jnp.zeros(1, jnp.int32)})
         return {
             **autoencoder.init(autoencoder_key),
             "discriminator": networks.init_params(
@@ -61,29 +64,28 @@ def aae(
         apply = networks.applier(discriminator)
         return apply(params["discriminator"], inputs(codes, batch))
 
-    def real(batch: Batch, draw) -> Array:
+    def real(batch: Batch, draw: Draw) -> Array:
         if not labels:
             return draw("prior", lambda key: prior(key, 1)[0])
         return draw("prior", lambda key, y: prior(key, 1, y[None])[0], batch["label"])
 
-    adversary = Adversary(discriminate, real, autoencoder.draw_code, form=generator, r1=r1)
+    def fake(params: Networks, batch: Batch, draw: Draw) -> Array:
+        return autoencoder.draw_code(params, batch, draw)[:, classes:]
+
+    adversary = Adversary(discriminate, real, fake, form=generator, r1=r1)
     phases = (
-        Phase(
-            "reconstruction",
-            ("encoder", "decoder"),
-            autoencoder.reconstruction_loss,
-            optimizers["reconstruction"],
-        ),
+        autoencoder.reconstruction_phase(optimizers["reconstruction"]),
         *adversary.phases(optimizers),
     )
     return Model(
         init,
         phases,
-        prior,
-        autoencoder.posterior.latent,
+        priors.with_class(prior, classes) if classes else prior,
+        classes + autoencoder.posterior.latent,
         autoencoder.encode,
         autoencoder.decode,
         autoencoder.error,
+        classes=classes,
     )
 
 

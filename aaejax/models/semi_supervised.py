@@ -123,12 +123,7 @@ def semi_supervised(
         return divergence.mean(), {}
 
     phases = (
-        Phase(
-            "reconstruction",
-            ("encoder", "decoder"),
-            autoencoder.reconstruction_loss,
-            optimizers["reconstruction"],
-        ),
+        autoencoder.reconstruction_phase(optimizers["reconstruction"]),
         *adversary("class", class_discriminator, slice(0, classes), real_class),
         *adversary("style", style_discriminator, slice(classes, None), real_style),
     )
