@@ -74,7 +74,7 @@ def measure_aaejax(arrays: Arrays, options: Options) -> Record:
     warm_steps = max(1, options.warm_steps // dispatch) * dispatch
     steps = warm_steps + options.steps
     devices = jax.local_devices()
-    model = aae.Options().build(DataSpec((28, 28, 1), 10, True), steps)
+    model = aae.Options(r1=0.0).build(DataSpec((28, 28, 1), 10, True), steps)
     init_key, key = jax.random.split(jax.random.key(0))
     state = jax.jit(lambda key: init_state(model, key))(init_key)
     state, key, data = parallel.replicate((state, key, arrays), devices)
