@@ -4,11 +4,16 @@ The encoder never sees a label; the discriminator does, so that each class's cod
 own part of the prior: a component of the mixture, a segment of the swiss roll.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from aaejax.models import aae
+from aaejax.optimizers import Optimizer
 from aaejax.types import DataSpec, Model, UserError
+
+
+def _fast() -> Optimizer:
+    return Optimizer(momentum=0.5, schedule="cosine")
 
 
 @dataclass(frozen=True)
@@ -19,6 +24,12 @@ class Options(aae.Options):
     """Size of the code z."""
     prior: Literal["gaussian", "mixture", "swiss-roll", "uniform"] = "mixture"
     """p(z)."""
+
+    # Narrow components need a steep discriminator: no penalty, and fast steps.
+    r1: float = 0.0
+    """Weight of the discriminator's gradient penalty (R1); 0 for none."""
+    discriminator_optimizer: Optimizer = field(default_factory=_fast)
+    generator_optimizer: Optimizer = field(default_factory=_fast)
 
     def build(self, data: DataSpec, steps: int) -> Model:
         """The model for these data and a run of so many steps.
