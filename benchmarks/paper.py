@@ -31,6 +31,9 @@ import jax
 import numpy as np
 import tyro
 
+# So that it runs from a clone in which nothing was installed.
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
 from aaejax import clusters, data, kinds, models, parzen, sampling
 from aaejax.batches import to_unit
 from aaejax.config import RunConfig

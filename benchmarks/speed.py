@@ -35,6 +35,9 @@ from pathlib import Path
 import numpy as np
 import tyro  # no jax and no torch up here: every child process imports this file
 
+# So that it runs from a clone in which nothing was installed.
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
 # Matrix products of one step for one image: forward and backward of what a phase trains,
 # without the gradient for the images; forward only of what it does not.
 GFLOP_PER_IMAGE = 0.0488
