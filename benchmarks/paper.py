@@ -111,7 +111,7 @@ class Row:
     score: Callable[[Scored], dict[str, float]]
     labels: int | None = 0  # None: all
     unit: str = "%"
-    epochs: int = 8
+    epochs: int = 6
 
 
 def sgd(rate: float, momentum: float, *drops: int) -> Optimizer:
