@@ -279,7 +279,9 @@ def run_seed(
         "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, "
         f"{jax.devices()[0].device_kind}",
         "versions": {name: version(name) for name in ("jax", "flax", "optax")},
-        "command": shlex.join(["python", *sys.argv]),
+        "command": f"python benchmarks/paper.py {arguments.table} "
+        f"--rows {shlex.quote(name)} --setting {arguments.setting} --epochs {epochs}"
+        f" --seeds {seed + 1}{' --tune' * arguments.tune}",
     }
     arguments.results.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(record, indent=2) + "\n")
