@@ -56,7 +56,7 @@ def scores():
 
     alive = np.ones((4, 3), np.float32) - np.eye(4, 3, -1, np.float32)
     networks = jax.jit(jax.vmap(trained))(alive)
-    score = HeldOut(model, digits.test_images, heldout_key)
+    score = HeldOut(model, digits.test_images, None, heldout_key)
     return {
         name: score(jax.tree.map(lambda x, i=i: x[i], networks))[0]
         for i, name in enumerate((None, *PHASES))
