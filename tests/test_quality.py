@@ -26,6 +26,7 @@ def scores():
     options = Options(
         latent=4,
         width=64,
+        r1=0.0,
         reconstruction_optimizer=Optimizer(schedule="cosine"),
         discriminator_optimizer=adversarial,
         generator_optimizer=adversarial,
@@ -64,9 +65,9 @@ def scores():
 
 
 def passes(found):
-    # Measured, seed 0: healthy 0.29 and 179; without the phases: reconstruction 3.3 and
-    # 588, discriminator 4.5 and 166, generator 2.8 and 157.
-    return found["heldout/prior_mmd"] < 1.0 and found["heldout/reconstruction"] < 300
+    # Measured, seed 0: healthy 0.70 and 191; without the phases: reconstruction 2.8 and
+    # 599, discriminator 4.6 and 167, generator 2.4 and 158.
+    return found["heldout/prior_mmd"] < 1.6 and found["heldout/reconstruction"] < 300
 
 
 def test_a_healthy_model_passes(scores):
