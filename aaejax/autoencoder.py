@@ -27,7 +27,8 @@ class Autoencoder:
     """The networks "encoder" and "decoder".
 
     Attributes:
-      encoder: `(images [B, ...], noise or None) -> [B, outputs]`, `outputs` as below.
+      encoder: `(images [B, ...], noise or None) -> [B, outputs]`: K logits of y, where it
+        comes from the encoder, then the posterior's `encoder_outputs`.
       decoder: `(codes [B, K + Z]) -> [B, ...]`, before any sigmoid.
       posterior: q(z|x).
       likelihood: p(x|z).
@@ -50,12 +51,6 @@ class Autoencoder:
     input_noise: float = 0.0
     join: Callable[[Networks, Array], Array] = lambda _, codes: codes
     joined: int | None = None
-
-    @property
-    def outputs(self) -> int:
-        """Units of the encoder's last layer: logits of y, where it has them, then z's."""
-        logits = self.classes if self.y_from == "encoder" else 0
-        return logits + self.posterior.encoder_outputs
 
     def init(self, key: Key) -> Networks:
         """Parameters of both networks; the key is consumed."""
@@ -96,20 +91,11 @@ class Autoencoder:
             y = jax.nn.one_hot(labels, self.classes)
         return jnp.concatenate([y, self.posterior.code(outputs, noise)], axis=1)
 
-    def draw_code(
-        self, params: Networks, batch: Batch, draw: Draw, prefix: str = ""
-    ) -> Array:
-        """`code` of a training batch, with the noise of training.
-
-        Args:
-          params: of the networks.
-          batch: "image" [B, ...], perhaps "label" [B]; both names after the prefix.
-          draw: the phase's randomness.
-          prefix: "labelled_" for the labelled batch.
-        """
-        images = self.noisy(batch[f"{prefix}image"], draw)
+    def draw_code(self, params: Networks, batch: Batch, draw: Draw) -> Array:
+        """`code` of a training batch, with the noise of training."""
+        images = self.noisy(batch["image"], draw)
         noise = draw("posterior", self.posterior.noise)
-        return self.code(params, images, noise, batch.get(f"{prefix}label"))
+        return self.code(params, images, noise, batch.get("label"))
 
     def noisy(self, images: Array, draw: Draw) -> Array:
         """Images [B, ...] as the encoder sees them in training."""
@@ -126,12 +112,12 @@ class Autoencoder:
         self, params: Networks, images: Array, key: Key, labels: Array | None = None
     ) -> Array:
         """`Model.encode`: codes [B, K + Z] of images as they are; the key is consumed."""
-        noise = jax.vmap(self.posterior.noise)(jax.random.split(key, images.shape[0]))
+        noise = self._noise(key, images.shape[0])
         return self.code(params, images, noise, labels)
 
     def classify(self, params: Networks, images: Array, key: Key) -> Array:
         """`Model.classify`: q(y|x), [B, K]; the key is consumed."""
-        noise = jax.vmap(self.posterior.noise)(jax.random.split(key, images.shape[0]))
+        noise = self._noise(key, images.shape[0])
         return jax.nn.softmax(self.class_logits(params, images, noise))
 
     def outputs_of(self, params: Networks, codes: Array) -> Array:
@@ -155,6 +141,9 @@ class Autoencoder:
             return self.error(params, batch["image"], codes).mean(), {}
 
         return Phase("reconstruction", ("encoder", "decoder"), loss, optimizer)
+
+    def _noise(self, key: Key, n: int) -> Array:
+        return jax.vmap(self.posterior.noise)(jax.random.split(key, n))
 
     def _encode(self, params: Networks, images: Array, noise: Array) -> Array:
         apply: Callable[..., Array] = networks.applier(self.encoder)

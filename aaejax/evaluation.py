@@ -11,8 +11,6 @@ from aaejax import clusters
 from aaejax.sampling import in_batches
 from aaejax.types import Array, Key, Model, Networks
 
-BATCH = 500  # examples a dispatch
-
 
 def mmd(x: Array, y: Array) -> Array:
     """Squared maximum mean discrepancy between two samples, unbiased.
@@ -96,7 +94,7 @@ class HeldOut:
                 found["probabilities"] = model.classify(networks, images, clone(key))
             return found
 
-        self._ask = in_batches(ask, BATCH)
+        self._ask = in_batches(ask)
         self._mmd = jax.jit(mmd)
 
     def __call__(self, networks: Networks) -> tuple[dict[str, float], np.ndarray]:

@@ -141,15 +141,12 @@ def _codes(question: Question) -> Arrays:
     return {name: np.concatenate([b[name] for b in blocks]) for name in blocks[0]}
 
 
-def _probabilities(question: Question, images: np.ndarray) -> np.ndarray:
-    classify = question.trained.model.classify
-    ask = sampling.in_batches(lambda n, x, key, _: {"y": classify(n, x, key)})  # type: ignore[misc]
-    return ask(question.trained.networks, images, None, question.key)["y"]
-
-
 def _classify(question: Question) -> Arrays:
+    trained = question.trained
     images, labels = question.examples()
-    probabilities = _probabilities(question, images)
+    probabilities = sampling.probabilities(
+        trained.model, trained.networks, images, question.key
+    )
     found = {"classes": probabilities.argmax(axis=1), "probabilities": probabilities}
     return found if labels is None else {**found, "labels": labels}
 
@@ -157,12 +154,15 @@ def _classify(question: Question) -> Arrays:
 def _clusters(question: Question) -> Arrays:
     trained = question.trained
     images, _ = question.examples()
-    probabilities = _probabilities(question, images)
+    probabilities = sampling.probabilities(
+        trained.model, trained.networks, images, question.key
+    )
+    clusters = probabilities.argmax(axis=1)
     heads = question.run(sampling.heads)
     rows = np.ones((len(heads), LINE, *heads.shape[1:]), np.float32)  # white where none
     rows[:, 0] = heads
     for cluster in range(trained.model.classes):
-        members = np.flatnonzero(probabilities.argmax(axis=1) == cluster)[: LINE - 1]
+        members = np.flatnonzero(clusters == cluster)[: LINE - 1]
         rows[cluster, 1 : 1 + len(members)] = to_unit(images[members])
     return {"images": rows}
 

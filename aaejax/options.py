@@ -18,6 +18,12 @@ def _adversarial_optimizer() -> Optimizer:
     return Optimizer(learning_rate=3e-4, momentum=0.5, schedule="cosine")
 
 
+def need_labels(data: DataSpec, model: str) -> None:
+    """Raises UserError where no training example of the data has a label."""
+    if not data.labelled:
+        raise UserError(f"{model} needs labels: give data that have some")
+
+
 @dataclass(frozen=True)
 class AutoencoderOptions:
     """The fields of the command line that every model here has."""

@@ -138,6 +138,15 @@ def in_batches(
     return over_all
 
 
+def probabilities(
+    model: Model, networks: Networks, images: np.ndarray, key: Key
+) -> np.ndarray:
+    """q(y|x) of a dataset on the host, [N, K], where the encoder has that head."""
+    classify = model.classify
+    ask = in_batches(lambda n, x, key, _: {"y": classify(n, x, key)})  # type: ignore[misc]
+    return ask(networks, images, None, key)["y"]
+
+
 def square(n: int) -> int:
     """The side of the largest square of at most n: how n images become a manifold."""
     return max(1, math.isqrt(n))

@@ -151,6 +151,8 @@ class _Run:
         self.arrays = {"image": dataset.train_images}
         if dataset.train_labels is not None:
             self.arrays["label"] = dataset.train_labels
+        if model.reads_labelled:
+            self.labelled = np.flatnonzero(self.arrays["label"] >= 0)
         self.streamed = not batches.fits_on(devices[0], self.arrays)
 
     def loop(self, checkpoints: Checkpoints, interrupts: Interrupts) -> Result:
@@ -217,7 +219,7 @@ class _Run:
         example = jax.eval_shape(
             lambda data, rows: prepare({name: data[name][rows] for name in data}),
             self.arrays,
-            self._rows(1)[0],
+            jax.ShapeDtypeStruct(self._rows_shape(1)[1:], np.int32),
         )
         return parallel.train_chunk(
             lambda axis: train_step(self.model.phases, axis),
@@ -241,7 +243,7 @@ class _Run:
             indices = [lambda stop=stop: self._rows(stop) for stop in stops]
             data = batches.stream(self.arrays, indices, devices)
             for stop, examples in zip(stops, data, strict=True):
-                yield stop, examples, batches.local_rows(self._rows(stop).shape, devices)
+                yield stop, examples, batches.local_rows(self._rows_shape(stop), devices)
         else:
             resident = parallel.replicate(self.arrays, self.devices)
             for stop in stops:
@@ -252,15 +254,23 @@ class _Run:
 
         [steps, B, 2] where the model reads labelled ones beside them.
         """
-        start = (stop - 1) // self.config.log_every * self.config.log_every
+        start = self._start(stop)
         seed, batch_size = self.config.seed, self.config.batch_size
         examples = len(self.dataset.train_images)
         rows = batches.batch_indices(seed, start, stop, examples, batch_size)
         if not self.model.reads_labelled:
             return rows
-        labelled = np.flatnonzero(self.arrays["label"] >= 0)
-        also = batches.labelled_indices(seed, start, stop, labelled, batch_size)
+        also = batches.labelled_indices(seed, start, stop, self.labelled, batch_size)
         return np.stack([rows, also], axis=2)
+
+    def _rows_shape(self, stop: int) -> tuple[int, ...]:
+        """Of `_rows(stop)`, without drawing the order of the data."""
+        shape = (stop - self._start(stop), self.config.batch_size)
+        return (*shape, 2) if self.model.reads_labelled else shape
+
+    def _start(self, stop: int) -> int:
+        """The steps before the chunk that ends at this step."""
+        return (stop - 1) // self.config.log_every * self.config.log_every
 
     def _evaluate(self, networks: Networks) -> dict[str, float]:
         """Held-out scores, and pictures."""

@@ -55,9 +55,8 @@ class Scored:
 
     def probabilities(self, images: np.ndarray) -> np.ndarray:
         """q(y|x), [N, K]."""
-        classify = self.trained.model.classify
-        ask = sampling.in_batches(lambda n, x, key, _: {"y": classify(n, x, key)})
-        return ask(self.trained.networks, images, None, jax.random.key(0))["y"]
+        trained, key = self.trained, jax.random.key(0)
+        return sampling.probabilities(trained.model, trained.networks, images, key)
 
 
 def classification_error(scored: Scored) -> dict[str, float]:

@@ -9,6 +9,7 @@ from typing import Literal
 
 from aaejax.models import aae
 from aaejax.optimizers import Optimizer
+from aaejax.options import need_labels
 from aaejax.types import DataSpec, Model, UserError
 
 
@@ -37,8 +38,7 @@ class Options(aae.Options):
         Raises:
           UserError: options that don't fit each other or the data, or data without labels.
         """
-        if not data.labelled:
-            raise UserError("label-regularized needs labels: give data that have some")
+        need_labels(data, "label-regularized")
         if self.prior == "mixture" and self.components != data.classes:
             raise UserError(
                 f"{self.components} components for {data.classes} classes: "

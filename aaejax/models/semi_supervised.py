@@ -17,7 +17,7 @@ from aaejax import losses, networks, priors
 from aaejax.adversaries import Adversary
 from aaejax.autoencoder import Autoencoder
 from aaejax.optimizers import Optimizer
-from aaejax.options import AutoencoderOptions
+from aaejax.options import AutoencoderOptions, need_labels
 from aaejax.types import (
     Array,
     Batch,
@@ -186,8 +186,7 @@ class Options(ClassOptions):
         Raises:
           UserError: options that don't fit each other or the data, or data without labels.
         """
-        if not data.labelled:
-            raise UserError("semi-supervised needs labels: give data that have some")
+        need_labels(data, "semi-supervised")
         return semi_supervised(
             self.autoencoder(data, data.classes, "encoder"),
             self.make_discriminator(),

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from aaejax import priors
 from aaejax.models.aae import aae
-from aaejax.options import AutoencoderOptions
-from aaejax.types import DataSpec, Model, UserError
+from aaejax.options import AutoencoderOptions, need_labels
+from aaejax.types import DataSpec, Model
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,7 @@ class Options(AutoencoderOptions):
         Raises:
           UserError: options that don't fit each other or the data, or data without labels.
         """
-        if not data.labelled:
-            raise UserError("supervised needs labels: give data that have some")
+        need_labels(data, "supervised")
         return aae(
             self.autoencoder(data, data.classes, "labels"),
             self.make_discriminator(),
