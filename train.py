@@ -47,11 +47,19 @@ def describe(result: Result) -> str:
             f"stopped by {result.stopped_by} at step {result.step} of {result.steps}, "
             f"checkpoint written: the same command goes on from there"
         )
+    if "heldout/reconstruction" in line:
+        reached = (
+            f"held-out reconstruction {line['heldout/reconstruction']:.2f}, codes to "
+            f"prior: squared MMD {line['heldout/prior_mmd']:.4f} (two samples of the "
+            f"prior: {line['heldout/prior_mmd_chance']:.4f})"
+        )
+    else:
+        reached = (
+            f"samples to held-out images: squared MMD {line['heldout/sample_mmd']:.4f} "
+            f"(two halves of those images: {line['heldout/sample_mmd_chance']:.4f})"
+        )
     return (
-        f"done: {result.step} steps, held-out reconstruction "
-        f"{line['heldout/reconstruction']:.2f}, codes to prior: squared MMD "
-        f"{line['heldout/prior_mmd']:.4f} (two samples of the prior: "
-        f"{line['heldout/prior_mmd_chance']:.4f})\n"
+        f"done: {result.step} steps, {reached}\n"
         f"metrics: {run}/metrics.jsonl   checkpoints: {run}/checkpoints   "
         f"pictures: {run}/pictures\n"
         f"next: python sample.py {run} --out samples.png"

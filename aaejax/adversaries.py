@@ -1,7 +1,8 @@
 """An adversary: the two phases that push codes onto a prior (Makhzani et al. 2015, sec. 2).
 
 One discriminator learns to tell samples of a prior from codes, then the encoder, as the
-generator, learns to fool it. A model with two heads has two adversaries.
+generator, learns to fool it. A model with two heads has two adversaries; a GAN has one on
+images.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,11 +19,13 @@ class Adversary:
     """One discriminator and what it compares.
 
     Attributes:
-      discriminate: `(networks, codes [B, Z], batch) -> logits [B]`.
-      real: `(batch, draw) -> codes [B, Z]`, samples of the prior.
-      fake: `(networks, batch, draw) -> codes [B, Z]`, the encoder's.
+      discriminate: `(networks, codes [B, ...], batch) -> logits [B]`.
+      real: `(batch, draw) -> codes [B, ...]`, samples of the prior.
+      fake: `(networks, batch, draw) -> codes [B, ...]`, the generator's.
       prefix: of the names of phases and network: "style_" gives "style_discriminator" and
         "style_generator".
+      generator: the network that makes the fake ones.
+      names: of real and fake in the metrics.
       form: of the generator's loss.
       r1: weight of the discriminator's gradient penalty (`losses.gradient_penalty`).
     """
@@ -31,6 +34,8 @@ class Adversary:
     real: Callable[[Batch, Draw], Array]
     fake: Callable[[Networks, Batch, Draw], Array]
     prefix: str = ""
+    generator: str = "encoder"
+    names: tuple[str, str] = ("prior", "codes")
     form: losses.GeneratorForm = "non-saturating"
     r1: float = 0.0
 
@@ -49,7 +54,7 @@ class Adversary:
             ),
             Phase(
                 f"{self.prefix}generator",
-                ("encoder",),
+                (self.generator,),
                 self._generator_loss,
                 optimizers["generator"],
             ),
@@ -63,6 +68,7 @@ class Adversary:
         loss, metrics = losses.discriminator_loss(
             self.discriminate(networks, real, batch),
             self.discriminate(networks, fake, batch),
+            self.names,
         )
         if self.r1:
             penalty = losses.gradient_penalty(

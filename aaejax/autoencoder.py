@@ -79,7 +79,7 @@ class Autoencoder:
         Returns:
           float32 [B, K + Z].
         """
-        outputs = self._encode(params, images, noise)
+        outputs = self.encoder_outputs(params, images, noise)
         if not self.classes:
             return self.posterior.code(outputs, noise)
         if self.y_from == "encoder":
@@ -106,18 +106,18 @@ class Autoencoder:
 
     def class_logits(self, params: Networks, images: Array, noise: Array) -> Array:
         """Logits of q(y|x), [B, K], where the encoder has that head."""
-        return self._encode(params, images, noise)[:, : self.classes]
+        return self.encoder_outputs(params, images, noise)[:, : self.classes]
 
     def encode(
         self, params: Networks, images: Array, key: Key, labels: Array | None = None
     ) -> Array:
         """`Model.encode`: codes [B, K + Z] of images as they are; the key is consumed."""
-        noise = self._noise(key, images.shape[0])
+        noise = self.noise(key, images.shape[0])
         return self.code(params, images, noise, labels)
 
     def classify(self, params: Networks, images: Array, key: Key) -> Array:
         """`Model.classify`: q(y|x), [B, K]; the key is consumed."""
-        noise = self._noise(key, images.shape[0])
+        noise = self.noise(key, images.shape[0])
         return jax.nn.softmax(self.class_logits(params, images, noise))
 
     def outputs_of(self, params: Networks, codes: Array) -> Array:
@@ -142,9 +142,11 @@ class Autoencoder:
 
         return Phase("reconstruction", ("encoder", "decoder"), loss, optimizer)
 
-    def _noise(self, key: Key, n: int) -> Array:
+    def noise(self, key: Key, n: int) -> Array:
+        """The posterior's noise of n examples, [n, ...]; the key is consumed."""
         return jax.vmap(self.posterior.noise)(jax.random.split(key, n))
 
-    def _encode(self, params: Networks, images: Array, noise: Array) -> Array:
+    def encoder_outputs(self, params: Networks, images: Array, noise: Array) -> Array:
+        """The encoder's outputs [B, ...], before they are a code."""
         apply: Callable[..., Array] = networks.applier(self.encoder)
         return apply(params["encoder"], images, self.posterior.input_noise(noise))

@@ -5,13 +5,13 @@ next, so a resumed run needs no other state.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
-from aaejax.types import Array, Device
+from aaejax.types import LABELLED, Array, Device
 
 
 def to_unit(images: Array) -> Array:
@@ -22,11 +22,12 @@ def to_unit(images: Array) -> Array:
 
 
 def batch_indices(
-    seed: int, start: int, stop: int, examples: int, batch_size: int
+    seed: int, start: int, stop: int, examples: int, batch_size: int, stream: int = 0
 ) -> np.ndarray:
     """The examples of steps `start` ... `stop - 1`.
 
     Every epoch is a new permutation; what doesn't fill a batch at its end is left out.
+    Each stream has an order of its own.
 
     Returns:
       int32 [stop - start, batch_size].
@@ -34,7 +35,7 @@ def batch_indices(
     steps_per_epoch = examples // batch_size
     rows = []
     for epoch in range(start // steps_per_epoch, -(-stop // steps_per_epoch)):
-        order = np.random.default_rng([seed, epoch]).permutation(examples)
+        order = np.random.default_rng([seed, epoch, 2 * stream]).permutation(examples)
         order = order[: steps_per_epoch * batch_size].reshape(-1, batch_size)
         first = epoch * steps_per_epoch
         rows.append(order[max(start - first, 0) : max(stop - first, 0)])
@@ -60,11 +61,53 @@ def labelled_indices(
     """
     first, last, n = start * batch_size, stop * batch_size, len(labelled)
     rounds = range(first // n, -(-last // n))
-    # 1: not the order of `batch_indices`.
+    # 1: not the order of any stream of `batch_indices`.
     orders = [np.random.default_rng([seed, r, 1]).permutation(labelled) for r in rounds]
     skipped = first - rounds[0] * n
     rows = np.concatenate(orders)[skipped : skipped + last - first]
     return rows.reshape(-1, batch_size).astype(np.int32)
+
+
+def step_rows(
+    reads: Sequence[str],
+    seed: int,
+    start: int,
+    stop: int,
+    arrays: Mapping[str, np.ndarray],
+    batch_size: int,
+) -> np.ndarray:
+    """All examples that steps `start` ... `stop - 1` see, of each batch that a step reads.
+
+    Args:
+      reads: `Model.reads`, R prefixes.
+      seed: of the order.
+      start: first step.
+      stop: last step + 1.
+      arrays: "image" [N, ...] and perhaps "label" [N].
+      batch_size: B.
+
+    Returns:
+      int32 [stop - start, B, R].
+    """
+    rows = []
+    for stream, prefix in enumerate(reads):
+        if prefix == LABELLED:
+            labelled = np.flatnonzero(arrays["label"] >= 0)
+            rows.append(labelled_indices(seed, start, stop, labelled, batch_size))
+        else:
+            examples = len(arrays["image"])
+            rows.append(batch_indices(seed, start, stop, examples, batch_size, stream))
+    return np.stack(rows, axis=2)
+
+
+def step_batch(reads: Sequence[str], gathered: Mapping[str, Array]) -> dict[str, Array]:
+    """The batch of a step: arrays [B, R, ...] of `step_rows` under the prefixes."""
+    gathered = {**gathered, "image": to_unit(gathered["image"])}
+    return {
+        f"{prefix}{name}": values[:, number]
+        for number, prefix in enumerate(reads)
+        for name, values in gathered.items()
+    }
 
 
 def fits_on(device: Device, arrays: dict[str, np.ndarray]) -> bool:

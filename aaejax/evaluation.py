@@ -1,52 +1,14 @@
 """What a trained model scores on held-out examples."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.random import clone
 
-from aaejax import clusters
+from aaejax import clusters, losses
+from aaejax.batches import to_unit
 from aaejax.sampling import in_batches
-from aaejax.types import Array, Key, Model, Networks
-
-
-def mmd(x: Array, y: Array) -> Array:
-    """Squared maximum mean discrepancy between two samples, unbiased.
-
-    The kernel is the sum of inverse multiquadratics C / (C + d^2) over seven scales around
-    C = 2 Z var(y) (Tolstikhin et al. 2017, section 4; Gretton et al. 2012, eq. 3). It is
-    about 0, of either sign, where both are from one distribution.
-
-    Args:
-      x: [N, Z].
-      y: [M, Z], samples of the reference, whose variance sets the scale.
-
-    Returns:
-      float32 ().
-    """
-    scale = 2 * x.shape[1] * y.var(axis=0).mean()
-
-    def kernel(a: Array, b: Array) -> Array:
-        distance = jnp.square(a[:, None] - b[None]).sum(axis=2)
-        return sum(
-            (
-                c * scale / (c * scale + distance)
-                for c in (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
-            ),
-            start=jnp.zeros(()),
-        )
-
-    def mean_off_diagonal(values: Array) -> Array:
-        n = values.shape[0]
-        return (values.sum() - jnp.trace(values)) / (n * (n - 1))
-
-    return (
-        mean_off_diagonal(kernel(x, x))
-        + mean_off_diagonal(kernel(y, y))
-        - 2 * kernel(x, y).mean()
-    )
+from aaejax.types import LABELLED, Array, Key, Model, Networks, UserError
 
 
 class HeldOut:
@@ -72,15 +34,24 @@ class HeldOut:
         self._model = model
         self._images = images[:most]
         self._labels = None if labels is None else labels[:most]
-        self._encode_key, prior_key, other_key = jax.random.split(key, 3)
+        self._encode_key, self._match_key = jax.random.split(key)
         n = min(1000, len(self._images))
 
-        def prior_and_chance(prior_key: Key, other_key: Key) -> tuple[Array, Array]:
-            prior = model.prior(prior_key, n)
-            return prior, mmd(model.prior(other_key, n), prior)
-
-        self._prior, chance = jax.jit(prior_and_chance)(prior_key, other_key)
-        self._chance = float(chance)
+        def match(networks: Networks, codes: Array | None, key: Key) -> dict[str, Array]:
+            key, other_key = jax.random.split(key)
+            prior = model.prior(networks, key, n)
+            other = model.prior(networks, other_key, n)
+            if codes is None:
+                images = jnp.asarray(to_unit(self._images[:n])).reshape(n, -1)
+                made = model.decode(networks, prior).reshape(n, -1)
+                return {
+                    "heldout/sample_mmd": losses.mmd(made, images),
+                    "heldout/sample_mmd_chance": losses.mmd(images[::2], images[1::2]),
+                }
+            return {
+                "heldout/prior_mmd": losses.mmd(codes[:n], prior),
+                "heldout/prior_mmd_chance": losses.mmd(other, prior),
+            }
 
         def ask(networks: Networks, images: Array, key: Key, labels: Array | None):
             codes = model.encode(networks, images, key, labels)
@@ -89,33 +60,39 @@ class HeldOut:
                 "represented": model.represent(networks, codes),
                 "error": model.error(networks, images, codes),
             }
+            # The codes' own noise, so that all that is said of an image belongs together.
             if model.classify:
-                # The codes' own noise, so that a class and a code belong together.
                 found["probabilities"] = model.classify(networks, images, clone(key))
+            if model.log_weights:
+                found["elbo"] = model.log_weights(networks, images, clone(key), labels)
             return found
 
         self._ask = in_batches(ask)
-        self._mmd = jax.jit(mmd)
+        self._match = jax.jit(match)
 
-    def __call__(self, networks: Networks) -> tuple[dict[str, float], np.ndarray]:
+    def __call__(self, networks: Networks) -> tuple[dict[str, float], np.ndarray | None]:
         """Scores and codes.
 
         Returns:
           "heldout/reconstruction": the training loss of the reconstruction, the mean over
           examples. "heldout/prior_mmd": squared MMD between codes and the prior.
-          "heldout/prior_mmd_chance": the same between two samples of the prior. Where the
+          "heldout/prior_mmd_chance": the same between two samples of the prior. Of a model
+          without an encoder "heldout/sample_mmd" and "..._chance" in their place: between
+          samples and held-out images, and between two halves of those. Where there are
+          densities, "heldout/elbo" in nats, one sample of z an image. Where the
           encoder has classes, "heldout/error_percent"; where it has clusters, they are
           named by every other held-out example and scored on the rest, by the paper's rule
           ("heldout/error_percent") and by majority ("heldout/majority_error_percent").
-          And the codes as they are looked at, float32 [N, model.dimensions].
+          And the codes as they are looked at, float32 [N, model.dimensions], or None.
         """
+        if not self._model.encodes:
+            return _floats(self._match(networks, None, clone(self._match_key))), None
         whole = self._ask(networks, self._images, self._labels, self._encode_key)
-        codes = whole["codes"][: len(self._prior)]
-        scores: dict[str, Any] = {
-            "heldout/reconstruction": float(whole["error"].mean()),
-            "heldout/prior_mmd": float(self._mmd(codes, self._prior)),
-            "heldout/prior_mmd_chance": self._chance,
-        }
+        scores = {"heldout/reconstruction": float(whole["error"].mean())}
+        codes = whole["codes"][:1000]
+        scores |= _floats(self._match(networks, codes, clone(self._match_key)))
+        if "elbo" in whole:
+            scores["heldout/elbo"] = float(whole["elbo"].mean())
         if "probabilities" in whole and self._labels is not None:
             scores |= self._classification(whole["probabilities"], self._labels)
         return scores, whole["represented"]
@@ -124,7 +101,7 @@ class HeldOut:
         self, probabilities: np.ndarray, labels: np.ndarray
     ) -> dict[str, float]:
         probabilities, labels = probabilities[labels >= 0], labels[labels >= 0]
-        if self._model.reads_labelled:
+        if LABELLED in self._model.reads:
             names = np.arange(probabilities.shape[1])
             error = clusters.error(probabilities, labels, names)
             return {"heldout/error_percent": error}
@@ -141,3 +118,42 @@ class HeldOut:
             )
             for name, rule in rules.items()
         }
+
+
+def importance_bound(
+    model: Model,
+    networks: Networks,
+    images: Array,
+    key: Key,
+    samples: int,
+    labels: Array | None = None,
+) -> Array:
+    """The importance-weighted bound of log p(x) (Burda et al. 2015, eq. 8).
+
+    With one sample it is the ELBO; it grows towards log p(x) with their number.
+
+    Args:
+      model: with `log_weights`.
+      networks: its parameters.
+      images: [B, ...], in [0, 1].
+      key: consumed.
+      samples: of z, for each image.
+      labels: [B] or None.
+
+    Returns:
+      float32 [B], nats.
+    """
+    log_weights = model.log_weights
+    if log_weights is None:
+        raise UserError("this model has no densities p(x, z) and q(z|x): ask a vae")
+
+    def one(total: Array, key: Key) -> tuple[Array, None]:
+        return jnp.logaddexp(total, log_weights(networks, images, key, labels)), None
+
+    start = jnp.full(images.shape[0], -jnp.inf)
+    total, _ = jax.lax.scan(one, start, jax.random.split(key, samples))
+    return total - jnp.log(samples)
+
+
+def _floats(scores: dict[str, Array]) -> dict[str, float]:
+    return {name: float(value) for name, value in scores.items()}

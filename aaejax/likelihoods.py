@@ -1,5 +1,6 @@
 """Likelihoods p(x|z): what a decoder's output means, and what a reconstruction costs."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,15 +17,19 @@ class Likelihood:
     Attributes:
       reconstruction: cross-entropy from logits, or half the squared error.
       output: what the last layer goes through.
+      std: of the Gaussian that squared error stands for.
 
     Raises:
-      UserError: a Bernoulli decoder with linear output.
+      UserError: a Bernoulli decoder with linear output, or a std that is not positive.
     """
 
     reconstruction: Literal["bernoulli", "squared-error"] = "bernoulli"
     output: Literal["sigmoid", "linear"] = "sigmoid"
+    std: float = 1.0
 
     def __post_init__(self) -> None:
+        if not self.std > 0:
+            raise UserError(f"std of a decoder is {self.std}: it must be positive")
         if self.reconstruction == "bernoulli" and self.output == "linear":
             raise UserError(
                 "a bernoulli reconstruction needs sigmoid output: "
@@ -43,8 +48,16 @@ class Likelihood:
           images: [B, ...].
 
         Returns:
-          float32 [B], nats (squared error: nats but for a constant, std 1).
+          float32 [B], nats (squared error: nats but for a constant).
         """
         if self.reconstruction == "bernoulli":
             return losses.bernoulli_error(outputs, images)
-        return losses.squared_error(self.images(outputs), images)
+        return losses.squared_error(self.images(outputs), images) / self.std**2
+
+    def log_density(self, outputs: Array, images: Array) -> Array:
+        """Log p(x|z), [B], nats, the Gaussian's constant included."""
+        error = self.error(outputs, images)
+        if self.reconstruction == "bernoulli":
+            return -error
+        size = math.prod(images.shape[1:])
+        return -error - size * math.log(self.std * math.sqrt(2 * math.pi))

@@ -16,6 +16,7 @@ import optax
 from aaejax.types import Array, Metrics
 
 GeneratorForm = Literal["non-saturating", "minimax"]
+Kernel = Literal["imq", "rbf"]
 
 
 def bernoulli_error(logits: Array, images: Array) -> Array:
@@ -46,24 +47,27 @@ def squared_error(reconstructions: Array, images: Array) -> Array:
     return _sum_over_pixels(0.5 * jnp.square(reconstructions - images))
 
 
-def discriminator_loss(prior_logits: Array, code_logits: Array) -> tuple[Array, Metrics]:
-    """Teaches the discriminator to say 1 to the prior and 0 to codes (section 2).
+def discriminator_loss(
+    real_logits: Array, fake_logits: Array, names: tuple[str, str] = ("prior", "codes")
+) -> tuple[Array, Metrics]:
+    """Teaches a discriminator to say 1 to the prior and 0 to codes (section 2).
 
     The sum of two means, so that a discriminator that knows nothing (logits 0) scores
     2 ln 2.
 
     Args:
-      prior_logits: [B], of samples of p(z).
-      code_logits: [B], of samples of q(z).
+      real_logits: [B], of samples of p(z), in a GAN of images.
+      fake_logits: [B], of samples of q(z), in a GAN of made images.
+      names: of the two in the metrics.
 
     Returns:
       The loss, (), and the fractions that it gets right: "accuracy_prior" and
       "accuracy_codes". Both go to 0.5 as q(z) meets p(z).
     """
-    loss = jax.nn.softplus(-prior_logits).mean() + jax.nn.softplus(code_logits).mean()
+    loss = jax.nn.softplus(-real_logits).mean() + jax.nn.softplus(fake_logits).mean()
     return loss, {
-        "accuracy_prior": (prior_logits > 0).astype(jnp.float32).mean(),
-        "accuracy_codes": (code_logits <= 0).astype(jnp.float32).mean(),
+        f"accuracy_{names[0]}": (real_logits > 0).astype(jnp.float32).mean(),
+        f"accuracy_{names[1]}": (fake_logits <= 0).astype(jnp.float32).mean(),
     }
 
 
@@ -89,14 +93,53 @@ def gradient_penalty(discriminate: Callable[[Array], Array], codes: Array) -> Ar
     Keeps a discriminator from growing ever steeper where prior and codes hardly overlap.
 
     Args:
-      discriminate: codes [B, Z] -> logits [B], each of its own code alone.
-      codes: [B, Z], samples of the prior.
+      discriminate: codes [B, ...] -> logits [B], each of its own code alone.
+      codes: [B, ...], samples of the prior, in a GAN images.
 
     Returns:
       float32 ().
     """
     gradients = jax.grad(lambda z: discriminate(z).sum())(codes)
-    return 0.5 * jnp.square(gradients).sum(axis=1).mean()
+    return 0.5 * _sum_over_pixels(jnp.square(gradients)).mean()
+
+
+def mmd(x: Array, y: Array, kernel: Kernel = "imq", *, biased: bool = False) -> Array:
+    """Squared maximum mean discrepancy between two samples (Gretton et al. 2012, eq. 3).
+
+    The kernel is a sum over seven scales c s, s = 2 Z var(y), of inverse multiquadratics
+    c s / (c s + d^2) (Tolstikhin et al. 2017, section 4) or of Gaussians exp(-d^2 / (c s))
+    (Li et al. 2015, section 2).
+
+    Args:
+      x: [N, Z].
+      y: [M, Z], samples of the reference, whose variance sets the scale.
+      kernel: "imq" or "rbf".
+      biased: keeps each point's kernel with itself, so that the result is not negative;
+        else it is about 0, of either sign, where both are from one distribution.
+
+    Returns:
+      float32 ().
+    """
+    scale = 2 * x.shape[1] * y.var(axis=0).mean()
+
+    def values(a: Array, b: Array) -> Array:
+        # Not through a[:, None] - b: images would not fit into memory.
+        squares = jnp.square(a).sum(axis=1)[:, None] + jnp.square(b).sum(axis=1)[None]
+        distance = jnp.maximum(squares - 2 * a @ b.T, 0.0)
+        scales = [c * scale for c in (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)]
+        if kernel == "imq":
+            each = [s / (s + distance) for s in scales]
+        else:
+            each = [jnp.exp(-distance / s) for s in scales]
+        return sum(each, start=jnp.zeros(()))
+
+    def within(a: Array) -> Array:
+        n, found = a.shape[0], values(a, a)
+        if biased:
+            return found.mean()
+        return (found.sum() - jnp.trace(found)) / (n * (n - 1))
+
+    return within(x) + within(y) - 2 * values(x, y).mean()
 
 
 def head_distance(heads: Array, least: float) -> Array:

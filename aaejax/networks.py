@@ -84,10 +84,17 @@ class ConvEncoder(nn.Module):
     outputs: int
     width: int = 32  # channels at the finest scale; doubled at each coarser one
     depth: int = 2  # scales
+    leak: float = 0.0  # slope of the units where they are off
 
     @nn.compact
     def __call__(self, images: Array, noise: Array | None = None) -> Array:
         """Images [B, H, W, C], noise [B, N] or None -> [B, outputs]."""
+        if noise is not None:
+            # As constant channels: with a nonlinearity above it, it is more than a bias.
+            planes = jnp.broadcast_to(
+                noise[:, None, None], (*images.shape[:3], noise.shape[1])
+            )
+            images = jnp.concatenate([images, planes], axis=3)
         height, width = images.shape[1:3]
         x = jnp.pad(
             images,
@@ -96,9 +103,8 @@ class ConvEncoder(nn.Module):
         for scale in range(self.depth):
             x = _pixels_to_channels(x)
             x = nn.Conv(self.width * 2**scale, (3, 3), name=f"conv_{scale}")(x)
-            x = nn.relu(x)
-        x = _append(_flatten(x), noise)
-        return nn.Dense(self.outputs, name="output")(x)
+            x = nn.leaky_relu(x, self.leak)
+        return nn.Dense(self.outputs, name="output")(_flatten(x))
 
 
 class ConvDecoder(nn.Module):
@@ -107,6 +113,7 @@ class ConvDecoder(nn.Module):
     shape: tuple[int, ...]  # [H, W, C] of one image
     width: int = 32
     depth: int = 2
+    norm: bool = False  # layer norm before the units, as a GAN's generator has batch norm
 
     @nn.compact
     def __call__(self, codes: Array) -> Array:
@@ -114,15 +121,18 @@ class ConvDecoder(nn.Module):
         height, width, channels = self.shape
         rows, columns = (-(-side // 2**self.depth) for side in (height, width))
         features = self.width * 2 ** (self.depth - 1)
-        x = nn.relu(nn.Dense(rows * columns * features, name="input")(codes))
-        x = x.reshape(-1, rows, columns, features)
+        x = nn.Dense(rows * columns * features, name="input")(codes)
+        x = self._units(x.reshape(-1, rows, columns, features), "input")
         for scale in reversed(range(self.depth)):
             outputs = self.width * 2 ** (scale - 1) if scale else channels
             x = nn.Conv(4 * outputs, (3, 3), name=f"conv_{scale}")(x)
             x = _channels_to_pixels(x)
             if scale:
-                x = nn.relu(x)
+                x = self._units(x, f"conv_{scale}")
         return x[:, :height, :width]
+
+    def _units(self, x: Array, name: str) -> Array:
+        return nn.relu(nn.LayerNorm(name=f"{name}_norm")(x) if self.norm else x)
 
 
 def applier(module: nn.Module) -> Callable[..., Array]:

@@ -1,21 +1,25 @@
-"""Options that the models share: networks, likelihood, adversary and optimizers."""
+"""Options that models share: each class is one part of a command line."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import flax.linen as nn
 import optax
 
-from aaejax import losses, networks
+from aaejax import losses, networks, priors
 from aaejax.autoencoder import Autoencoder
 from aaejax.likelihoods import Likelihood
 from aaejax.optimizers import Optimizer
 from aaejax.posteriors import Posterior, PosteriorKind
-from aaejax.types import DataSpec, UserError
+from aaejax.types import DataSpec, Prior, UserError
 
 
-def _adversarial_optimizer() -> Optimizer:
-    return Optimizer(learning_rate=3e-4, momentum=0.5, schedule="cosine")
+def check_at_least(options: Any, least: int, *names: str) -> None:
+    """Raises UserError where one of these fields is smaller."""
+    for name in names:
+        if getattr(options, name) < least:
+            bound = f"at least {least}" if least else "0 or more"
+            raise UserError(f"{name} is {getattr(options, name)}: it must be {bound}")
 
 
 def need_labels(data: DataSpec, model: str) -> None:
@@ -25,50 +29,115 @@ def need_labels(data: DataSpec, model: str) -> None:
 
 
 @dataclass(frozen=True)
-class AutoencoderOptions:
-    """The fields of the command line that every model here has."""
+class NetworkOptions:
+    """Of every model: the sizes of its networks."""
 
     latent: int = 8
     """Size of the code z."""
     network: Literal["mlp", "conv"] = "mlp"
-    """Encoder and decoder: the paper's MLPs, or convolutional ones for images."""
+    """The paper's MLPs, or convolutional networks for images."""
     width: int = 1000
-    """Units of a hidden layer (MLP, and the discriminator)."""
+    """Units of a hidden layer (MLP, and a discriminator of codes)."""
     depth: int = 2
-    """Hidden layers (MLP, and the discriminator)."""
+    """Hidden layers (MLP, and a discriminator of codes)."""
     channels: int = 32
     """Channels of the finest convolution; doubled at each coarser one."""
     scales: int = 2
     """Convolutions; each halves height and width."""
-    posterior: PosteriorKind = "deterministic"
-    """q(z|x), section 2.1 of the paper."""
-    noise_inputs: int = 16
-    """Noise inputs of the universal approximator posterior."""
-    input_noise: float = 0.0
-    """Standard deviation of noise added to the encoder's input while training."""
-    prior_std: float = 1.0
-    """Standard deviation of the Gaussian prior."""
-    reconstruction: Literal["bernoulli", "squared-error"] = "bernoulli"
-    """Reconstruction loss: cross-entropy, or half the squared error."""
     output: Literal["sigmoid", "linear"] = "sigmoid"
     """Last layer of the decoder; data outside [0, 1] need a linear one."""
-    generator: losses.GeneratorForm = "non-saturating"
-    """Form of the generator's loss."""
-    r1: float = 0.1
-    """Weight of the discriminator's gradient penalty (R1); 0 for none."""
+
+    def __post_init__(self) -> None:
+        check_at_least(self, 1, "latent", "width", "channels", "scales")
+        check_at_least(self, 0, "depth")
+
+    def make_encoder(self, data: DataSpec, outputs: int) -> nn.Module:
+        """A new encoder with so many outputs.
+
+        Raises:
+          UserError: convolutions on vectors, or sigmoid output for data outside [0, 1].
+        """
+        self._check(data)
+        if self.network == "conv":
+            return networks.ConvEncoder(outputs, self.channels, self.scales)
+        return networks.MLPEncoder(outputs, self.width, self.depth)
+
+    def make_decoder(self, data: DataSpec) -> nn.Module:
+        """A new decoder; raises as `make_encoder`."""
+        self._check(data)
+        if self.network == "conv":
+            return networks.ConvDecoder(data.shape, self.channels, self.scales)
+        return networks.MLPDecoder(data.shape, self.width, self.depth)
+
+    def optimizers(self, steps: int) -> dict[str, optax.GradientTransformation]:
+        """Of the fields "<name>_optimizer", by name, for a run of so many steps."""
+        suffix = "_optimizer"
+        return {
+            name.removesuffix(suffix): getattr(self, name).build(steps)
+            for name in self.__dataclass_fields__
+            if name.endswith(suffix)
+        }
+
+    def _check(self, data: DataSpec) -> None:
+        if self.output == "sigmoid" and not data.unit_range:
+            raise UserError(
+                "the data have values outside [0, 1]: scale them, or take "
+                "--output linear --reconstruction squared-error"
+            )
+        if self.network == "conv" and len(data.shape) != 3:
+            raise UserError(
+                f"--network conv on vectors of {data.shape[0]} values: "
+                "convolutions need images; take --network mlp"
+            )
+
+
+@dataclass(frozen=True)
+class GaussianPriorOptions(NetworkOptions):
+    """Of models with a prior that may be Gaussian."""
+
+    prior_std: float = 1.0
+    """Standard deviation of the Gaussian prior."""
+
+
+@dataclass(frozen=True)
+class PriorOptions(GaussianPriorOptions):
+    """Of models with any prior."""
+
+    prior: Literal["gaussian", "mixture", "swiss-roll", "uniform"] = "gaussian"
+    """p(z)."""
+    components: int = 10
+    """Components of the mixture prior."""
+
+    def make_prior(self, classes: int) -> Prior:
+        """P(z), in so many slices."""
+        if self.prior == "gaussian":
+            return priors.gaussian(self.latent, self.prior_std, classes)
+        if self.prior == "mixture":
+            return priors.mixture(self.latent, self.components)
+        if self.prior == "swiss-roll":
+            return priors.swiss_roll(self.latent, classes=classes)
+        return priors.uniform(self.latent, classes=classes)
+
+
+@dataclass(frozen=True)
+class AutoencoderOptions(NetworkOptions):
+    """Of models with an encoder and a decoder."""
+
+    input_noise: float = 0.0
+    """Standard deviation of noise added to the encoder's input while training."""
+    reconstruction: Literal["bernoulli", "squared-error"] = "bernoulli"
+    """Reconstruction loss: cross-entropy, or half the squared error."""
     reconstruction_optimizer: Optimizer = field(
         default_factory=lambda: Optimizer(schedule="cosine")
     )
-    discriminator_optimizer: Optimizer = field(default_factory=_adversarial_optimizer)
-    generator_optimizer: Optimizer = field(default_factory=_adversarial_optimizer)
 
     def __post_init__(self) -> None:
-        for name in ("latent", "width", "channels", "scales", "noise_inputs"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name} is {getattr(self, name)}: it must be at least 1")
-        for name in ("depth", "r1", "input_noise"):
-            if getattr(self, name) < 0:
-                raise UserError(f"{name} is {getattr(self, name)}: it must not be negative")
+        super().__post_init__()
+        check_at_least(self, 0, "input_noise")
+
+    def make_posterior(self) -> Posterior:
+        """q(z|x)."""
+        return Posterior("deterministic", self.latent)
 
     def autoencoder(
         self,
@@ -81,29 +150,11 @@ class AutoencoderOptions:
         Raises:
           UserError: options that don't fit each other or the data.
         """
-        if self.output == "sigmoid" and not data.unit_range:
-            raise UserError(
-                "the data have values outside [0, 1]: scale them, or take "
-                "--output linear --reconstruction squared-error"
-            )
-        posterior = Posterior(self.posterior, self.latent, self.noise_inputs)
+        posterior = self.make_posterior()
         outputs = posterior.encoder_outputs + (classes if y_from == "encoder" else 0)
-        encoder: nn.Module
-        decoder: nn.Module
-        if self.network == "conv":
-            if len(data.shape) != 3:
-                raise UserError(
-                    f"--network conv on vectors of {data.shape[0]} values: "
-                    "convolutions need images; take --network mlp"
-                )
-            encoder = networks.ConvEncoder(outputs, self.channels, self.scales)
-            decoder = networks.ConvDecoder(data.shape, self.channels, self.scales)
-        else:
-            encoder = networks.MLPEncoder(outputs, self.width, self.depth)
-            decoder = networks.MLPDecoder(data.shape, self.width, self.depth)
         return Autoencoder(
-            encoder,
-            decoder,
+            self.make_encoder(data, outputs),
+            self.make_decoder(data),
             posterior,
             Likelihood(self.reconstruction, self.output),
             data.shape,
@@ -112,15 +163,44 @@ class AutoencoderOptions:
             self.input_noise,
         )
 
-    def make_discriminator(self) -> nn.Module:
-        """A new discriminator."""
-        return networks.MLPDiscriminator(self.width, self.depth)
 
-    def optimizers(self, steps: int) -> dict[str, optax.GradientTransformation]:
-        """By the name of the option, for a run of so many steps."""
-        suffix = "_optimizer"
-        return {
-            name.removesuffix(suffix): getattr(self, name).build(steps)
-            for name in self.__dataclass_fields__
-            if name.endswith(suffix)
-        }
+def _adversarial_optimizer() -> Optimizer:
+    return Optimizer(learning_rate=3e-4, momentum=0.5, schedule="cosine")
+
+
+@dataclass(frozen=True)
+class AdversaryOptions(NetworkOptions):
+    """Of models with a discriminator."""
+
+    generator: losses.GeneratorForm = "non-saturating"
+    """Form of the generator's loss."""
+    r1: float = 0.1
+    """Weight of the discriminator's gradient penalty (R1); 0 for none."""
+    discriminator_optimizer: Optimizer = field(default_factory=_adversarial_optimizer)
+    generator_optimizer: Optimizer = field(default_factory=_adversarial_optimizer)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_at_least(self, 0, "r1")
+
+
+@dataclass(frozen=True)
+class AdversarialOptions(AutoencoderOptions, GaussianPriorOptions, AdversaryOptions):
+    """Of adversarial autoencoders."""
+
+    posterior: PosteriorKind = "deterministic"
+    """q(z|x), section 2.1 of the paper."""
+    noise_inputs: int = 16
+    """Noise inputs of the universal approximator posterior."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_at_least(self, 1, "noise_inputs")
+
+    def make_posterior(self) -> Posterior:
+        """q(z|x)."""
+        return Posterior(self.posterior, self.latent, self.noise_inputs)
+
+    def make_discriminator(self) -> nn.Module:
+        """A new discriminator of codes."""
+        return networks.MLPDiscriminator(self.width, self.depth)

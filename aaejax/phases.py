@@ -49,7 +49,7 @@ def phase_step(phase: Phase, axis_name: str | None = None) -> Step:
     def step(state: TrainState, batch: Batch, key: Key) -> tuple[TrainState, Metrics]:
         key = _fold_in_name(jax.random.fold_in(key, state.step), phase.name)
         batch_size = jax.tree.leaves(dict(batch))[0].shape[0]
-        draw = _example_draw(key, batch_size, axis_name)
+        draw = _ExampleDraw(key, batch_size, axis_name)
         trained = {name: state.params[name] for name in phase.trains}
 
         def loss(trained):
@@ -98,15 +98,21 @@ def scan_steps(step: Step) -> Callable:
     return steps
 
 
-def _example_draw(key: Key, batch_size: int, axis_name: str | None) -> Draw:
-    first = 0 if axis_name is None else jax.lax.axis_index(axis_name) * batch_size
-    position = first + jnp.arange(batch_size)
+class _ExampleDraw(Draw):
+    def __init__(self, key: Key, batch_size: int, axis_name: str | None):
+        first = 0 if axis_name is None else jax.lax.axis_index(axis_name) * batch_size
+        self._position = first + jnp.arange(batch_size)
+        self._key, self._axis_name = key, axis_name
 
-    def draw(name: str, sampler: Callable[..., Array], *args: Array) -> Array:
-        keys = jax.vmap(jax.random.fold_in, (None, 0))(_fold_in_name(key, name), position)
+    def __call__(self, name: str, sampler: Callable[..., Array], *args: Array) -> Array:
+        key = _fold_in_name(self._key, name)
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(key, self._position)
         return jax.vmap(sampler)(keys, *args)
 
-    return draw
+    def gather(self, x: Array) -> Array:
+        if self._axis_name is None:
+            return x
+        return jax.lax.all_gather(x, self._axis_name, tiled=True)
 
 
 def _fold_in_name(key: Key, name: str) -> Key:

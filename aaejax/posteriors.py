@@ -7,6 +7,7 @@ Each is an encoder's output plus standard normal noise, used at another place:
     universal       z = f(x, noise)                    noise [N], a second input of the net
 """
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -64,3 +65,19 @@ class Posterior:
             return outputs
         mean, log_std = jnp.split(outputs, 2, axis=1)
         return mean + jnp.exp(log_std) * noise
+
+    def log_density(self, outputs: Array, noise: Array) -> Array:
+        """Log q(z|x) at `code(outputs, noise)`, [B], nats; of a Gaussian one alone."""
+        _, log_std = jnp.split(outputs, 2, axis=1)
+        squares = jnp.square(noise) + math.log(2 * math.pi)
+        return -(0.5 * squares + log_std).sum(axis=1)
+
+    def divergence(self, outputs: Array, std: float) -> Array:
+        """KL(q(z|x) || N(0, std^2 I)), [B], nats; of a Gaussian one alone.
+
+        In closed form (Kingma & Welling 2013, appendix B).
+        """
+        mean, log_std = jnp.split(outputs, 2, axis=1)
+        log_ratio = log_std - math.log(std)
+        squares = jnp.square(mean / std) + jnp.exp(2 * log_ratio)
+        return (0.5 * (squares - 1) - log_ratio).sum(axis=1)

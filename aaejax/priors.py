@@ -8,11 +8,12 @@ section 2.3). Any function of the same shape can take the place of these.
 """
 
 import math
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 
-from aaejax.types import Array, Key, Prior, UserError
+from aaejax.types import Array, Key, Networks, Prior, UserError
 
 
 def gaussian(latent: int, std: float = 1.0, classes: int = 10) -> Prior:
@@ -149,6 +150,15 @@ def swiss_roll(
         angle = 2 * math.pi * turns * root
         roll = radius * root[:, None] * jnp.stack([jnp.cos(angle), jnp.sin(angle)], axis=1)
         return roll + std * jax.random.normal(noise_key, (n, 2))
+
+    return sample
+
+
+def fixed(prior: Prior) -> Callable[..., Array]:
+    """`Model.prior` of a prior that is not learned: it reads no network."""
+
+    def sample(_: Networks, key: Key, n: int, labels: Array | None = None) -> Array:
+        return prior(key, n, labels)
 
     return sample
 

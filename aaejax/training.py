@@ -151,8 +151,6 @@ class _Run:
         self.arrays = {"image": dataset.train_images}
         if dataset.train_labels is not None:
             self.arrays["label"] = dataset.train_labels
-        if model.reads_labelled:
-            self.labelled = np.flatnonzero(self.arrays["label"] >= 0)
         self.streamed = not batches.fits_on(devices[0], self.arrays)
 
     def loop(self, checkpoints: Checkpoints, interrupts: Interrupts) -> Result:
@@ -208,13 +206,8 @@ class _Run:
         )
 
     def _chunk(self, state: TrainState, key: jax.Array) -> parallel.Chunk:
-        def prepare(rows: dict[str, Any]) -> dict[str, Any]:
-            rows = {**rows, "image": batches.to_unit(rows["image"])}
-            if not self.model.reads_labelled:
-                return rows
-            return {name: values[:, 0] for name, values in rows.items()} | {
-                f"labelled_{name}": values[:, 1] for name, values in rows.items()
-            }
+        def prepare(gathered: dict[str, Any]) -> dict[str, Any]:
+            return batches.step_batch(self.model.reads, gathered)
 
         example = jax.eval_shape(
             lambda data, rows: prepare({name: data[name][rows] for name in data}),
@@ -236,7 +229,7 @@ class _Run:
         return dict(sorted(metrics.items(), key=lambda m: names.index(m[0].split("/")[0])))
 
     def _chunks(self, first: int) -> Iterator[tuple[int, dict[str, Any], np.ndarray]]:
-        """(step after the chunk, data on the devices, rows [steps, B] of those data)."""
+        """(step after the chunk, data on the devices, rows [steps, B, R] of those)."""
         size, devices = self.config.log_every, len(self.devices)
         stops = [min(start + size, self.steps) for start in range(first, self.steps, size)]
         if self.streamed:
@@ -250,23 +243,22 @@ class _Run:
                 yield stop, resident, self._rows(stop)
 
     def _rows(self, stop: int) -> np.ndarray:
-        """The examples of the chunk that ends at this step: int32 [steps, B].
+        """The examples of the chunk that ends at this step: int32 [steps, B, R].
 
-        [steps, B, 2] where the model reads labelled ones beside them.
+        R are the batches that the model reads at each step.
         """
-        start = self._start(stop)
-        seed, batch_size = self.config.seed, self.config.batch_size
-        examples = len(self.dataset.train_images)
-        rows = batches.batch_indices(seed, start, stop, examples, batch_size)
-        if not self.model.reads_labelled:
-            return rows
-        also = batches.labelled_indices(seed, start, stop, self.labelled, batch_size)
-        return np.stack([rows, also], axis=2)
+        return batches.step_rows(
+            self.model.reads,
+            self.config.seed,
+            self._start(stop),
+            stop,
+            self.arrays,
+            self.config.batch_size,
+        )
 
     def _rows_shape(self, stop: int) -> tuple[int, ...]:
         """Of `_rows(stop)`, without drawing the order of the data."""
-        shape = (stop - self._start(stop), self.config.batch_size)
-        return (*shape, 2) if self.model.reads_labelled else shape
+        return stop - self._start(stop), self.config.batch_size, len(self.model.reads)
 
     def _start(self, stop: int) -> int:
         """The steps before the chunk that ends at this step."""
@@ -286,15 +278,16 @@ class _Run:
         )
         folder = self.folder.pictures
         if originals.ndim == 4:
-            pictures.write_pairs(
-                folder / "reconstructions.png", originals, made["reconstructions"]
-            )
             for name in ("samples", "manifold"):
                 if name in made:
                     pictures.write_grid(folder / f"{name}.png", made[name])
+            if "reconstructions" in made:
+                pictures.write_pairs(
+                    folder / "reconstructions.png", originals, made["reconstructions"]
+                )
             if "styles" in made:
                 pictures.write_rows(folder / "styles.png", made["styles"])
-        if "prior" in made:
+        if codes is not None and codes.shape[1] == 2:
             pictures.write_scatter(
                 folder / "codes.png",
                 codes,
@@ -318,24 +311,23 @@ def picture_arrays(
       key: consumed.
 
     Returns:
-      "reconstructions" [n, ...] and "samples" [100, ...]; where codes have a class also
-      "styles" [10, K, ...], where they have two dimensions "manifold" [400, ...], and where
-      they are looked at in two "prior" [2000, 2].
+      "samples" [100, ...] and, of a model that encodes, "reconstructions" [n, ...]; where
+      codes have a class also "styles" [10, K, ...], where they have two dimensions
+      "manifold" [400, ...], and where they are looked at in two "prior" [2000, 2].
     """
     reconstruct_key, sample_key, manifold_key, prior_key, style_key = jax.random.split(
         key, 5
     )
-    made = {
-        "reconstructions": sampling.reconstructions(
+    made = {"samples": sampling.samples(model, networks, sample_key, 100)}
+    if model.encodes:
+        made["reconstructions"] = sampling.reconstructions(
             model, networks, originals, reconstruct_key, labels
-        ),
-        "samples": sampling.samples(model, networks, sample_key, 100),
-    }
+        )
     if model.latent == 2:
         manifold = sampling.manifold(model, networks, manifold_key, 20)
         made["manifold"] = manifold.reshape(-1, *manifold.shape[2:])
     if model.dimensions == 2:
-        made["prior"] = model.represent(networks, model.prior(prior_key, 2000))
+        made["prior"] = model.represent(networks, model.prior(networks, prior_key, 2000))
     if model.classes:
         made["styles"] = sampling.styles(model, networks, style_key, 10)
     return made

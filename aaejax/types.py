@@ -21,8 +21,8 @@ Networks = dict[str, Params]  # parameters by network name
 Metrics = dict[str, Array]  # float32 scalars by name
 
 # One minibatch: "image" float32 [B, ...] in [0, 1] (vectors: any finite values) and,
-# where the data have labels, "label" int32 [B] with -1 for "unknown". For models that ask
-# for it also a batch of labelled examples: "labelled_image", "labelled_label".
+# where the data have labels, "label" int32 [B] with -1 for "unknown". Models that ask for
+# further batches (`Model.reads`) find them under a prefix: "labelled_image", ...
 Batch = Mapping[str, Array]
 
 
@@ -72,15 +72,33 @@ class Draw(Protocol):
         """
         ...
 
+    def gather(self, x: Array) -> Array:
+        """[B, ...] of one device's examples -> those of the global batch, on every device.
+
+        For losses that are no mean over examples, as a distance between two samples is.
+        """
+        ...
+
 
 @dataclass(frozen=True)
 class Phase:
-    """A loss, the networks that it trains, and an optimizer."""
+    """A loss, the networks that it trains, and an optimizer.
+
+    Phases of one name (a discriminator's k steps) share the state of the optimizer.
+    """
 
     name: str
     trains: tuple[str, ...]  # no other network is touched
     loss: Loss
     optimizer: optax.GradientTransformation
+
+
+def no_encoder(*_: object) -> Array:
+    """`Model.encode` and `Model.error` of a model that can't encode."""
+    raise UserError("this model has no encoder")
+
+
+LABELLED = "labelled_"  # prefix of a batch of labelled examples
 
 
 @dataclass(frozen=True)
@@ -90,25 +108,38 @@ class Model:
     # (key) -> the parameters of all networks; the key is consumed
     init: Callable[[Key], Networks]
     phases: tuple[Phase, ...]
-    prior: Prior
+    # (networks, key, n, labels [n] or None) -> codes [n, Z], as `Prior`; the networks are
+    # read where p(z) is learned
+    prior: Callable[..., Array]
     latent: int  # Z, of the whole code: a class's one-hot part is in it
+    # (networks, codes [B, Z]) -> images [B, ...], in [0, 1] unless the output is linear
+    decode: Callable[[Networks, Array], Array]
     # (networks, images [B, ...], key, labels [B] or None) -> codes [B, Z]; the key is
     # consumed, or unused where q(z|x) is deterministic; labels are read where the code has
     # them in it (supervised)
-    encode: Callable[..., Array]
-    # (networks, codes [B, Z]) -> images [B, ...], in [0, 1] unless the output is linear
-    decode: Callable[[Networks, Array], Array]
+    encode: Callable[..., Array] = no_encoder
     # (networks, images [B, ...], codes [B, Z]) -> reconstruction loss of each example [B]
-    error: Callable[[Networks, Array, Array], Array]
+    error: Callable[[Networks, Array, Array], Array] = no_encoder
+    # (networks, images [B, ...], key, labels [B] or None) -> log p(x, z) - log q(z|x) of
+    # one z for each image, [B], nats, where the model has these densities
+    log_weights: Callable[..., Array] | None = None
     # K where a code is [one-hot class, style]; 0 where it is a style alone
     classes: int = 0
+    # K where a label given to `prior` is seen in the image
+    labels: int = 0
     # (networks, images [B, ...], key) -> q(y|x) [B, K], where the encoder has that head
     classify: Callable[[Networks, Array, Key], Array] | None = None
-    # whether a step wants labelled examples beside the others
-    reads_labelled: bool = False
+    # prefixes of the batches of a step: "" the training batch, LABELLED one of labelled
+    # examples, any other a further training batch in an order of its own
+    reads: tuple[str, ...] = ("",)
     # (networks, codes [B, Z]) -> [B, represented]: what to look at, where not the code
     represent: Callable[[Networks, Array], Array] = lambda _, codes: codes
     represented: int | None = None  # by default Z
+
+    @property
+    def encodes(self) -> bool:
+        """Whether it has an encoder."""
+        return self.encode is not no_encoder
 
     @property
     def dimensions(self) -> int:

@@ -123,3 +123,37 @@ def test_the_worst_change_of_a_linear_classifier_is_across_its_boundary(getkey):
         ).sum()
     )(1.0)
     assert abs(still) < 1e-6
+
+
+@pytest.mark.parametrize("kernel", ["imq", "rbf"])
+@pytest.mark.parametrize("biased", [False, True])
+def test_mmd_equals_the_sum_over_all_pairs(kernel, biased):
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(5, 2)), rng.normal(1, 2, size=(4, 2))
+    scale = 2 * 2 * y.var(axis=0).mean()
+
+    def k(a, b):
+        d = ((a - b) ** 2).sum()
+        scales = [c * scale for c in (0.1, 0.2, 0.5, 1, 2, 5, 10)]
+        return sum(s / (s + d) if kernel == "imq" else np.exp(-d / s) for s in scales)
+
+    def pairs(a):
+        numbered = list(enumerate(a))
+        return [k(p, q) for i, p in numbered for j, q in numbered if biased or i != j]
+
+    direct = (
+        np.mean(pairs(x)) + np.mean(pairs(y)) - 2 * np.mean([k(p, q) for p in x for q in y])
+    )
+    found = losses.mmd(x.astype(np.float32), y.astype(np.float32), kernel, biased=biased)
+    assert found == pytest.approx(direct, rel=1e-4)
+
+
+def test_mmd_tells_samples_apart_and_is_level_where_they_match(getkey):
+    def normal(mean=0.0, std=1.0):
+        return mean + std * jax.random.normal(getkey(), (500, 4))
+
+    same = [float(losses.mmd(normal(), normal())) for _ in range(5)]
+    assert min(same) < 0.002
+    assert max(np.abs(same)) < 0.01
+    assert losses.mmd(normal(mean=0.5), normal()) > 0.05
+    assert losses.mmd(normal(std=0.5), normal()) > 0.05

@@ -11,7 +11,9 @@ STEPS = 20
 
 def losses_on(count, changes, *, one_by_one=False, streamed=False):
     """Metrics [STEPS] and the final state of the same run on `count` devices."""
-    model = tiny_options(**changes).build(TINY, STEPS)
+    word = changes.get("word", "aae")
+    changes = {name: changes[name] for name in changes if name != "word"}
+    model = tiny_options(word, **changes).build(TINY, STEPS)
     devices = jax.devices()[:count]
     rng = np.random.default_rng(0)
     data = {"image": rng.random((40, *TINY.shape), np.float32)}
@@ -52,6 +54,19 @@ def test_any_number_of_devices_gives_the_same_losses(count, on_one_device):
         np.testing.assert_allclose(metrics[name], expected, rtol=2e-3, atol=2e-4)
     for new, old in zip(
         jax.tree.leaves(state.params), jax.tree.leaves(on_one_device[1].params), strict=True
+    ):
+        np.testing.assert_allclose(new, old, atol=5e-3)
+
+
+@pytest.mark.parametrize("method", ["wae", "gmmn-codes"])
+def test_a_distance_between_samples_is_that_of_the_whole_batch(method):
+    matching = {"word": "moment-matching", "method": method}
+    expected, state = losses_on(1, matching)
+    metrics, other = losses_on(4, matching)
+    for name in expected:
+        np.testing.assert_allclose(metrics[name], expected[name], rtol=2e-3, atol=2e-4)
+    for new, old in zip(
+        jax.tree.leaves(other.params), jax.tree.leaves(state.params), strict=True
     ):
         np.testing.assert_allclose(new, old, atol=5e-3)
 

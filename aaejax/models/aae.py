@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 import flax.linen as nn
 import jax
@@ -12,7 +11,7 @@ import optax
 from aaejax import losses, networks, priors
 from aaejax.adversaries import Adversary
 from aaejax.autoencoder import Autoencoder
-from aaejax.options import AutoencoderOptions
+from aaejax.options import AdversarialOptions, PriorOptions
 from aaejax.types import Array, Batch, DataSpec, Draw, Key, Model, Networks, Prior
 
 
@@ -80,23 +79,19 @@ def aae(
     return Model(
         init,
         phases,
-        priors.with_class(prior, classes) if classes else prior,
+        priors.fixed(priors.with_class(prior, classes) if classes else prior),
         classes + autoencoder.posterior.latent,
-        autoencoder.encode,
         autoencoder.decode,
+        autoencoder.encode,
         autoencoder.error,
         classes=classes,
+        labels=labels or classes,
     )
 
 
 @dataclass(frozen=True)
-class Options(AutoencoderOptions):
+class Options(PriorOptions, AdversarialOptions):
     """An adversarial autoencoder."""
-
-    prior: Literal["gaussian", "mixture", "swiss-roll", "uniform"] = "gaussian"
-    """p(z)."""
-    components: int = 10
-    """Components of the mixture prior."""
 
     def build(self, data: DataSpec, steps: int) -> Model:
         """The model for these data and a run of so many steps.
@@ -112,13 +107,3 @@ class Options(AutoencoderOptions):
             generator=self.generator,
             r1=self.r1,
         )
-
-    def make_prior(self, classes: int) -> Prior:
-        """P(z), in so many slices."""
-        if self.prior == "gaussian":
-            return priors.gaussian(self.latent, self.prior_std, classes)
-        if self.prior == "mixture":
-            return priors.mixture(self.latent, self.components)
-        if self.prior == "swiss-roll":
-            return priors.swiss_roll(self.latent, classes=classes)
-        return priors.uniform(self.latent, classes=classes)

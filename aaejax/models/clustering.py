@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from aaejax import priors
 from aaejax.models.semi_supervised import ClassOptions, semi_supervised
-from aaejax.types import DataSpec, Model, UserError
+from aaejax.options import check_at_least
+from aaejax.types import DataSpec, Model
 
 
 @dataclass(frozen=True)
@@ -22,8 +23,7 @@ class Options(ClassOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.clusters < 2:
-            raise UserError(f"clusters is {self.clusters}: it must be at least 2")
+        check_at_least(self, 2, "clusters")
 
     def build(self, data: DataSpec, steps: int) -> Model:
         """The model for these data and a run of so many steps.

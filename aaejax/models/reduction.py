@@ -17,6 +17,7 @@ from aaejax import losses, priors
 from aaejax.autoencoder import Autoencoder
 from aaejax.models.semi_supervised import ClassOptions, semi_supervised
 from aaejax.optimizers import Optimizer
+from aaejax.options import check_at_least
 from aaejax.types import (
     Array,
     Batch,
@@ -117,9 +118,7 @@ class Options(ClassOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("clusters", "distance", "simplex"):
-            if getattr(self, name) < 0:
-                raise UserError(f"{name} is {getattr(self, name)}: it must not be negative")
+        check_at_least(self, 0, "clusters", "distance", "simplex")
 
     def build(self, data: DataSpec, steps: int) -> Model:
         """The model for these data and a run of so many steps.

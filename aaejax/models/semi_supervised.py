@@ -17,8 +17,9 @@ from aaejax import losses, networks, priors
 from aaejax.adversaries import Adversary
 from aaejax.autoencoder import Autoencoder
 from aaejax.optimizers import Optimizer
-from aaejax.options import AutoencoderOptions, need_labels
+from aaejax.options import AdversarialOptions, check_at_least, need_labels
 from aaejax.types import (
+    LABELLED,
     Array,
     Batch,
     DataSpec,
@@ -29,7 +30,6 @@ from aaejax.types import (
     Networks,
     Phase,
     Prior,
-    UserError,
 )
 
 
@@ -58,8 +58,7 @@ def semi_supervised(
       prior: p(z) of the style.
       optimizers: "reconstruction", "discriminator", "generator", "consistency" and, with
         labels, "classification".
-      labelled: whether there is a classification phase; its batches are "labelled_image"
-        and "labelled_label".
+      labelled: whether there is a classification phase, on batches of labelled examples.
       consistency: if not 0, a phase keeps q(y|x) the same under the worst change of an
         image of this length (`losses.virtual_adversarial`); not in the paper.
       generator: the generators' loss.
@@ -101,10 +100,10 @@ def semi_supervised(
     def classification_loss(
         params: Networks, batch: Batch, draw: Draw
     ) -> tuple[Array, Metrics]:
-        images = autoencoder.noisy(batch["labelled_image"], draw)
+        images = autoencoder.noisy(batch[f"{LABELLED}image"], draw)
         noise = draw("posterior", autoencoder.posterior.noise)
         logits = autoencoder.class_logits(params, images, noise)
-        labels = batch["labelled_label"]
+        labels = batch[f"{LABELLED}label"]
         loss = optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
         accuracy = (logits.argmax(axis=1) == labels).astype(jnp.float32).mean()
         return loss, {"accuracy": accuracy}
@@ -143,19 +142,20 @@ def semi_supervised(
     return Model(
         init,
         phases,
-        priors.with_class(prior, classes),
+        priors.fixed(priors.with_class(prior, classes)),
         classes + latent,
-        autoencoder.encode,
         autoencoder.decode,
+        autoencoder.encode,
         autoencoder.error,
         classes=classes,
+        labels=classes,
         classify=autoencoder.classify,
-        reads_labelled=labelled,
+        reads=("", LABELLED) if labelled else ("",),
     )
 
 
 @dataclass(frozen=True)
-class ClassOptions(AutoencoderOptions):
+class ClassOptions(AdversarialOptions):
     """Of the models whose encoder has a class or cluster head."""
 
     consistency: float = 0.0
@@ -166,8 +166,7 @@ class ClassOptions(AutoencoderOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.consistency < 0:
-            raise UserError(f"consistency is {self.consistency}: it can't be negative")
+        check_at_least(self, 0, "consistency")
 
 
 @dataclass(frozen=True)
