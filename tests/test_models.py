@@ -5,10 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from aaejax import init_state, models, phase_step, train_step
+from aaejax import batches, init_state, models, phase_step, scan_steps, train_step
 from aaejax.config import RunConfig
 from aaejax.data import from_arrays
 from aaejax.kinds import kinds, sample, write
+from aaejax.optimizers import Optimizer
 from aaejax.restoring import restore
 from aaejax.sampling import styles
 from aaejax.training import train
@@ -18,7 +19,11 @@ from tests.conftest import TINY, tiny_options
 SPEC = DataSpec(TINY.shape, TINY.classes, TINY.unit_range, labelled=8)
 # The options of each model that make its every phase run, and its kinds beside the usual.
 MODELS = {
-    "label-regularized": ({"components": 3}, {"manifold"}),
+    "autoencoder": ({}, {"manifold"}),
+    "vae": ({"conditional": True}, {"styles", "bounds"}),
+    "moment-matching": ({}, {"manifold"}),
+    "gan": ({"conditional": True, "discriminator_steps": 3}, {"styles"}),
+    "label-regularized": ({"components": 3}, {"manifold", "walk"}),
     "supervised": ({}, {"styles"}),
     "semi-supervised": (
         {"input_noise": 0.3, "r1": 0.1},
@@ -35,8 +40,9 @@ def build(name):
 
 @pytest.fixture
 def whole_batch(batch):
-    labelled = {"labelled_image": batch["image"][::-1], "labelled_label": batch["label"]}
-    return {**batch, **labelled}
+    prefixes = ("labelled_", "step1_", "step2_")
+    other = {"image": batch["image"][::-1], "label": batch["label"]}
+    return batch | {f"{p}{name}": other[name] for p in prefixes for name in other}
 
 
 def moved(before, after):
@@ -101,10 +107,83 @@ def test_a_style_row_keeps_its_style_and_a_column_its_class(getkey):
     key = getkey()
     codes = jax.jit(lambda key: styles(model, networks, key, 4), static_argnums=())(key)
     assert codes.shape == (4, 3, *TINY.shape)
-    row = model.prior(jax.random.clone(key), 1, jnp.array([0]))
-    other = model.prior(jax.random.clone(key), 1, jnp.array([2]))
+    row = model.prior(networks, jax.random.clone(key), 1, jnp.array([0]))
+    other = model.prior(networks, jax.random.clone(key), 1, jnp.array([2]))
     np.testing.assert_array_equal(row[:, 3:], other[:, 3:])
     np.testing.assert_array_equal(other[0, :3], [0, 0, 1])
+
+
+VARIANTS = {
+    "vae, mixture": ("vae", {"prior": "mixture", "components": 3}),
+    "vae, swiss roll": ("vae", {"prior": "swiss-roll"}),
+    "wae, Gaussians": ("moment-matching", {"kernel": "rbf"}),
+    "gmmn": ("moment-matching", {"method": "gmmn"}),
+    "gmmn of codes": ("moment-matching", {"method": "gmmn-codes"}),
+    "gan, minimax": ("gan", {"generator": "minimax"}),
+    "dcgan": ("gan", {"network": "conv", "conditional": True, "r1": 0.1}),
+}
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_each_phase_of_a_variant_makes_its_own_loss_smaller(name, whole_batch, getkey):
+    word, changes = VARIANTS[name]
+    model, key = tiny_options(word, **changes).build(SPEC, 100), getkey()
+    state = init_state(model, getkey())
+    for phase in model.phases:
+        step = jax.jit(phase_step(phase))
+        # The same step again and again: the same batch and noise.
+        after, first = step(state, whole_batch, key)
+        for _ in range(8):
+            after, last = step(after, whole_batch, key)
+        loss = f"{phase.name}/loss"
+        assert last[loss] < first[loss], phase.name
+
+
+def test_a_gan_updates_its_discriminator_on_three_fresh_batches(whole_batch, getkey):
+    options = tiny_options("gan", discriminator_steps=3)
+    model, key = options.build(SPEC, 100), getkey()
+    names = [phase.name for phase in model.phases]
+    assert names == ["discriminator"] * 3 + ["generator"]
+    state = init_state(model, getkey())
+    step = jax.jit(train_step(model.phases))
+    after, _ = step(state, whole_batch, key)
+    count = after.opt_state["discriminator"][0].count
+    assert (count, after.opt_state["generator"][0].count) == (3, 1)
+    for prefix in ("", "step1_", "step2_"):
+        other = {**whole_batch, f"{prefix}image": 1 - whole_batch[f"{prefix}image"]}
+        changed, _ = step(state, other, key)
+        assert any(moved(after.params, changed.params)), prefix
+    # And they are three different ones: rows of the data in three orders.
+    assert model.reads == ("", "step1_", "step2_")
+    orders = [batches.batch_indices(0, 0, 4, 40, 10, stream) for stream in range(3)]
+    assert len({order.tobytes() for order in orders}) == 3
+    assert all(sorted(order.ravel()) == list(range(40)) for order in orders)
+
+
+def test_a_conditional_gan_tells_labels_apart(whole_batch, getkey):
+    model, key = build("gan"), getkey()
+    state = init_state(model, getkey())
+    step = jax.jit(train_step(model.phases))
+    first = step(state, whole_batch, key)[1]
+    label = (whole_batch["step2_label"] + 1) % 3
+    other = step(state, {**whole_batch, "step2_label": label}, key)[1]
+    assert first["discriminator/loss"] != other["discriminator/loss"]
+
+
+def test_an_autoencoder_is_sampled_from_the_moments_of_its_codes(getkey):
+    options = tiny_options("autoencoder", reconstruction_optimizer=Optimizer("sgd", 1e-9))
+    model, key = options.build(SPEC, 1), getkey()
+    images = jax.random.uniform(getkey(), (64, *TINY.shape))
+    step = jax.jit(scan_steps(train_step(model.phases)))
+    same = {"image": jnp.broadcast_to(images[None], (1500, *images.shape))}
+    state, _ = step(init_state(model, getkey()), same, key)
+    codes = model.encode(state.params, images, getkey())
+    drawn = model.prior(state.params, getkey(), 20_000)
+    spread = codes.std(axis=0)
+    np.testing.assert_allclose(drawn.mean(0), codes.mean(0), atol=0.05 * spread.max())
+    np.testing.assert_allclose(
+        np.cov(drawn.T), np.cov(codes.T, bias=True), atol=0.1 * spread.max() ** 2
+    )
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -130,14 +209,19 @@ def test_a_run_is_saved_restored_and_asked(name, tmp_path):
     assert has_error == ("classify" in MODELS[name][1])
     trained = restore(config.folder)
     found = kinds(trained.model)
-    assert (
-        set(found)
-        == {"samples", "reconstructions", "interpolation", "codes"} | MODELS[name][1]
-    )
+    encodes = {"reconstructions", "interpolation", "arithmetic", "codes"}
+    expected = {"samples", "nearest"} | MODELS[name][1]
+    assert set(found) == expected | (encodes if trained.model.encodes else set())
     for kind in found:
-        if kind == "codes":
+        if kind in ("codes", "nearest"):
             continue  # of the run's dataset, which here has no name
-        arrays = sample(trained, kind, count=20)
+        more = {"plus": "0", "minus": "2"} if kind == "arithmetic" else {}
+        arrays = sample(trained, kind, count=20, **more)
+        if kind == "bounds":
+            elbo, bound = arrays["elbo"], arrays["importance_weighted"]
+            assert elbo.shape == bound.shape == (12,)
+            assert bound.mean() > elbo.mean()
+            continue
         if kind == "classify":
             assert arrays["probabilities"].shape == (12, trained.model.classes)
             np.testing.assert_allclose(arrays["probabilities"].sum(axis=1), 1, rtol=1e-5)

@@ -1,0 +1,70 @@
+"""Log densities of priors: functions `codes [n, Z] -> log p(z) [n]`, in nats.
+
+For models that need more of a prior than its samples. Each has the arguments of the prior
+of its name in `priors.py`.
+"""
+
+import math
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from aaejax.types import Array
+
+LogDensity = Callable[[Array], Array]
+LOG_2_PI = math.log(2 * math.pi)
+
+
+def gaussian(latent: int, std: float = 1.0) -> LogDensity:
+    """Of N(0, std^2 I)."""
+
+    def log_density(codes: Array) -> Array:
+        squares = jnp.square(codes / std).sum(axis=1)
+        return -0.5 * squares - latent * (0.5 * LOG_2_PI + math.log(std))
+
+    return log_density
+
+
+def mixture(
+    latent: int,
+    components: int = 10,
+    radius: float = 1.4,
+    std_along: float = 0.5,
+    std_across: float = 0.1,
+) -> LogDensity:
+    """Of the mixture of 2-D Gaussians: every pair of dimensions on the same petal."""
+    constant = -math.log(components) - latent // 2 * (
+        LOG_2_PI + math.log(std_along * std_across)
+    )
+
+    def log_density(codes: Array) -> Array:
+        angle = (2 * math.pi / components) * jnp.arange(components)
+        x, y = codes[:, None, ::2], codes[:, None, 1::2]  # [n, 1, Z / 2]
+        cos, sin = jnp.cos(angle)[None, :, None], jnp.sin(angle)[None, :, None]
+        along = (x * cos + y * sin - radius) / std_along  # [n, components, Z / 2]
+        across = (y * cos - x * sin) / std_across
+        squares = (jnp.square(along) + jnp.square(across)).sum(axis=2)
+        return jax.nn.logsumexp(-0.5 * squares, axis=1) + constant
+
+    return log_density
+
+
+def swiss_roll(
+    radius: float = 3.0, turns: float = 2.0, std: float = 0.05, points: int = 1000
+) -> LogDensity:
+    """Of the swiss roll, as that of so many Gaussians along it.
+
+    Good where they lie closer than their std: with 1000 they are at most 0.012 radii apart.
+    """
+    constant = -math.log(points) - LOG_2_PI - 2 * math.log(std)
+
+    def log_density(codes: Array) -> Array:
+        root = jnp.sqrt((jnp.arange(points) + 0.5) / points)
+        angle = 2 * math.pi * turns * root
+        x = radius * root * jnp.cos(angle)
+        y = radius * root * jnp.sin(angle)
+        squares = jnp.square(codes[:, :1] - x[None]) + jnp.square(codes[:, 1:] - y[None])
+        return jax.nn.logsumexp(-0.5 * squares / std**2, axis=1) + constant
+
+    return log_density

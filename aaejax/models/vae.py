@@ -1,0 +1,149 @@
+"""The variational autoencoder (Kingma & Welling 2013, arXiv 1312.6114).
+
+One phase: the negative ELBO, -log p(x|z) + beta KL(q(z|x) || p(z)), re-parametrised. The
+KL is in closed form for a Gaussian prior, and log q(z|x) - log p(z) at the sample of z for
+the others, as the AAE paper has it for figure 2 c, d.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import optax
+
+from aaejax import densities, priors
+from aaejax.autoencoder import Autoencoder
+from aaejax.options import (
+    AutoencoderOptions,
+    PriorOptions,
+    check_at_least,
+    need_labels,
+)
+from aaejax.posteriors import Posterior
+from aaejax.types import (
+    Array,
+    Batch,
+    DataSpec,
+    Draw,
+    Key,
+    Metrics,
+    Model,
+    Networks,
+    Phase,
+    Prior,
+    UserError,
+)
+
+
+def vae(
+    autoencoder: Autoencoder,
+    prior: Prior,
+    log_prior: densities.LogDensity,
+    optimizers: Mapping[str, optax.GradientTransformation],
+    *,
+    gaussian_std: float | None = None,
+    beta: float = 1.0,
+) -> Model:
+    """A VAE; conditional where y comes from "labels": the decoder reads it.
+
+    Args:
+      autoencoder: with a "gaussian" posterior.
+      prior: p(z), of the style.
+      log_prior: its density.
+      optimizers: "reconstruction".
+      gaussian_std: where p(z) is N(0, std^2 I), its std: the KL is then in closed form.
+      beta: weight of the KL term (Higgins et al. 2017); 1 for the ELBO.
+    """
+    classes, posterior = autoencoder.classes, autoencoder.posterior
+
+    def divergence(outputs: Array, noise: Array) -> Array:
+        if gaussian_std is not None:
+            return posterior.divergence(outputs, gaussian_std)
+        styles = posterior.code(outputs, noise)
+        return posterior.log_density(outputs, noise) - log_prior(styles)
+
+    def elbo(params: Networks, batch: Batch, draw: Draw) -> tuple[Array, Metrics]:
+        images = autoencoder.noisy(batch["image"], draw)
+        noise = draw("posterior", posterior.noise)
+        outputs = autoencoder.encoder_outputs(params, images, noise)
+        codes = autoencoder.code(params, images, noise, batch.get("label"))
+        reconstruction = autoencoder.error(params, batch["image"], codes).mean()
+        kl = divergence(outputs, noise).mean()
+        return reconstruction + beta * kl, {"reconstruction": reconstruction, "kl": kl}
+
+    def log_weights(
+        params: Networks, images: Array, key: Key, labels: Array | None = None
+    ) -> Array:
+        noise = autoencoder.noise(key, images.shape[0])
+        outputs = autoencoder.encoder_outputs(params, images, noise)
+        codes = autoencoder.code(params, images, noise, labels)
+        decoded = autoencoder.outputs_of(params, codes)
+        return (
+            autoencoder.likelihood.log_density(decoded, images)
+            + log_prior(codes[:, classes:])
+            - posterior.log_density(outputs, noise)
+        )
+
+    return Model(
+        autoencoder.init,
+        (Phase("elbo", ("encoder", "decoder"), elbo, optimizers["reconstruction"]),),
+        priors.fixed(priors.with_class(prior, classes) if classes else prior),
+        classes + posterior.latent,
+        autoencoder.decode,
+        autoencoder.encode,
+        autoencoder.error,
+        log_weights=log_weights,
+        classes=classes,
+        labels=classes,
+    )
+
+
+@dataclass(frozen=True)
+class Options(PriorOptions, AutoencoderOptions):
+    """A variational autoencoder."""
+
+    beta: float = 1.0
+    """Weight of the KL term."""
+    decoder_std: float = 1.0
+    """Standard deviation of p(x|z) where reconstruction is squared error."""
+    conditional: bool = False
+    """The decoder reads the label, as in supervised."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_at_least(self, 0, "beta")
+
+    def make_posterior(self) -> Posterior:
+        """q(z|x)."""
+        return Posterior("gaussian", self.latent)
+
+    def build(self, data: DataSpec, steps: int) -> Model:
+        """The model for these data and a run of so many steps.
+
+        Raises:
+          UserError: options that don't fit each other or the data.
+        """
+        if self.conditional:
+            need_labels(data, "vae --conditional")
+        model = self.autoencoder(data, data.classes if self.conditional else 0)
+        likelihood = replace(model.likelihood, std=self.decoder_std)
+        return vae(
+            replace(model, likelihood=likelihood),
+            self.make_prior(data.classes or 10),
+            self.make_log_prior(),
+            self.optimizers(steps),
+            gaussian_std=self.prior_std if self.prior == "gaussian" else None,
+            beta=self.beta,
+        )
+
+    def make_log_prior(self) -> densities.LogDensity:
+        """Log p(z)."""
+        if self.prior == "gaussian":
+            return densities.gaussian(self.latent, self.prior_std)
+        if self.prior == "mixture":
+            return densities.mixture(self.latent, self.components)
+        if self.prior == "swiss-roll":
+            return densities.swiss_roll()
+        raise UserError(
+            "a vae can't have a uniform prior: outside the cube its density is 0 and the "
+            "KL infinite; take gaussian, mixture or swiss-roll"
+        )
