@@ -7,7 +7,7 @@ python sample.py runs/aae-mnist5k codes --out codes.npz --data my_images.npz
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
@@ -23,8 +23,10 @@ class Arguments:
     run: Annotated[Path, tyro.conf.Positional]
     """The folder that train.py wrote."""
     kind: Annotated[str, tyro.conf.Positional] = "samples"
-    """samples, reconstructions, interpolation, codes; manifold (2-D codes); styles (codes
-    with a class); clusters, classify (models that classify)."""
+    """samples, nearest (training images beside samples); with an encoder reconstructions,
+    interpolation, arithmetic, codes; manifold (2-D codes); styles (codes with a class);
+    walk (label-regularized); clusters, classify (models that classify); bounds of log p(x)
+    (vae)."""
     out: Path = Path("samples.png")
     """.png is a picture, .npy or .npz the arrays."""
     count: int = 100
@@ -37,6 +39,17 @@ class Arguments:
     """A dataset, or a file or folder of images, to encode in place of the run's own."""
     data_dir: Path | None = None
     """Where TFDS datasets are; by default where train.py had them."""
+    label: int | None = None
+    """Of samples and nearest, where the model can be asked for it."""
+    pick: tuple[int, ...] = ()
+    """Which images of the data, by number, in place of a random choice; interpolations go
+    from the first half of them to the second."""
+    path: Literal["linear", "spherical"] = "linear"
+    """Of interpolations."""
+    plus: str | None = None
+    """Arithmetic adds the mean code of these: a label, or a dataset, file or folder."""
+    minus: str | None = None
+    """And takes away the mean code of these."""
 
 
 def main() -> int:
@@ -49,8 +62,13 @@ def main() -> int:
             arguments.kind,
             count=arguments.count,
             seed=arguments.seed,
-            data=arguments.data,
             data_dir=arguments.data_dir,
+            data=arguments.data,
+            label=arguments.label,
+            pick=arguments.pick,
+            path=arguments.path,
+            plus=arguments.plus,
+            minus=arguments.minus,
         )
         write(arguments.out, arguments.kind, arrays)
     except (UserError, OSError) as error:

@@ -1,14 +1,14 @@
 """The words of `sample.py`: what each needs of a model, makes, and looks like."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-from aaejax import pictures, sampling
+from aaejax import evaluation, pictures, sampling
 from aaejax.batches import to_unit
 from aaejax.data import Dataset, load
 from aaejax.restoring import Trained
@@ -26,8 +26,13 @@ class Question:
     trained: Trained
     count: int
     key: Key
-    data: str | None
     data_dir: Path | None
+    data: str | None = None
+    label: int | None = None
+    pick: tuple[int, ...] = ()
+    path: sampling.Path = "linear"
+    plus: str | None = None
+    minus: str | None = None
 
     def load(self, name: str) -> Dataset:
         """A dataset, file or folder.
@@ -59,11 +64,30 @@ class Question:
         )
 
     def some_examples(self, most: int, key: Key) -> tuple[np.ndarray, np.ndarray | None]:
-        """At most so many of them, drawn by the key, images float32 in [0, 1]."""
+        """At most so many of them, picked or drawn by the key, images float32 in [0, 1]."""
         images, labels = self.examples()
-        chosen = np.asarray(jax.random.permutation(key, len(images)))[:most]
+        if any(not 0 <= number < len(images) for number in self.pick):
+            raise UserError(
+                f"--pick {self.pick}: there are examples 0 to {len(images) - 1}"
+            )
+        drawn = np.asarray(jax.random.permutation(key, len(images)))[:most]
+        chosen = np.array(self.pick, int) if self.pick else drawn
         images = np.asarray(to_unit(images[chosen]))
         return images, None if labels is None else labels[chosen]
+
+    def mean_code(self, name: str, key: Key) -> np.ndarray:
+        """Of the examples of a class, by number, or of a dataset, file or folder: [Z]."""
+        model = self.trained.model
+        if name.isdigit():
+            images, labels = self.examples()
+            members = np.flatnonzero(labels == int(name)) if labels is not None else []
+            if not len(members):
+                raise UserError(f"no example has the label {name}: give another, or a file")
+            images, labels = images[members], labels[members]  # type: ignore[index]
+        else:
+            images, labels = replace(self, data=name).examples()
+        encode = sampling.in_batches(lambda n, x, k, y: {"z": model.encode(n, x, k, y)})
+        return encode(self.trained.networks, images, labels, key)["z"].mean(axis=0)
 
     def run(self, function: Callable, *arguments: Any) -> np.ndarray:
         """`function(model, networks, *arguments)`, one program."""
@@ -73,14 +97,82 @@ class Question:
 
 
 def _samples(question: Question) -> Arrays:
-    count = question.count
-    made = question.run(lambda m, n, k: sampling.samples(m, n, k, count), question.key)
-    return {"images": made}
+    return {"images": _drawn(question)}
+
+
+def _drawn(question: Question) -> np.ndarray:
+    count, label, classes = question.count, question.label, question.trained.model.labels
+    if label is not None and not classes:
+        raise UserError(
+            "samples of this model can't be asked for by --label: "
+            "take a conditional model, as supervised"
+        )
+    if label is not None and not 0 <= label < classes:
+        raise UserError(f"--label {label}: there are 0 to {classes - 1}")
+    labels = None if label is None else np.full(count, label, np.int32)
+    return question.run(
+        lambda m, n, k, y: sampling.samples(m, n, k, count, y), question.key, labels
+    )
+
+
+def _nearest(question: Question) -> Arrays:
+    from aaejax import fidelity  # SciPy and scikit-learn: only those who ask pay for them
+
+    made = _drawn(question)
+    dataset = question.load(question.trained.config["run"]["dataset"])
+    training = np.asarray(dataset.train_images)
+    closest = fidelity.nearest(made, np.asarray(to_unit(training)), LINE - 1)
+    found = np.asarray(to_unit(training[closest]))
+    return {"images": np.concatenate([made[:, None], found], axis=1)}
+
+
+def _bounds(question: Question) -> Arrays:
+    trained = question.trained
+    images, labels = question.examples()
+    found = {}
+    for name, samples in (("elbo", 1), ("importance_weighted", 1000)):
+
+        def bound(networks, images, key, labels, samples=samples):
+            return {
+                "bound": evaluation.importance_bound(
+                    trained.model, networks, images, key, samples, labels
+                )
+            }
+
+        ask = sampling.in_batches(bound)
+        key = jax.random.fold_in(question.key, samples)
+        found[name] = ask(trained.networks, images, labels, key)["bound"]
+    return found
+
+
+def _arithmetic(question: Question) -> Arrays:
+    if question.plus is None or question.minus is None:
+        raise UserError(
+            "arithmetic needs --plus A --minus B: two labels, or files or folders of images"
+        )
+    key, choice_key, plus_key, minus_key = jax.random.split(question.key, 4)
+    direction = question.mean_code(question.plus, plus_key)
+    direction -= question.mean_code(question.minus, minus_key)
+    lines = max(1, question.count // LINE)
+    images, labels = question.some_examples(lines, choice_key)
+
+    def move(model, networks, images, direction, key, labels):
+        return sampling.arithmetic(
+            model, networks, images, direction, LINE - 1, key, labels
+        )
+
+    moved = question.run(move, images, direction, key, labels)
+    return {"images": np.concatenate([images[:, None], moved], axis=1)}
 
 
 def _manifold(question: Question) -> Arrays:
     side = sampling.square(question.count)
     made = question.run(lambda m, n, k: sampling.manifold(m, n, k, side), question.key)
+    return {"images": made}
+
+
+def _walk(question: Question) -> Arrays:
+    made = question.run(lambda m, n, k: sampling.walk(m, n, k, LINE), question.key)
     return {"images": made}
 
 
@@ -107,7 +199,9 @@ def _interpolation(question: Question) -> Arrays:
     ends = slice(0, lines), slice(lines, 2 * lines)
 
     def line(model, networks, first, last, key, labels):
-        return sampling.interpolation(model, networks, first, last, LINE, key, labels)
+        return sampling.interpolation(
+            model, networks, first, last, LINE, key, labels, question.path
+        )
 
     labels = None if labels is None else labels[: 2 * lines]
     return {"images": question.run(line, images[ends[0]], images[ends[1]], key, labels)}
@@ -183,33 +277,52 @@ def _plane(model: Model) -> bool:
     return model.latent == 2
 
 
+def _has_parts(model: Model) -> bool:
+    return model.labels > 0 and not model.classes
+
+
+def _encodes(model: Model) -> bool:
+    return model.encodes
+
+
+def _has_densities(model: Model) -> bool:
+    return model.log_weights is not None
+
+
 @dataclass(frozen=True)
 class Kind:
     """One word of `sample.py`."""
 
     make: Callable[[Question], Arrays]
     possible: Callable[[Model], bool] = _any
-    reads_data: bool = False
+    reads: tuple[str, ...] = ()  # of the optional arguments
     # from the array "images" to the PNG; None where there is nothing to look at
     draw: Callable[[Path, np.ndarray], None] | None = pictures.write_rows
     npy: str = "images"  # the array that an .npy gets
 
 
 KINDS = {
-    "samples": Kind(_samples, draw=pictures.write_grid),
+    "samples": Kind(_samples, reads=("label",), draw=pictures.write_grid),
+    "nearest": Kind(_nearest, reads=("label",)),
     "reconstructions": Kind(
         _reconstructions,
-        reads_data=True,
+        _encodes,
+        reads=("data", "pick"),
         draw=lambda path, images: pictures.write_pairs(path, images[:, 0], images[:, 1]),
     ),
-    "interpolation": Kind(_interpolation, reads_data=True),
+    "interpolation": Kind(_interpolation, _encodes, reads=("data", "pick", "path")),
+    "arithmetic": Kind(_arithmetic, _encodes, reads=("data", "pick", "plus", "minus")),
     "manifold": Kind(_manifold, _plane),
     "styles": Kind(_styles, _has_classes),
-    "clusters": Kind(_clusters, _has_classifier, reads_data=True),
+    "walk": Kind(_walk, _has_parts),
+    "clusters": Kind(_clusters, _has_classifier, reads=("data",)),
     "classify": Kind(
-        _classify, _has_classifier, reads_data=True, draw=None, npy="probabilities"
+        _classify, _has_classifier, reads=("data",), draw=None, npy="probabilities"
     ),
-    "codes": Kind(_codes, reads_data=True, draw=None, npy="codes"),
+    "codes": Kind(_codes, _encodes, reads=("data",), draw=None, npy="codes"),
+    "bounds": Kind(
+        _bounds, _has_densities, reads=("data",), draw=None, npy="importance_weighted"
+    ),
 }
 
 
@@ -224,8 +337,13 @@ def sample(
     *,
     count: int = 100,
     seed: int = 0,
-    data: str | None = None,
     data_dir: Path | None = None,
+    data: str | None = None,
+    label: int | None = None,
+    pick: tuple[int, ...] = (),
+    path: sampling.Path = "linear",
+    plus: str | None = None,
+    minus: str | None = None,
 ) -> dict[str, np.ndarray]:
     """What `sample.py RUN KIND` writes.
 
@@ -234,19 +352,29 @@ def sample(
       kind: one of `kinds(trained.model)`.
       count: how many images.
       seed: of all noise and of the choice of held-out examples.
+      data_dir: where TFDS datasets are.
       data: a dataset, file or folder to take images from, in place of the run's held-out
         examples; for codes in place of the run's dataset.
-      data_dir: where TFDS datasets are.
+      label: of samples.
+      pick: which of these images, by number, in place of a random choice; interpolations go
+        from the first half of them to the second.
+      path: of interpolations.
+      plus: arithmetic adds the mean code of these: a label, or a dataset, file or folder.
+      minus: and takes away the mean code of these.
 
     Returns:
       "images": of samples [count, ...], of reconstructions [count, 2, ...] (original,
-      reconstruction), of interpolations [lines, LINE, ...], of the manifold
-      [side, side, ...], of styles [rows, K, ...] (a row keeps the style), of clusters
+      reconstruction), of interpolations [lines, LINE, ...], of arithmetic the same (the
+      image, its reconstruction, then on to the whole difference added), of nearest
+      [count, LINE, ...] (a sample, then the closest training images), of the manifold
+      [side, side, ...], of a walk through each class's part of the prior [K, LINE, ...],
+      of styles [rows, K, ...] (a row keeps the style), of clusters
       [K, LINE, ...] (the head, then members). For codes "codes" [N, Z], of the training
       part and then the test part, each in its own order (a file or folder without parts is
       one), "represented" [N, n] where codes are looked at as something else, "labels" [N]
       where there are any, and "split" [N], 0 for training, 1 for test. For classify
-      "classes" [N], "probabilities" [N, K] and, where known, "labels" [N].
+      "classes" [N], "probabilities" [N, K] and, where known, "labels" [N]. For bounds
+      "elbo" and "importance_weighted" [N], nats, with 1 and with 1000 samples of z.
 
     Raises:
       UserError: a kind that the model doesn't have, or data of another shape.
@@ -256,10 +384,14 @@ def sample(
         raise UserError(f"this run has no kind {kind}: it has {', '.join(possible)}")
     if count < 1:
         raise UserError(f"a count of {count}: it must be at least 1")
-    if data is not None and not KINDS[kind].reads_data:
-        raise UserError(f"--data has no meaning for {kind}: leave it out")
-    key = jax.random.key(seed)
-    return KINDS[kind].make(Question(trained, count, key, data, data_dir))
+    asked = Question(
+        trained, count, jax.random.key(seed), data_dir, data, label, pick, path, plus, minus
+    )
+    optional = [f for f in fields(asked) if f.default is not MISSING]
+    for f in optional:
+        if getattr(asked, f.name) != f.default and f.name not in KINDS[kind].reads:
+            raise UserError(f"--{f.name} has no meaning for {kind}: leave it out")
+    return KINDS[kind].make(asked)
 
 
 def write(out: Path, kind: str, arrays: dict[str, np.ndarray]) -> None:

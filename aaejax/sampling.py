@@ -6,6 +6,7 @@ The words of `sample.py` that ask for them are in `kinds.py`.
 
 import math
 from collections.abc import Callable
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -14,10 +15,14 @@ import numpy as np
 from aaejax.batches import to_unit
 from aaejax.types import Array, Key, Model, Networks
 
+Path = Literal["linear", "spherical"]
 
-def samples(model: Model, networks: Networks, key: Key, n: int) -> Array:
-    """Decodes n samples of the prior: [n, ...]."""
-    return model.decode(networks, model.prior(key, n))
+
+def samples(
+    model: Model, networks: Networks, key: Key, n: int, labels: Array | None = None
+) -> Array:
+    """Decodes n samples of the prior, of these labels [n] where given: [n, ...]."""
+    return model.decode(networks, model.prior(networks, key, n, labels))
 
 
 def reconstructions(
@@ -37,7 +42,7 @@ def styles(model: Model, networks: Networks, key: Key, rows: int) -> Array:
 
     def row(key: Key) -> Array:
         # One key for all classes: the style doesn't depend on the label.
-        return jax.vmap(lambda label: model.prior(key, 1, label[None])[0])(labels)
+        return jax.vmap(lambda y: model.prior(networks, key, 1, y[None])[0])(labels)
 
     codes = jax.vmap(row)(jax.random.split(key, rows))
     images = model.decode(networks, codes.reshape(-1, model.latent))
@@ -58,8 +63,9 @@ def interpolation(
     steps: int,
     key: Key,
     labels: Array | None = None,
+    path: Path = "linear",
 ) -> Array:
-    """Decodes points on the straight lines between pairs of codes.
+    """Decodes points on the way between pairs of codes.
 
     Args:
       model: the model.
@@ -69,16 +75,62 @@ def interpolation(
       steps: points on each line, both ends included.
       key: of the posterior's noise.
       labels: [2 n], of `first` and then of `last`.
+      path: "linear", or "spherical" along the great circle (White 2016, section 2.1),
+        which keeps the length that samples of a Gaussian prior have.
 
     Returns:
       [n, steps, ...].
     """
     codes = model.encode(networks, jnp.concatenate([first, last]), key, labels)
-    start, end = jnp.split(codes, 2)
+    start, end = jnp.split(codes[:, None], 2)  # [n, 1, Z]
     t = jnp.linspace(0, 1, steps)[None, :, None]
-    line = start[:, None] * (1 - t) + end[:, None] * t  # [n, steps, Z]
+    line = between(start, end, t, path)  # [n, steps, Z]
     images = model.decode(networks, line.reshape(-1, line.shape[-1]))
     return images.reshape(len(first), steps, *images.shape[1:])
+
+
+def between(start: Array, end: Array, t: Array, path: Path) -> Array:
+    """The point at t in [0, 1] of the way from code to code; shapes that broadcast."""
+    if path == "linear":
+        return start * (1 - t) + end * t
+    lengths = [jnp.linalg.norm(x, axis=-1, keepdims=True) for x in (start, end)]
+    # 1e-8: a code of length 0 has no direction.
+    product = (start * end).sum(axis=-1, keepdims=True)
+    cosine = product / jnp.maximum(lengths[0] * lengths[1], 1e-8)
+    # 1e-4: for parallel codes the formula is 0 / 0; near that it is the straight line.
+    angle = jnp.maximum(jnp.arccos(jnp.clip(cosine, -1 + 1e-4, 1.0)), 1e-4)
+    first, last = jnp.sin((1 - t) * angle), jnp.sin(t * angle)
+    return (start * first + end * last) / jnp.sin(angle)
+
+
+def arithmetic(
+    model: Model,
+    networks: Networks,
+    images: Array,
+    direction: Array,
+    steps: int,
+    key: Key,
+    labels: Array | None = None,
+) -> Array:
+    """Moves the codes of images along a direction (Radford et al. 2015, section 6.3.2).
+
+    Args:
+      model: the model.
+      networks: its parameters.
+      images: [n, ...], in [0, 1].
+      direction: [Z], such as the mean code of one set of images less that of another.
+      steps: points from the code itself to the code plus the direction, both included.
+      key: of the posterior's noise.
+      labels: [n] or None.
+
+    Returns:
+      [n, steps, ...].
+    """
+    codes = model.encode(networks, images, key, labels)
+    t = jnp.linspace(0, 1, steps)[None, :, None]
+    line = codes[:, None] + t * direction[None, None]
+    made = model.decode(networks, line.reshape(-1, line.shape[-1]))
+    return made.reshape(len(images), steps, *made.shape[1:])
 
 
 def manifold(model: Model, networks: Networks, key: Key, side: int) -> Array:
@@ -90,13 +142,38 @@ def manifold(model: Model, networks: Networks, key: Key, side: int) -> Array:
     Returns:
       [side, side, ...].
     """
-    drawn = model.prior(key, 10_000)
+    drawn = model.prior(networks, key, 10_000)
     levels = (jnp.arange(side) + 0.5) / side
     z1 = jnp.quantile(drawn[:, 0], levels)
     z2 = jnp.quantile(drawn[:, 1], levels)[::-1]
     grid = jnp.stack(jnp.meshgrid(z1, z2), axis=-1).reshape(-1, 2)
     images = model.decode(networks, grid)
     return images.reshape(side, side, *images.shape[1:])
+
+
+def walk(model: Model, networks: Networks, key: Key, steps: int) -> Array:
+    """Walks through each class's part of the prior, lengthwise (figure 4).
+
+    A part's samples are sorted along their principal axis, outwards, and cut into `steps`
+    equal heaps; the mean of a heap is a point of the walk.
+
+    Returns:
+      [K, steps, ...].
+    """
+
+    def points(label: Array) -> Array:
+        n = 200 * steps
+        codes = model.prior(networks, key, n, jnp.full(n, label))
+        mean = codes.mean(axis=0, keepdims=True)
+        axis = jnp.linalg.eigh(jnp.cov(codes.T))[1][:, -1]
+        axis *= jnp.where(mean[0] @ axis < 0, -1.0, 1.0)
+        order = jnp.argsort(codes @ axis)
+        return codes[order].reshape(steps, -1, codes.shape[1]).mean(axis=1)
+
+    # One key for all classes: their walks differ by the class alone.
+    codes = jax.vmap(points)(jnp.arange(model.labels))
+    images = model.decode(networks, codes.reshape(-1, model.latent))
+    return images.reshape(model.labels, steps, *images.shape[1:])
 
 
 def in_batches(
