@@ -1,0 +1,454 @@
+"""AAE, VAE, GAN, moment matching and a plain autoencoder, side by side on the same digits.
+
+    python benchmarks/compare.py                              # mnist5k, all models
+    python benchmarks/compare.py --dataset mnist --epochs 20
+    python benchmarks/compare.py --models aae vae --only-print
+
+All see the same images as often, with the same sizes of networks and code. Of the training
+images a fixed fifth is for validation. Each model gets the same number of tries there, one
+seed each, and the settings with the smallest Fréchet distance train again with other seeds,
+all in one program; those are scored on the test images, read once. A JSON file for each try
+and seed goes to --results; what is there is not trained again.
+"""
+
+import dataclasses
+import json
+import os
+import platform
+import statistics
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tyro
+
+# So that it runs from a clone in which nothing was installed.
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from digit_features import train_classifier
+
+from aaejax import (
+    batches,
+    codes,
+    data,
+    evaluation,
+    fidelity,
+    init_state,
+    losses,
+    models,
+    parzen,
+    sampling,
+    scan_steps,
+    train_step,
+)
+from aaejax.optimizers import Optimizer
+from aaejax.types import DataSpec, Model, Networks
+
+TUNING_SEED = 1000  # of the tries; the seeds of the table are 0, 1, ...
+
+
+def adam(rate: float, momentum: float = 0.9) -> Optimizer:
+    return Optimizer(learning_rate=rate, momentum=momentum, schedule="cosine")
+
+
+def adversarial(rate: float, r1: float) -> dict[str, Any]:
+    both = ("discriminator_optimizer", "generator_optimizer")
+    return {**dict.fromkeys(both, adam(rate, 0.5)), "r1": r1}
+
+
+def rate(optimizer: str, *rates: float, **more: Any) -> list[dict[str, Any]]:
+    return [{f"{optimizer}_optimizer": adam(value), **more} for value in rates]
+
+
+# Name: the model's word, and its tries, as many for each. GMMN's distance between samples
+# needs larger batches than the others (Li et al. 2015 take 1,000).
+MODELS: dict[str, tuple[str, list[dict[str, Any]]]] = {
+    "autoencoder": ("autoencoder", rate("reconstruction", 3e-4, 1e-3, 3e-3)),
+    "vae": ("vae", [{"beta": beta} for beta in (0.5, 1.0, 2.0)]),
+    "aae": ("aae", [adversarial(*x) for x in ((3e-4, 0.1), (1e-3, 0.1), (1e-3, 1.0))]),
+    "wae-mmd": ("moment-matching", [{"weight": w} for w in (10.0, 100.0, 1000.0)]),
+    "gmmn-codes": (
+        "moment-matching",
+        rate("generator", 3e-4, 1e-3, 3e-3, method="gmmn-codes", kernel="rbf"),
+    ),
+    "gmmn": (
+        "moment-matching",
+        rate("generator", 3e-4, 1e-3, 3e-3, method="gmmn", kernel="rbf", batch_size=500),
+    ),
+    "gan": ("gan", [adversarial(*x) for x in ((3e-4, 0.1), (3e-4, 1.0), (1e-3, 1.0))]),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Arguments:
+    """Trains the models that are missing in the results, and prints the table."""
+
+    dataset: str = "mnist5k"
+    """mnist5k, or mnist through TFDS."""
+    models: tuple[str, ...] = tuple(MODELS)
+    """Rows of the table."""
+    epochs: int = 40
+    """How often each training image is seen."""
+    latent: int = 8
+    """Size of the code; with 2 the picture shows the code space."""
+    width: int = 400
+    """Units of a hidden layer, in every network."""
+    seeds: int = 3
+    """Of each model with its best settings."""
+    data_dir: Path = Path("data")
+    """Where TFDS has or prepares MNIST."""
+    only_print: bool = False
+    """Prints what the results folder has, and trains nothing."""
+    results: Path = Path(__file__).parent / "results" / "compare"
+    """A JSON file for each try and seed, and the picture."""
+
+
+class Split(NamedTuple):
+    """Images, uint8 [N, 28, 28, 1], and labels [N]."""
+
+    images: np.ndarray
+    labels: np.ndarray
+
+    def unit(self, most: int) -> np.ndarray:
+        """The first of them, in [0, 1]."""
+        return np.asarray(batches.to_unit(self.images[:most]))
+
+
+@dataclasses.dataclass(frozen=True)
+class Digits:
+    """The data, and the features that samples are judged by."""
+
+    train: Split
+    validation: Split
+    test: Split
+    classify: Any
+    accuracy: float  # of the classifier, on test images
+
+
+def load(arguments: Arguments) -> Digits:
+    """A fixed fifth of the training images is for validation."""
+    whole = data.load(arguments.dataset, arguments.data_dir)
+    images, labels = np.asarray(whole.train_images), np.asarray(whole.train_labels)
+    order = np.random.RandomState(1).permutation(len(images))
+    train, validation = np.split(order, [len(images) * 4 // 5])
+    classify = train_classifier(images[train], labels[train])
+    test = Split(np.asarray(whole.test_images), np.asarray(whole.test_labels))
+    return Digits(
+        Split(images[train], labels[train]),
+        Split(images[validation], labels[validation]),
+        test,
+        classify,
+        float((classify(test.images)[1] == test.labels).mean()),
+    )
+
+
+def build(
+    arguments: Arguments, word: str, settings: dict[str, Any], examples: int
+) -> tuple[Model, int, int]:
+    """A model, its steps and its batch size."""
+    settings = dict(settings)
+    batch_size = settings.pop("batch_size", 100)
+    steps = arguments.epochs * examples // batch_size
+    options = models.options(word)(
+        latent=arguments.latent, width=arguments.width, **settings
+    )
+    return (
+        options.build(DataSpec((28, 28, 1), 10, True, examples), steps),
+        steps,
+        batch_size,
+    )
+
+
+def train(
+    model: Model, split: Split, seeds: list[int], steps: int, batch_size: int
+) -> tuple[list[Networks], float]:
+    """Networks of each seed, trained in one program, and the seconds for all."""
+    arrays = {"image": split.images, "label": split.labels.astype(np.int32)}
+    rows = np.stack(
+        [batches.step_rows(model.reads, s, 0, steps, arrays, batch_size) for s in seeds]
+    )
+
+    def one_seed(arrays, seed, rows):
+        init_key, run_key = jax.random.split(jax.random.key(seed))
+        plain = train_step(model.phases)
+
+        def step(state, at, key):
+            gathered = {name: values[at["rows"]] for name, values in arrays.items()}
+            return plain(state, batches.step_batch(model.reads, gathered), key)
+
+        state, metrics = scan_steps(step)(
+            init_state(model, init_key), {"rows": rows}, run_key
+        )
+        finite = [jnp.isfinite(value).all() for value in metrics.values()]
+        return state.params, jnp.stack(finite).all()
+
+    inputs = jax.device_put((arrays, np.array(seeds), rows))
+    program = jax.jit(jax.vmap(one_seed, (None, 0, 0))).lower(*inputs).compile()
+    began = time.perf_counter()
+    networks, finite = jax.block_until_ready(program(*inputs))
+    seconds = time.perf_counter() - began
+    if not finite.all():
+        raise ArithmeticError("a loss is not finite")
+    trained = [
+        jax.tree.map(lambda x, number=number: x[number], networks)
+        for number in range(len(seeds))
+    ]
+    return trained, seconds
+
+
+def draw_samples(model: Model, networks: Networks, seed: int) -> list[np.ndarray]:
+    """Ten blocks of 1,000."""
+    draw = jax.jit(lambda networks, key: sampling.samples(model, networks, key, 1000))
+    keys = jax.random.split(jax.random.key(seed), 10)
+    return [np.asarray(draw(networks, key)) for key in keys]
+
+
+def frechet(blocks: list[np.ndarray], digits: Digits, held_out: Split) -> float:
+    """Between as many samples as there are held-out images, at most 5,000."""
+    n = min(5000, len(held_out.images))
+    real = digits.classify(held_out.images[:n])[0]
+    made = digits.classify(np.concatenate(blocks)[:n])[0]
+    return fidelity.frechet_distance(real, made)
+
+
+def score(
+    model: Model, networks: Networks, digits: Digits, held_out: Split, seed: int
+) -> dict[str, Any]:
+    """Every metric of the table."""
+    prior_key, code_key, bound_key = jax.random.split(jax.random.key(seed), 3)
+    blocks = draw_samples(model, networks, seed)
+    n = min(5000, len(held_out.images))
+    real = digits.classify(held_out.images[:n])[0]
+    features = digits.classify(np.concatenate(blocks)[:n])[0]
+    precision, recall = fidelity.precision_recall(real, features)
+    density, coverage = fidelity.density_coverage(real, features)
+    flat = [block.reshape(1000, -1) for block in blocks]
+    validation = digits.validation.unit(1000).reshape(-1, 784)
+    sigma = parzen.choose_sigma(validation, flat)
+    test = held_out.unit(len(held_out.images)).reshape(-1, 784)
+    found = {
+        "frechet_distance": fidelity.frechet_distance(real, features),
+        "kernel_distance": fidelity.kernel_distance(real, features),
+        "precision": precision,
+        "recall": recall,
+        "density": density,
+        "coverage": coverage,
+        "parzen_nats": float(parzen.log_likelihoods(test, flat, (sigma,)).mean()),
+        "parzen_sigma": sigma,
+        "parameters": sum(x.size for x in jax.tree.leaves(networks)),
+    }
+    if model.encodes:
+        found |= score_codes(model, networks, digits, held_out, code_key, prior_key, seed)
+    if model.log_weights:
+        images = held_out.unit(200)  # a thousand decodings each
+        for name, samples in (("elbo_nats", 1), ("importance_weighted_nats", 1000)):
+            bound = jax.jit(evaluation.importance_bound, static_argnums=(0, 4))
+            key = jax.random.fold_in(bound_key, samples)
+            found[name] = float(bound(model, networks, images, key, samples).mean())
+    return found
+
+
+def score_codes(model, networks, digits, held_out, code_key, prior_key, seed):
+    """What is said of the codes: reconstruction, match with the prior, use."""
+
+    def ask(networks, images, key, labels):
+        z = model.encode(networks, images, key)
+        made = model.decode(networks, z)
+        squares = jnp.square(made - images).mean(axis=(1, 2, 3))
+        return {"codes": z, "error": model.error(networks, images, z), "squares": squares}
+
+    encode = sampling.in_batches(ask)
+    test = encode(networks, held_out.images, None, code_key)
+    train = encode(networks, digits.train.images, None, jax.random.fold_in(code_key, 1))
+    some = test["codes"][:1000]
+    n = len(some)
+    prior = np.asarray(jax.jit(lambda key: model.prior(networks, key, n))(prior_key))
+    found = {
+        "reconstruction_nats": float(test["error"].mean()),
+        "reconstruction_mse": float(test["squares"].mean()),
+        "prior_mmd": float(losses.mmd(some, prior)),
+        "prior_mmd_p_value": codes.mmd_p_value(some, prior, seed),
+        "prior_classifier_accuracy": codes.classifier_two_sample(some, prior, seed),
+    }
+    order = np.random.RandomState(seed).permutation(len(digits.train.images))
+    for count in (100, 1000, len(order)):
+        chosen = order[:count]
+        labelled = train["codes"][chosen], digits.train.labels[chosen]
+        name = "all" if count == len(order) else str(count)
+        for rule, accuracy in (
+            ("linear", codes.linear_accuracy),
+            ("knn", codes.knn_accuracy),
+        ):
+            found[f"{rule}_accuracy_{name}"] = accuracy(
+                *labelled, test["codes"], held_out.labels
+            )
+    return found
+
+
+def run_model(arguments: Arguments, name: str, digits: Digits | None) -> list[dict]:
+    """The records of a model's seeds; trains what is missing."""
+    word, tries = MODELS[name]
+    sizes = f"{arguments.epochs}epochs-latent{arguments.latent}-width{arguments.width}"
+    folder = arguments.results / f"{arguments.dataset}-{sizes}"
+
+    def kept(label: str) -> dict[str, Any] | None:
+        file = folder / f"{name}-{label}.json"
+        return json.loads(file.read_text()) if file.exists() else None
+
+    def keep(label: str, record: dict[str, Any]) -> dict[str, Any]:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = folder / f"{name}-{label}.json"
+        file.write_text(json.dumps(record, indent=2, default=dataclasses.asdict) + "\n")
+        return record
+
+    seeds = range(arguments.seeds)
+    done = [kept(f"seed{seed}") for seed in seeds]
+    if digits is None or all(done):
+        return [record for record in done if record]
+    tuning = []
+    for number, settings in enumerate(tries):
+        record = kept(f"try{number}")
+        if record is None:
+            model, steps, batch_size = build(
+                arguments, word, settings, len(digits.train.images)
+            )
+            try:
+                (networks,), _ = train(
+                    model, digits.train, [TUNING_SEED], steps, batch_size
+                )
+                samples = draw_samples(model, networks, TUNING_SEED)
+                distance = frechet(samples, digits, digits.validation)
+            except ArithmeticError as error:
+                print(f"{name} try {number}: {error}", flush=True)
+                distance = 1e9  # JSON has no infinity
+            found = {"scored_on": "validation", "frechet_distance": distance}
+            record = keep(f"try{number}", {"settings": settings, **found})
+        print(f"{name} try {number}: {record['frechet_distance']:.2f}", flush=True)
+        tuning.append(record["frechet_distance"])
+    settings = tries[int(np.argmin(tuning))]
+    model, steps, batch_size = build(arguments, word, settings, len(digits.train.images))
+    trained, seconds = train(model, digits.train, list(seeds), steps, batch_size)
+    seen = arguments.seeds * steps * batch_size
+    records = [
+        keep(
+            f"seed{seed}",
+            {
+                "settings": settings,
+                "scored_on": "test",
+                "seed": seed,
+                "steps": steps,
+                "batch_size": batch_size,
+                **score(model, networks, digits, digits.test, seed),
+                "images_per_second": round(seen / seconds),
+                "seconds_all_seeds": round(seconds, 1),
+                "classifier_accuracy": digits.accuracy,
+                "machine": f"{platform.processor() or platform.machine()}, "
+                f"{os.cpu_count()} cores, {jax.devices()[0].device_kind}",
+                "versions": {p: version(p) for p in ("jax", "flax", "optax")},
+            },
+        )
+        for seed, networks in zip(seeds, trained, strict=True)
+    ]
+    picture_row(model, trained[0], digits, folder / f"{name}.png")
+    return records
+
+
+def picture_row(model: Model, networks: Networks, digits: Digits, path: Path) -> None:
+    """Real images, reconstructions, samples, an interpolation and codes in the plane."""
+    from matplotlib.figure import Figure
+
+    key = jax.random.key(0)
+    real = digits.test.unit(64)
+    panels: dict[str, Any] = {"real": real[:36]}
+    if model.encodes:
+        panels["reconstructions"] = sampling.reconstructions(
+            model, networks, real[:36], key
+        )
+    panels["samples"] = sampling.samples(model, networks, key, 36)
+    if model.encodes:
+        line = sampling.interpolation(model, networks, real[36:42], real[42:48], 6, key)
+        panels["interpolation"] = line.reshape(-1, 28, 28, 1)
+    figure = Figure(figsize=(12.5, 2.7), layout="constrained")
+    axes = figure.subplots(1, 5)
+    for ax, name in zip(
+        axes, ("real", "reconstructions", "samples", "interpolation", "codes"), strict=True
+    ):
+        ax.set_axis_off()
+        if name in panels:
+            tiles = np.asarray(panels[name]).reshape(6, 6, 28, 28)
+            ax.imshow(tiles.swapaxes(1, 2).reshape(168, 168), cmap="gray", vmin=0, vmax=1)
+            ax.set_title(name, fontsize=9)
+    if model.encodes and model.latent == 2:
+        images, labels = digits.test.unit(2000), digits.test.labels[:2000]
+        z = np.asarray(model.encode(networks, images, key))
+        axes[4].scatter(*z.T, c=labels, s=2, cmap="tab10")
+        axes[4].set_title("codes", fontsize=9)
+        axes[4].set_axis_on()
+    figure.suptitle(path.stem, x=0.01, ha="left", fontsize=11)
+    figure.savefig(path, dpi=80)
+
+
+COLUMNS = {
+    "frechet_distance": "Fréchet ↓",
+    "kernel_distance": "KID ↓",
+    "precision": "precision",
+    "recall": "recall",
+    "density": "density",
+    "coverage": "coverage",
+    "parzen_nats": "Parzen, nats",
+    "reconstruction_nats": "reconstruction, nats",
+    "prior_mmd": "MMD",
+    "prior_mmd_p_value": "p",
+    "prior_classifier_accuracy": "codes told from prior",
+    "linear_accuracy_100": "linear, 100",
+    "linear_accuracy_all": "linear, all",
+    "knn_accuracy_100": "kNN, 100",
+    "knn_accuracy_1000": "kNN, 1000",
+    "knn_accuracy_all": "kNN, all",
+    "importance_weighted_nats": "IWAE, nats",
+    "parameters": "parameters",
+    "images_per_second": "images/s",
+}
+
+
+def table(rows: dict[str, list[dict]]) -> str:
+    """Mean ± standard deviation over seeds."""
+
+    def cell(records: list[dict], column: str) -> str:
+        values = [record[column] for record in records if column in record]
+        if not values:
+            return ""
+        mean = statistics.mean(values)
+        digits = 3 if abs(mean) < 10 else 1 if abs(mean) < 1000 else 0
+        spread = statistics.stdev(values) if len(values) > 1 else 0
+        return f"{mean:,.{digits}f}" + (f" ± {spread:.{digits}f}" if spread else "")
+
+    lines = [
+        "| | " + " | ".join(COLUMNS.values()) + " |",
+        "|---" * (len(COLUMNS) + 1) + "|",
+    ]
+    for name, records in rows.items():
+        lines.append(f"| {name} | " + " | ".join(cell(records, c) for c in COLUMNS) + " |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Trains what is missing, then prints the table."""
+    arguments = tyro.cli(Arguments, description=__doc__)
+    unknown = set(arguments.models) - set(MODELS)
+    if unknown:
+        sys.exit(f"no model {sorted(unknown)}: there are {list(MODELS)}")
+    digits = None if arguments.only_print else load(arguments)
+    if digits:
+        print(f"classifier of the features: {digits.accuracy:.2%} of test images right")
+    rows = {name: run_model(arguments, name, digits) for name in arguments.models}
+    print(table({name: records for name, records in rows.items() if records}))
+
+
+if __name__ == "__main__":
+    main()
