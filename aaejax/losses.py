@@ -159,7 +159,11 @@ def head_distance(heads: Array, least: float) -> Array:
 
 
 def virtual_adversarial(
-    logits_of: Callable[[Array], Array], images: Array, noise: Array, radius: float
+    logits_of: Callable[[Array], Array],
+    images: Array,
+    noise: Array,
+    radius: float,
+    moved: Array | None = None,
 ) -> Array:
     """How far q(y|x) moves under the worst small change of the image (Miyato et al. 2018).
 
@@ -172,15 +176,18 @@ def virtual_adversarial(
       images: [B, ...].
       noise: [B, ...], standard normal: where the search for r starts.
       radius: Euclidean length of r, in pixels of [0, 1].
+      moved: [B, ...], the images changed in another way that leaves their class: r is added
+        to these, in place of the images themselves.
 
     Returns:
       float32 [B], nats.
     """
+    moved = images if moved is None else moved
     clean = jax.lax.stop_gradient(jax.nn.log_softmax(logits_of(images)))
 
     def divergence(change: Array) -> Array:
-        moved = jax.nn.log_softmax(logits_of(images + change))
-        return (jnp.exp(clean) * (clean - moved)).sum(axis=1)
+        changed = jax.nn.log_softmax(logits_of(moved + change))
+        return (jnp.exp(clean) * (clean - changed)).sum(axis=1)
 
     def unit(x: Array) -> Array:
         axes = tuple(range(1, x.ndim))
@@ -189,6 +196,27 @@ def virtual_adversarial(
 
     gradient = jax.grad(lambda change: divergence(change).sum())(unit(noise))
     return divergence(radius * jax.lax.stop_gradient(unit(gradient)))
+
+
+def uninformed(logits: Array) -> Array:
+    """How little y says about an image (RIM, Krause et al. 2010; IMSAT, Hu et al. 2017).
+
+    H(y|x) - 4 H(y), least where q(y|x) is sure and all classes are equally large; the 4 is
+    IMSAT's. H(y) is that of the mean of these q(y|x): no mean over examples.
+
+    Args:
+      logits: [B, K], of q(y|x).
+
+    Returns:
+      float32 (), nats.
+    """
+    log_y = jax.nn.log_softmax(logits)
+    y = jnp.exp(log_y)
+    mean = y.mean(axis=0)
+    of_each = -(y * log_y).sum(axis=1).mean()
+    # 1e-12: a class that nobody is in.
+    of_all = -(mean * jnp.log(mean + 1e-12)).sum()
+    return of_each - 4 * of_all
 
 
 def _sum_over_pixels(values: Array) -> Array:

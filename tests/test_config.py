@@ -127,6 +127,9 @@ OTHER = {
 # Those of the other models alone.
 OTHER |= {
     "consistency": (1.0, {}),
+    "information": (0.1, {"consistency": 1.0}),
+    "translation": (1.0, {"consistency": 1.0}),
+    "distortion": (0.1, {"consistency": 1.0}),
     "consistency_optimizer": (Optimizer(learning_rate=0.5), {"consistency": 1.0}),
     "classification_optimizer": (Optimizer(learning_rate=0.5), {}),
     "heads_optimizer": (Optimizer(learning_rate=0.5), {}),

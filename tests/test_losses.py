@@ -116,6 +116,11 @@ def test_the_worst_change_of_a_linear_classifier_is_across_its_boundary(getkey):
 
     either = jnp.stack([divergence(1.0), divergence(-1.0)])
     assert bool((jnp.abs(either - found[None]) < 1e-4).any(axis=0).all())
+    moved = images + slope[None] / 10
+    same = losses.virtual_adversarial(logits, images, noise, 0.0, moved=moved)
+    q = jax.nn.sigmoid(moved @ slope)
+    expected = p * jnp.log(p / q) + (1 - p) * jnp.log((1 - p) / (1 - q))
+    assert jnp.allclose(same, expected, atol=1e-5)
     # Nothing is learned through q(y|x): where both are the same there is no gradient.
     still = jax.grad(
         lambda s: losses.virtual_adversarial(
@@ -157,3 +162,11 @@ def test_mmd_tells_samples_apart_and_is_level_where_they_match(getkey):
     assert max(np.abs(same)) < 0.01
     assert losses.mmd(normal(mean=0.5), normal()) > 0.05
     assert losses.mmd(normal(std=0.5), normal()) > 0.05
+
+
+def test_informed_classes_are_sure_and_equally_large():
+    sure = 50.0 * jnp.eye(3)
+    assert losses.uninformed(sure) == pytest.approx(-4 * math.log(3), rel=1e-5)
+    assert losses.uninformed(jnp.zeros((3, 3))) == pytest.approx(-3 * math.log(3), rel=1e-5)
+    assert losses.uninformed(sure[:1]) == pytest.approx(0, abs=1e-5)
+    assert jnp.isfinite(jax.grad(losses.uninformed)(1e4 * jnp.eye(3)[:1])).all()

@@ -26,7 +26,14 @@ MODELS = {
     "label-regularized": ({"components": 3}, {"manifold", "walk"}),
     "supervised": ({}, {"styles"}),
     "semi-supervised": (
-        {"input_noise": 0.3, "r1": 0.1},
+        {
+            "input_noise": 0.3,
+            "r1": 0.1,
+            "consistency": 0.5,
+            "information": 0.1,
+            "translation": 1.0,
+            "distortion": 0.1,
+        },
         {"styles", "clusters", "classify"},
     ),
     "clustering": ({"clusters": 4}, {"styles", "clusters", "classify"}),
@@ -243,6 +250,8 @@ def test_a_run_is_saved_restored_and_asked(name, tmp_path):
         ("label-regularized", {"components": 4}, 8, "take --components 3"),
         ("reduction", {"clusters": 5}, 8, "leave --clusters out"),
         ("reduction", {"simplex": 10.0}, 8, "needs --latent 3"),
+        ("semi-supervised", {"distortion": 0.1}, 8, "need a --consistency"),
+        ("clustering", {"consistency": 1.0, "translation": -1.0}, 0, "must be 0 or more"),
     ],
 )
 def test_options_that_cannot_be_are_refused(name, changes, labelled, words):
@@ -259,3 +268,9 @@ def test_a_simplex_has_no_heads_to_learn(getkey):
     assert "heads" not in [phase.name for phase in model.phases]
     code = jnp.array([[0.0, 1.0, 0.0, 0.5, 0.5, -1.0]])
     np.testing.assert_allclose(model.represent(networks, code), [[0.5, 10.5, -1.0]])
+
+
+def test_vectors_cannot_be_distorted():
+    options = tiny_options("clustering", consistency=1.0, distortion=0.1)
+    with pytest.raises(UserError, match="vectors of 5 values can't be distorted"):
+        options.build(DataSpec((5,), 3, True), 1)

@@ -38,7 +38,7 @@ class Options(ClassOptions):
             priors.gaussian(self.latent, self.prior_std),
             self.optimizers(steps),
             labelled=False,
-            consistency=self.consistency,
+            consistency=self.make_consistency(data),
             generator=self.generator,
             r1=self.r1,
         )

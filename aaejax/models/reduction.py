@@ -15,7 +15,12 @@ import optax
 
 from aaejax import losses, priors
 from aaejax.autoencoder import Autoencoder
-from aaejax.models.semi_supervised import ClassOptions, semi_supervised
+from aaejax.models.semi_supervised import (
+    NO_CONSISTENCY,
+    ClassOptions,
+    Consistency,
+    semi_supervised,
+)
 from aaejax.optimizers import Optimizer
 from aaejax.options import check_at_least
 from aaejax.types import (
@@ -42,7 +47,7 @@ def reduction(
     distance: float,
     simplex: float = 0.0,
     labelled: bool,
-    consistency: float = 0.0,
+    consistency: Consistency = NO_CONSISTENCY,
     generator: losses.GeneratorForm = "non-saturating",
     r1: float = 0.0,
 ) -> Model:
@@ -146,7 +151,7 @@ class Options(ClassOptions):
             distance=self.distance,
             simplex=self.simplex,
             labelled=data.labelled > 0,
-            consistency=self.consistency,
+            consistency=self.make_consistency(data),
             generator=self.generator,
             r1=self.r1,
         )

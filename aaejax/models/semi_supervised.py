@@ -16,6 +16,7 @@ import optax
 from aaejax import losses, networks, priors
 from aaejax.adversaries import Adversary
 from aaejax.autoencoder import Autoencoder
+from aaejax.distortions import distorted
 from aaejax.optimizers import Optimizer
 from aaejax.options import AdversarialOptions, check_at_least, need_labels
 from aaejax.types import (
@@ -30,7 +31,39 @@ from aaejax.types import (
     Networks,
     Phase,
     Prior,
+    UserError,
 )
+
+
+@dataclass(frozen=True)
+class Consistency:
+    """Changes of an image that must not change q(y|x), which must know; not in the paper.
+
+    Attributes:
+      radius: length of the worst change (`losses.virtual_adversarial`); 0 for no phase.
+      information: weight of `losses.uninformed`, without which one class for all is best.
+      translation: as of `distortions.distorted`, as is the next.
+      distortion: q(y|x) of the image as it is teaches that of the distorted one, and
+        labelled images are learned distorted.
+    """
+
+    radius: float = 0.0
+    information: float = 0.0
+    translation: float = 0.0
+    distortion: float = 0.0
+
+    def distorted(self, images: Array, draw: Draw) -> Array:
+        """The images [B, ...], each distorted at random where that is asked for."""
+        if not self.translation and not self.distortion:
+            return images
+        return draw(
+            "distortion",
+            lambda key, image: distorted(key, image, self.translation, self.distortion),
+            images,
+        )
+
+
+NO_CONSISTENCY = Consistency()
 
 
 def semi_supervised(
@@ -41,7 +74,7 @@ def semi_supervised(
     optimizers: Mapping[str, optax.GradientTransformation],
     *,
     labelled: bool = True,
-    consistency: float = 0.0,
+    consistency: Consistency = NO_CONSISTENCY,
     generator: losses.GeneratorForm = "non-saturating",
     r1: float = 0.0,
 ) -> Model:
@@ -59,8 +92,7 @@ def semi_supervised(
       optimizers: "reconstruction", "discriminator", "generator", "consistency" and, with
         labels, "classification".
       labelled: whether there is a classification phase, on batches of labelled examples.
-      consistency: if not 0, a phase keeps q(y|x) the same under the worst change of an
-        image of this length (`losses.virtual_adversarial`); not in the paper.
+      consistency: what q(y|x) must not depend on.
       generator: the generators' loss.
       r1: weight of the discriminators' gradient penalty.
     """
@@ -100,7 +132,8 @@ def semi_supervised(
     def classification_loss(
         params: Networks, batch: Batch, draw: Draw
     ) -> tuple[Array, Metrics]:
-        images = autoencoder.noisy(batch[f"{LABELLED}image"], draw)
+        images = consistency.distorted(batch[f"{LABELLED}image"], draw)
+        images = autoencoder.noisy(images, draw)
         noise = draw("posterior", autoencoder.posterior.noise)
         logits = autoencoder.class_logits(params, images, noise)
         labels = batch[f"{LABELLED}label"]
@@ -117,16 +150,21 @@ def semi_supervised(
             lambda images: autoencoder.class_logits(params, images, noise),
             batch["image"],
             start,
-            consistency,
+            consistency.radius,
+            consistency.distorted(batch["image"], draw),
         )
-        return divergence.mean(), {}
+        loss = divergence.mean()
+        if consistency.information:
+            logits = autoencoder.class_logits(params, batch["image"], noise)
+            loss += consistency.information * losses.uninformed(draw.gather(logits))
+        return loss, {}
 
     phases = (
         autoencoder.reconstruction_phase(optimizers["reconstruction"]),
         *adversary("class", class_discriminator, slice(0, classes), real_class),
         *adversary("style", style_discriminator, slice(classes, None), real_style),
     )
-    if consistency:
+    if consistency.radius:
         phases += (
             Phase("consistency", ("encoder",), consistency_loss, optimizers["consistency"]),
         )
@@ -160,13 +198,39 @@ class ClassOptions(AdversarialOptions):
 
     consistency: float = 0.0
     """Length of the change of an image under which its class must stay; 0 for none."""
+    information: float = 0.0
+    """With consistency: weight of a class's information; keeps clusters from emptying."""
+    translation: float = 0.0
+    """With consistency: pixels by which an image may move, too, and keep its class."""
+    distortion: float = 0.0
+    """With consistency: how far it may be turned, scaled and sheared; 0.1 is little."""
     consistency_optimizer: Optimizer = field(
         default_factory=lambda: Optimizer(schedule="cosine")
     )
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_at_least(self, 0, "consistency")
+        check_at_least(self, 0, "consistency", "information", "translation", "distortion")
+        others = self.information or self.translation or self.distortion
+        if others and not self.consistency:
+            raise UserError(
+                "information, translation and distortion need a --consistency as well"
+            )
+
+    def make_consistency(self, data: DataSpec) -> Consistency:
+        """What q(y|x) must not depend on.
+
+        Raises:
+          UserError: distorted vectors.
+        """
+        if (self.translation or self.distortion) and len(data.shape) != 3:
+            raise UserError(
+                f"vectors of {data.shape[0]} values can't be distorted: "
+                "leave --translation and --distortion out"
+            )
+        return Consistency(
+            self.consistency, self.information, self.translation, self.distortion
+        )
 
 
 @dataclass(frozen=True)
@@ -192,7 +256,7 @@ class Options(ClassOptions):
             self.make_discriminator(),
             priors.gaussian(self.latent, self.prior_std),
             self.optimizers(steps),
-            consistency=self.consistency,
+            consistency=self.make_consistency(data),
             generator=self.generator,
             r1=self.r1,
         )

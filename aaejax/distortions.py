@@ -1,0 +1,34 @@
+"""Changes of an image that leave its class: what augmentation draws."""
+
+import jax
+import jax.numpy as jnp
+
+from aaejax.types import Array, Key
+
+
+def distorted(key: Key, image: Array, translation: float, distortion: float) -> Array:
+    """An image moved, turned, scaled and sheared a little about its centre, at random.
+
+    Args:
+      key: consumed.
+      image: [H, W, C]; beyond its edges everything is 0.
+      translation: largest number of pixels that it moves by, up, down or sideways.
+      distortion: standard deviation of what is added to each of the four numbers of the
+        identity, the linear map of its positions; 0.1 turns by some 4 degrees.
+
+    Returns:
+      float32 [H, W, C], interpolated linearly.
+    """
+    shift_key, matrix_key = jax.random.split(key)
+    shift = jax.random.uniform(shift_key, (2,), minval=-translation, maxval=translation)
+    matrix = jnp.eye(2) + distortion * jax.random.normal(matrix_key, (2, 2))
+    height, width, _ = image.shape
+    centre = jnp.array([[height - 1], [width - 1]]) / 2
+    to = jnp.stack(jnp.mgrid[:height, :width]).reshape(2, -1)
+    taken_from = matrix @ (to - centre) + centre + shift[:, None]
+
+    def channel(values: Array) -> Array:
+        moved = jax.scipy.ndimage.map_coordinates(values, list(taken_from), order=1)
+        return moved.reshape(height, width)
+
+    return jax.vmap(channel, in_axes=2, out_axes=2)(image)
