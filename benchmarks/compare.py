@@ -92,11 +92,11 @@ class Arguments:
     """mnist5k, or mnist through TFDS."""
     models: tuple[str, ...] = tuple(MODELS)
     """Rows of the table."""
-    epochs: int = 40
+    epochs: int = 25
     """How often each training image is seen."""
     latent: int = 8
     """Size of the code; with 2 the picture shows the code space."""
-    width: int = 400
+    width: int = 200
     """Units of a hidden layer, in every network."""
     seeds: int = 3
     """Of each model with its best settings."""

@@ -12,6 +12,7 @@ from PIL import Image
 
 import sample
 import train
+from aaejax import data, models
 
 ROOT = Path(__file__).parent.parent
 TINY = [
@@ -47,6 +48,7 @@ def call(monkeypatch, capfd):
         status = script.main()
         return status, *capfd.readouterr()
 
+    call.read = lambda: capfd.readouterr().out
     return call
 
 
@@ -88,6 +90,36 @@ def test_every_kind_makes_arrays_and_a_picture(plane, kind, shape, call, tmp_pat
     with Image.open(files[3]) as picture:
         assert picture.width >= 300
         assert np.asarray(picture).std() > 10
+
+
+def test_the_nearest_training_images_stand_beside_a_sample(plane, call, tmp_path):
+    assert call(sample, plane, "nearest", "--out", tmp_path / "n.npy", "--count", 3)[0] == 0
+    rows = np.load(tmp_path / "n.npy").reshape(3, 10, -1)
+    training = np.asarray(data.load("mnist5k", "unused").train_images).reshape(4000, -1)
+    distances = np.linalg.norm(rows[:, :1] - rows[:, 1:], axis=2)
+    for made, found in zip(rows[:, 0], distances, strict=True):
+        expected = np.sort(np.linalg.norm(training / 255 - made, axis=1))[:9]
+        np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
+def test_picked_examples_are_the_ends_of_a_way(plane, call, tmp_path):
+    for kind, more in (
+        ("reconstructions", []),
+        ("interpolation", ["--path", "spherical"]),
+        ("arithmetic", ["--plus", 4, "--minus", 4]),
+    ):
+        out = tmp_path / f"{kind}.npy"
+        done = call(sample, plane, kind, "--out", out, "--pick", 3, 5, *more)
+        assert done[0] == 0
+    pairs, way, none = (
+        np.load(tmp_path / f"{kind}.npy")
+        for kind in ("reconstructions", "interpolation", "arithmetic")
+    )
+    assert way.shape == (1, 10, 28, 28, 1)
+    np.testing.assert_allclose(way[0, [0, -1]], pairs[:, 1], atol=1e-3)
+    # A class less itself moves nothing.
+    np.testing.assert_allclose(none[:, 0], pairs[:, 0], atol=1e-6)
+    np.testing.assert_allclose(none[:, -1], pairs[:, 1], atol=1e-4)
 
 
 def test_codes_are_those_of_the_encoder_in_the_order_of_the_file(plane, call, tmp_path):
@@ -169,6 +201,14 @@ def test_bad_input_gets_one_line_and_writes_nothing(args, words, call, tmp_path)
         (["{run}", "codes", "--out", "{tmp}/x.png"], "must end in .npy or .npz"),
         (["{run}", "codes", "--out", "{tmp}/x.npz", "--data", "{tmp}/small.npy"], "shape"),
         (["{run}", "--count", "0"], "at least 1"),
+        (["{run}", "--label", "3"], "can't be asked for by --label"),
+        (["{run}", "arithmetic"], "needs --plus A --minus B"),
+        (
+            ["{run}", "arithmetic", "--plus", "77", "--minus", "1"],
+            "no example has the label",
+        ),
+        (["{run}", "manifold", "--plus", "1"], "--plus has no meaning for manifold"),
+        (["{run}", "reconstructions", "--pick", "999"], "there are examples 0 to 255"),
     ],
 )
 def test_sample_refuses_in_one_line(plane, args, words, call, tmp_path):
@@ -198,9 +238,12 @@ def test_a_disk_that_takes_no_more_is_one_line_and_loses_nothing(limit, tmp_path
     assert ("earlier checkpoints are kept" in last) == (limit == 300_000)
 
 
-def test_help_lists_what_the_readme_names():
-    commands = (["train.py"], ["train.py", "semi-supervised"], ["sample.py"])
-    text = "".join(run(*command, "--help").stdout for command in commands)
+def test_help_lists_what_the_readme_names(call):
+    text = ""
+    for script, *model in ([sample], *([train, name] for name in models.NAMES)):
+        with pytest.raises(SystemExit):
+            call(script, *model, "--help")
+        text += call.read()
     for script in (ROOT / "benchmarks").glob("*.py"):
         text += script.read_text()  # their own help would need their own requirements
     for flag in re.findall(r"--[a-z][a-z-]+", (ROOT / "README.md").read_text()):
