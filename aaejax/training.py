@@ -176,7 +176,7 @@ class _Run:
                     compiled = time.perf_counter()
                 jax.block_until_ready(metrics)
                 seconds = time.perf_counter() - compiled
-                host = self._in_phase_order(parallel.to_host(metrics))
+                host = in_phase_order(self.model, parallel.to_host(metrics))
                 check_finite(host, number)
                 line = {
                     "step": stop,
@@ -223,10 +223,6 @@ class _Run:
             ),
             streamed=self.streamed,
         )
-
-    def _in_phase_order(self, metrics: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        names = [phase.name for phase in self.model.phases]
-        return dict(sorted(metrics.items(), key=lambda m: names.index(m[0].split("/")[0])))
 
     def _chunks(self, first: int) -> Iterator[tuple[int, dict[str, Any], np.ndarray]]:
         """(step after the chunk, data on the devices, rows [steps, B, R] of those)."""
@@ -331,6 +327,12 @@ def picture_arrays(
     if model.classes:
         made["styles"] = sampling.styles(model, networks, style_key, 10)
     return made
+
+
+def in_phase_order(model: Model, metrics: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Metrics in the order of their phases, which jit sorts by name."""
+    names = [phase.name for phase in model.phases]
+    return dict(sorted(metrics.items(), key=lambda m: names.index(m[0].split("/")[0])))
 
 
 def check_finite(metrics: dict[str, np.ndarray], first: int) -> None:

@@ -7,8 +7,9 @@
 Data: MNIST through TFDS. Of its 60,000 training images the last 10,000 of a fixed random
 order are for validation; a model trains on 50,000, and what is chosen (sigma, the names of
 clusters, by --tune also settings) is chosen on validation images. The 10,000 test images
-are read once, when a seed's training is done. Each seed is a run folder under --workdir and
-goes on where it stopped; its score becomes a JSON file under --results, with the command.
+are read once, when training is done. The seeds of a row train together in one program,
+which goes on where it stopped (--workdir); each one's score becomes a JSON file under
+--results.
 
 Settings: "paper" is the recipe as far as it is known, at the epochs given here and not the
 paper's thousands; "best" is what worked best here.
@@ -36,13 +37,15 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from aaejax import clusters, data, kinds, models, parzen, sampling
 from aaejax.batches import to_unit
-from aaejax.config import RunConfig
 from aaejax.optimizers import Optimizer
-from aaejax.restoring import Trained, restore
-from aaejax.training import train
+from aaejax.restoring import Trained
+from aaejax.runs import RunFolder
+from aaejax.seeds import train_seeds
+from aaejax.training import data_spec
 
 VALIDATION = 10_000
-STEPS_PER_EPOCH = 500  # 50,000 images, batches of 100
+BATCH = 100
+STEPS_PER_EPOCH = 500  # 50,000 images
 
 
 @dataclasses.dataclass(frozen=True)
@@ -254,59 +257,89 @@ def split(data_dir: Path) -> tuple[data.Dataset, tuple[np.ndarray, np.ndarray]]:
     return dataset, (np.asarray(mnist.test_images), mnist.test_labels)
 
 
-def run_seed(
-    arguments: Arguments, name: str, row: Row, seed: int, dataset: data.Dataset, test: Any
-) -> dict[str, Any]:
-    """Trains or resumes one seed and scores it."""
+def run_row(
+    arguments: Arguments, name: str, row: Row, dataset: data.Dataset | None, test: Any
+) -> list[dict[str, Any]]:
+    """Trains the seeds that are missing, in one program, and scores each."""
     epochs = arguments.epochs or row.epochs
-    slug = f"{arguments.table}-{name}-{arguments.setting}-{epochs}epochs-seed{seed}"
+    slug = f"{arguments.table}-{name}-{arguments.setting}-{epochs}epochs"
     slug = slug.replace(" ", "").replace(",", "-")
-    file = arguments.results / f"{slug}{'-tune' * arguments.tune}.json"
-    if file.exists():
-        return json.loads(file.read_text())
-    if arguments.only_print:
-        return {}
-    config = RunConfig(
-        model=models.options(row.model)(**row.options),
-        dataset="mnist",
-        labels=row.labels,
-        epochs=epochs,
-        seed=seed,
-        log_every=STEPS_PER_EPOCH,
-        save_every=2 * STEPS_PER_EPOCH,
-        keep=1,
-        workdir=arguments.workdir / slug,
-    )
-    began = time.perf_counter()
-    resumed = (config.folder / "checkpoints").exists()
-    train(config, dataset)
-    trained = restore(config.folder)
-    validation = (dataset.test_images, dataset.test_labels)
-    scored = Scored(trained, validation, validation if arguments.tune else test)
-    record = {
-        **row.score(scored),
-        "unit": row.unit,
-        "paper": row.paper,
-        "seed": seed,
-        "epochs": epochs,
-        "scored_on": "validation" if arguments.tune else "test",
-        "options": dataclasses.asdict(config.model),
-        "labels": row.labels,
-        "minutes": None if resumed else round((time.perf_counter() - began) / 60, 1),
-        "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, "
-        f"{jax.devices()[0].device_kind}",
-        "versions": {name: version(name) for name in ("jax", "flax", "optax")},
-        "command": f"python benchmarks/paper.py {arguments.table} "
-        f"--rows {shlex.quote(name)} --setting {arguments.setting} --epochs {epochs}"
-        f" --seeds {seed + 1}{' --tune' * arguments.tune}",
+    files = {
+        seed: arguments.results / f"{slug}-seed{seed}{'-tune' * arguments.tune}.json"
+        for seed in range(arguments.seeds)
     }
-    arguments.results.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(record, indent=2) + "\n")
-    for kind in kinds.kinds(trained.model):
-        if kinds.KINDS[kind].draw is not None:
-            found = kinds.sample(trained, kind)
-            kinds.write(config.folder / "pictures" / f"final-{kind}.png", kind, found)
-    return record
+    missing = [seed for seed, file in files.items() if not file.exists()]
+    if missing and dataset is not None:
+        for seed, record in train_row(arguments, row, missing, slug, dataset, test).items():
+            command = (
+                f"python benchmarks/paper.py {arguments.table} --rows {shlex.quote(name)} "
+                f"--setting {arguments.setting} --epochs {epochs} --seeds {arguments.seeds}"
+                f"{' --tune' * arguments.tune}"
+            )
+            arguments.results.mkdir(parents=True, exist_ok=True)
+            text = json.dumps({**record, "command": command}, indent=2)
+            files[seed].write_text(text + "\n")
+    return [json.loads(file.read_text()) for file in files.values() if file.exists()]
+
+
+def train_row(
+    arguments: Arguments,
+    row: Row,
+    seeds: list[int],
+    slug: str,
+    dataset: data.Dataset,
+    test: Any,
+) -> dict[int, dict[str, Any]]:
+    """The record of each seed; pictures of the first go to the run folder."""
+    epochs = arguments.epochs or row.epochs
+    steps = epochs * STEPS_PER_EPOCH
+    options = models.options(row.model)(**row.options)
+    known = [
+        dataset if row.labels is None else dataset.keep_labels(row.labels, seed)
+        for seed in seeds
+    ]
+    model = options.build(data_spec(known[0]), steps)
+    folder = RunFolder(arguments.workdir / f"{slug}-seeds{'-'.join(map(str, seeds))}")
+    folder.pictures.mkdir(parents=True, exist_ok=True)
+    resumed = folder.checkpoints.exists()
+    folder.checkpoints.mkdir(exist_ok=True)
+    began = time.perf_counter()
+    trained = train_seeds(
+        model,
+        np.asarray(dataset.train_images),
+        np.stack([one.train_labels for one in known]),
+        seeds,
+        steps,
+        BATCH,
+        folder=folder.checkpoints,
+        chunk=STEPS_PER_EPOCH,
+        tell=lambda line: print(f"{slug}: {line}", flush=True),
+    )
+    minutes = (time.perf_counter() - began) / 60 / len(seeds)
+    validation = (dataset.test_images, dataset.test_labels)
+    records = {}
+    for seed, networks in zip(seeds, trained, strict=True):
+        one = Trained(model, networks, steps, folder, {})
+        scored = Scored(one, validation, validation if arguments.tune else test)
+        records[seed] = {
+            **row.score(scored),
+            "unit": row.unit,
+            "paper": row.paper,
+            "seed": seed,
+            "epochs": epochs,
+            "scored_on": "validation" if arguments.tune else "test",
+            "options": dataclasses.asdict(options),
+            "labels": row.labels,
+            "minutes": None if resumed else round(minutes, 1),
+            "machine": f"{platform.processor() or platform.machine()}, "
+            f"{os.cpu_count()} cores, {jax.devices()[0].device_kind}",
+            "versions": {name: version(name) for name in ("jax", "flax", "optax")},
+        }
+    folder.write_heldout(dataset.test_images[:256], dataset.test_labels[:256])
+    drawn = Trained(model, trained[0], steps, folder, {})
+    for kind in {"samples", "styles", "clusters", "manifold"} & set(kinds.kinds(model)):
+        kinds.write(folder.pictures / f"{kind}.png", kind, kinds.sample(drawn, kind))
+    return records
 
 
 def main() -> None:
@@ -324,16 +357,13 @@ def main() -> None:
     lines = []
     for name in chosen:
         row = table[name].get(arguments.setting) or table[name]["best"]
-        records = [
-            run_seed(arguments, name, row, seed, dataset, test)
-            for seed in range(arguments.seeds)
-        ]
-        values = [record["value"] for record in records if record]
+        records = run_row(arguments, name, row, dataset, test)
+        values = [record["value"] for record in records]
         if not values:
             lines.append(f"| {name} | {row.paper} | not measured | | |")
             continue
         spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
-        minutes = [r["minutes"] for r in records if r and r["minutes"] is not None]
+        minutes = [r["minutes"] for r in records if r["minutes"] is not None]
         mean_minutes = f"{statistics.mean(minutes):.0f}" if minutes else "?"
         lines.append(
             f"| {name} | {row.paper} | {statistics.mean(values):.2f}{spread} {row.unit} | "
