@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 import tyro
 
 from aaejax.kinds import sample, write
+from aaejax.programs import keep_compiled
 from aaejax.restoring import restore
 from aaejax.types import UserError
 
@@ -55,6 +56,7 @@ class Arguments:
 def main() -> int:
     """Exit status: 0 done, 2 the user's mistake."""
     arguments = tyro.cli(Arguments, prog="sample.py", description=__doc__)
+    keep_compiled()
     try:
         trained = restore(arguments.run, arguments.step)
         arrays = sample(

@@ -15,6 +15,7 @@ import tyro
 
 from aaejax import data, models
 from aaejax.config import RunConfig
+from aaejax.programs import keep_compiled
 from aaejax.training import NonFiniteLoss, Result, train
 from aaejax.types import UserError
 
@@ -73,6 +74,7 @@ def main() -> int:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         config = parse(sys.argv[1:])
+        keep_compiled()
         dataset = data.load(config.dataset, config.data_dir)
         print(
             f"{config.model_name} on {dataset.name}: {len(dataset.train_images):,} "
