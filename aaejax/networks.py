@@ -11,11 +11,16 @@ Modules have parameters only: no batch statistics, no dropout.
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
 from aaejax.types import Array, Key, Params, UserError
+
+# (inputs, kernel, dimension numbers, precision) -> product, as of `jax.lax.dot_general`
+DotGeneral = Callable[..., Array]
 
 
 class MLP(nn.Module):
@@ -24,13 +29,15 @@ class MLP(nn.Module):
     outputs: int
     width: int = 1000
     depth: int = 2  # hidden layers
+    dot_general: DotGeneral | None = None  # by default JAX's
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
         """From x [B, F] to [B, outputs]."""
+        dense = partial(nn.Dense, dot_general=self.dot_general)
         for layer in range(self.depth):
-            x = nn.relu(nn.Dense(self.width, name=f"hidden_{layer}")(x))
-        return nn.Dense(self.outputs, name="output")(x)
+            x = nn.relu(dense(self.width, name=f"hidden_{layer}")(x))
+        return dense(self.outputs, name="output")(x)
 
 
 class MLPEncoder(nn.Module):
@@ -39,12 +46,13 @@ class MLPEncoder(nn.Module):
     outputs: int
     width: int = 1000
     depth: int = 2
+    dot_general: DotGeneral | None = None
 
     @nn.compact
     def __call__(self, images: Array, noise: Array | None = None) -> Array:
         """Images [B, ...], noise [B, N] or None -> [B, outputs]."""
         x = _append(_flatten(images), noise)
-        return MLP(self.outputs, self.width, self.depth, name="mlp")(x)
+        return MLP(self.outputs, self.width, self.depth, self.dot_general, name="mlp")(x)
 
 
 class MLPDecoder(nn.Module):
@@ -53,11 +61,14 @@ class MLPDecoder(nn.Module):
     shape: tuple[int, ...]  # of one example
     width: int = 1000
     depth: int = 2
+    dot_general: DotGeneral | None = None
 
     @nn.compact
     def __call__(self, codes: Array) -> Array:
         """Codes [B, Z] -> [B, *shape]."""
-        x = MLP(math.prod(self.shape), self.width, self.depth, name="mlp")(codes)
+        x = MLP(
+            math.prod(self.shape), self.width, self.depth, self.dot_general, name="mlp"
+        )(codes)
         return x.reshape(x.shape[0], *self.shape)
 
 
@@ -66,11 +77,12 @@ class MLPDiscriminator(nn.Module):
 
     width: int = 1000
     depth: int = 2
+    dot_general: DotGeneral | None = None
 
     @nn.compact
     def __call__(self, codes: Array) -> Array:
         """Codes [B, Z] -> logits [B]."""
-        return MLP(1, self.width, self.depth, name="mlp")(codes)[:, 0]
+        return MLP(1, self.width, self.depth, self.dot_general, name="mlp")(codes)[:, 0]
 
 
 class ConvEncoder(nn.Module):
@@ -133,6 +145,33 @@ class ConvDecoder(nn.Module):
 
     def _units(self, x: Array, name: str) -> Array:
         return nn.relu(nn.LayerNorm(name=f"{name}_norm")(x) if self.norm else x)
+
+
+def bf16_dot_general(
+    inputs: Array, kernel: Array, dimension_numbers: object, precision: object = None
+) -> Array:
+    """Inputs [B, F] times a dense layer's kernel [F, G], for `dot_general` of the modules.
+
+    Operands are rounded to bfloat16 and sums kept in float32, in the backward products too:
+    the form that matrix units (AMX, tensor cores) take. Other dimension numbers than a
+    dense layer's are not read, nor is the precision.
+    """
+    del dimension_numbers, precision
+    return _bf16_product(inputs, kernel)
+
+
+@jax.custom_vjp
+def _bf16_product(a: Array, b: Array) -> Array:
+    rounded = (a.astype(jnp.bfloat16), b.astype(jnp.bfloat16))
+    return jnp.matmul(*rounded, preferred_element_type=jnp.float32)
+
+
+def _bf16_product_backward(operands: tuple[Array, Array], gradient: Array):
+    a, b = operands
+    return _bf16_product(gradient, b.T), _bf16_product(a.T, gradient)
+
+
+_bf16_product.defvjp(lambda a, b: (_bf16_product(a, b), (a, b)), _bf16_product_backward)
 
 
 def applier(module: nn.Module) -> Callable[..., Array]:

@@ -44,6 +44,9 @@ class NetworkOptions:
     """Channels of the finest convolution; doubled at each coarser one."""
     scales: int = 2
     """Convolutions; each halves height and width."""
+    precision: Literal["float32", "bf16"] = "float32"
+    """Operands of the MLPs' matrix products; their sums, parameters and all else stay
+    float32. bf16 is for machines that have units for it."""
     output: Literal["sigmoid", "linear"] = "sigmoid"
     """Last layer of the decoder; data outside [0, 1] need a linear one."""
 
@@ -60,14 +63,19 @@ class NetworkOptions:
         self._check(data)
         if self.network == "conv":
             return networks.ConvEncoder(outputs, self.channels, self.scales)
-        return networks.MLPEncoder(outputs, self.width, self.depth)
+        return networks.MLPEncoder(outputs, self.width, self.depth, self.dot_general)
 
     def make_decoder(self, data: DataSpec) -> nn.Module:
         """A new decoder; raises as `make_encoder`."""
         self._check(data)
         if self.network == "conv":
             return networks.ConvDecoder(data.shape, self.channels, self.scales)
-        return networks.MLPDecoder(data.shape, self.width, self.depth)
+        return networks.MLPDecoder(data.shape, self.width, self.depth, self.dot_general)
+
+    @property
+    def dot_general(self) -> networks.DotGeneral | None:
+        """The matrix product of the MLPs; None for JAX's own."""
+        return networks.bf16_dot_general if self.precision == "bf16" else None
 
     def optimizers(self, steps: int) -> dict[str, optax.GradientTransformation]:
         """Of the fields "<name>_optimizer", by name, for a run of so many steps."""
@@ -203,4 +211,4 @@ class AdversarialOptions(AutoencoderOptions, GaussianPriorOptions, AdversaryOpti
 
     def make_discriminator(self) -> nn.Module:
         """A new discriminator of codes."""
-        return networks.MLPDiscriminator(self.width, self.depth)
+        return networks.MLPDiscriminator(self.width, self.depth, self.dot_general)

@@ -108,6 +108,7 @@ OTHER = {
     "depth": (1, {}),
     "channels": (2, {"network": "conv"}),
     "scales": (1, {"network": "conv"}),
+    "precision": ("bf16", {}),
     "posterior": ("gaussian", {}),
     "noise_inputs": (3, {"posterior": "universal"}),
     "prior": ("uniform", {}),

@@ -71,6 +71,13 @@ def test_a_distance_between_samples_is_that_of_the_whole_batch(method):
         np.testing.assert_allclose(new, old, atol=5e-3)
 
 
+def test_bf16_gives_the_same_losses_on_two_devices():
+    bf16 = {"precision": "bf16", "r1": 0.1}
+    (one, _), (two, _) = (losses_on(count, bf16) for count in (1, 2))
+    for name, expected in one.items():
+        np.testing.assert_allclose(two[name], expected, rtol=2e-2, atol=2e-2)
+
+
 @pytest.mark.parametrize("how", [{"one_by_one": True}, {"streamed": True}])
 def test_ways_of_dispatch_give_the_same_losses(how):
     expected, state = losses_on(2, NOISY)
