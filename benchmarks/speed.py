@@ -1,29 +1,44 @@
-"""Milliseconds per training step on a CPU: aaejax beside PyTorch, in one sitting.
+"""Milliseconds per training step: aaejax beside PyTorch, in turn in one sitting.
 
     pip install -r benchmarks/requirements.txt
-    python benchmarks/speed.py              # 9 minutes on 2 cores
-    python benchmarks/speed.py --quick      # 40 seconds, too short to quote
+    python benchmarks/speed.py                           # 15 minutes on 2 cores
+    python benchmarks/speed.py --quick                   # a minute: a look, and regressions
+    python benchmarks/speed.py --batch 1000
+    python benchmarks/speed.py --long                    # after 4,000 steps of training
+    python benchmarks/speed.py --network conv --shape 32 32 3
+    python benchmarks/speed.py --what scaling            # batch, latent size, width
+    python benchmarks/speed.py --what startup            # of train.py and sample.py
+    python benchmarks/speed.py --device cuda --peers aaejax torch torch-compile torch-graphs
 
-Measured are the AAE's three phases on the paper's networks (784-1000-1000-8 and back),
-float32, three Adams, real digits (mnist5k) in memory. The peers:
+Measured are the AAE's three phases (the paper's 784-1000-1000-8 and back, or this project's
+convolutions), three Adams, images in memory. The peers:
 
-- aaejax: what `train.py` runs: 200 steps a dispatch, resident uint8 digits; choosing the
-  examples and bringing every step's metrics to the host count.
+- aaejax: what `train.py` runs: 200 steps a dispatch (a convolution on a CPU: one), resident
+  uint8 images; choosing the examples and bringing the metrics to the host count.
+- aaejax-bf16: the same with --precision bf16.
 - torch: an eager loop as people write it. Default threads and Adam, the losses' `.item()`
-  every 100 steps, digits as one float32 tensor (faster than a DataLoader).
+  every 100 steps, images as one float32 tensor (faster than a DataLoader).
 - torch-tuned: fused Adam, all cores, denormals flushed to zero, and no gradients of the
   discriminator in the generator's phase.
-- torch-compile (with --compile): torch-tuned with its three networks compiled.
+- torch-once: torch-tuned; discriminator and generator share one pass of the encoder.
+- torch-compile: torch-tuned with its networks compiled; on a CPU it needs a C++ compiler.
+- torch-graphs: the same with mode="reduce-overhead", CUDA graphs; for a GPU.
+- torch-bf16: torch-tuned under autocast to bfloat16.
 
 Each measurement is a process of its own, so that no peer's threads disturb another's; a
-round is one turn of each. The floor is a step's matrix products at the best rate of a
-2000x2000 product in the same sitting.
+round is one turn of each. The floor is a step's matrix products, the encoder's shared, at
+the best rate of a 2000x2000 product, then Adam's 28 bytes a parameter at the best rate of
+an addition in cache, both of the same sitting.
 """
 
 import dataclasses
+import itertools
 import json
+import math
 import os
+import subprocess
 import sys
+import tempfile
 import time
 import timeit
 from collections.abc import Callable, Iterator
@@ -31,42 +46,76 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import tyro  # no jax and no torch up here: every child process imports this file
 
 # So that it runs from a clone in which nothing was installed.
-sys.path.insert(0, str(Path(__file__).parent.parent))
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
 
-# Matrix products of one step for one image: forward and backward of what a phase trains,
-# without the gradient for the images; forward only of what it does not.
-GFLOP_PER_IMAGE = 0.0488
 CORES = len(os.sched_getaffinity(0))
-Arrays = dict[str, np.ndarray]
+Images = np.ndarray  # uint8 [N, H, W, C]
 Record = dict[str, float]
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """Compares aaejax's training step with PyTorch's on this machine's CPU."""
+    """Compares aaejax's training step with PyTorch's on this machine."""
 
-    batch_size: int = 100
+    what: Literal["steps", "scaling", "startup"] = "steps"
+    """Peers beside each other; aaejax alone at other sizes; the scripts' start."""
+    peers: tuple[str, ...] = ("aaejax", "torch", "torch-tuned", "torch-once")
+    """In this order; also aaejax-bf16, torch-bf16, torch-compile, torch-graphs."""
+    device: Literal["cpu", "cuda"] = "cpu"
+    """Of PyTorch; JAX takes the best that it finds."""
+    batch_size: Annotated[int, tyro.conf.arg(aliases=["--batch"])] = 100
     """Images a step."""
+    network: Literal["mlp", "conv"] = "mlp"
+    """Encoder and decoder."""
+    shape: tuple[int, int, int] = (28, 28, 1)
+    """Of an image; other than 28 28 1, real digits, they are noise."""
+    width: int = 1000
+    """Units of a hidden layer."""
+    latent: int = 8
+    """Size of the code."""
     steps: int = 600
     """Measured steps of each peer in each round; over 200, a multiple of it."""
     warm_steps: int = 200
-    """Steps before those, at least one dispatch; thousands show a trained state."""
+    """Steps before those, at least one dispatch."""
+    long: bool = False
+    """4,000 steps before those: eager PyTorch slows down as Adam's moments decay."""
     rounds: int = 3
     """Turns of each peer."""
-    compile: bool = False
-    """Adds torch-compile; needs a C++ compiler."""
     quick: bool = False
     """One round of 20 steps after 20, for a look; writes nothing."""
-    out: Path = Path(__file__).parent / "results" / "speed-cpu.json"
-    """The result."""
+    out: Path | None = None
+    """The result; by default benchmarks/results/speed-<what is asked>.json."""
+
+    def __post_init__(self) -> None:
+        unknown = set(self.peers) - PEERS.keys()
+        if unknown:
+            raise SystemExit(f"--peers {' '.join(unknown)}: there are {' '.join(PEERS)}")
+        if self.steps > 200 and self.steps % 200:
+            raise SystemExit(f"--steps {self.steps}: take a multiple of 200, or less")
+
+    @property
+    def path(self) -> Path:
+        """Of the result: what differs from the defaults is in the name."""
+        if self.out:
+            return self.out
+        parts = ["speed", self.device if self.what == "steps" else self.what]
+        if self.batch_size != 100:
+            parts.append(f"batch{self.batch_size}")
+        if self.network == "conv":
+            parts.append(f"conv{self.shape[0]}")
+        if self.long:
+            parts.append("long")
+        return ROOT / "benchmarks" / "results" / ("-".join(parts) + ".json")
 
 
-def measure_aaejax(arrays: Arrays, options: Options) -> Record:
+def measure_aaejax(images: Images, options: Options, precision: str = "float32") -> Record:
     """As `aaejax.training` does it."""
     import jax
 
@@ -76,21 +125,24 @@ def measure_aaejax(arrays: Arrays, options: Options) -> Record:
     dispatch = min(200, options.steps)
     warm_steps = max(1, options.warm_steps // dispatch) * dispatch
     steps = warm_steps + options.steps
-    devices = jax.local_devices()
-    model = aae.Options(r1=0.0).build(DataSpec((28, 28, 1), 10, True), steps)
+    devices = jax.local_devices()[:1]
+    chosen: Any = {
+        name: getattr(options, name) for name in ("network", "width", "latent")
+    } | {"precision": precision}
+    model = aae.Options(r1=0.0, **chosen).build(DataSpec(options.shape, 0, True), steps)
     init_key, key = jax.random.split(jax.random.key(0))
     state = jax.jit(lambda key: init_state(model, key))(init_key)
-    state, key, data = parallel.replicate((state, key, arrays), devices)
+    state, key, data = parallel.replicate((state, key, {"image": images}), devices)
     chunk = parallel.train_chunk(
         lambda axis: train_step(model.phases, axis),
-        lambda rows: {**rows, "image": batches.to_unit(rows["image"])},
+        lambda rows: {"image": batches.to_unit(rows["image"])},
         devices,
-        one_by_one=False,
+        one_by_one=options.network == "conv" and devices[0].platform == "cpu",
     )
     metrics, start = {}, clock()
     for stop in range(dispatch, steps + 1, dispatch):
-        first, examples = stop - dispatch, len(arrays["image"])
-        rows = batches.batch_indices(0, first, stop, examples, options.batch_size)
+        first = stop - dispatch
+        rows = batches.batch_indices(0, first, stop, len(images), options.batch_size)
         state, metrics = chunk(state, data, rows, key)
         metrics = parallel.to_host(metrics)
         if stop == warm_steps:
@@ -98,20 +150,29 @@ def measure_aaejax(arrays: Arrays, options: Options) -> Record:
     return record(start, options.steps, float(metrics["reconstruction/loss"][-1]))
 
 
-def measure_torch(arrays: Arrays, options: Options, tuned: bool, compiled: bool) -> Record:
-    """The same phases in PyTorch."""
+def measure_torch(
+    images: Images,
+    options: Options,
+    tuned: bool = True,
+    once: bool = False,
+    bf16: bool = False,
+    mode: str | None = None,
+) -> Record:
+    """The same phases in PyTorch; `mode` is that of torch.compile."""
     import torch
     from torch import nn
 
     if tuned:
         torch.set_num_threads(CORES)
         torch.set_flush_denormal(True)
+        torch.set_float32_matmul_precision("highest")
     torch.manual_seed(0)
-    size = options.batch_size
-
-    def mlp(inputs: int, outputs: int) -> nn.Sequential:
-        hidden = nn.Linear(inputs, 1000), nn.ReLU(), nn.Linear(1000, 1000), nn.ReLU()
-        return nn.Sequential(*hidden, nn.Linear(1000, outputs))
+    size, device = options.batch_size, options.device
+    encoder, decoder, discriminator = torch_networks(nn, options)
+    for network in (encoder, decoder, discriminator):
+        network.to(device)
+        if mode:
+            network.compile(mode=mode)
 
     def adam(*networks: nn.Module, lr: float, beta1: float) -> torch.optim.Adam:
         params = [p for network in networks for p in network.parameters()]
@@ -124,51 +185,141 @@ def measure_torch(arrays: Arrays, options: Options, tuned: bool, compiled: bool)
         return loss
 
     def examples() -> Iterator[torch.Tensor]:
-        images = torch.from_numpy(arrays["image"].reshape(-1, 784)).float() / 255
+        data = torch.from_numpy(images).to(device).permute(0, 3, 1, 2).float() / 255
         while True:
-            order = torch.randperm(len(images))
+            order = torch.randperm(len(data), device=device)
             for rows in order[: len(order) // size * size].view(-1, size):
-                yield images[rows]
+                yield data[rows]
 
-    encoder, decoder, discriminator = mlp(784, 8), mlp(8, 784), mlp(8, 1)
-    for network in (encoder, decoder, discriminator) if compiled else ():
-        network.compile()
     reconstruct = adam(encoder, decoder, lr=1e-3, beta1=0.9)
     discriminate = adam(discriminator, lr=3e-4, beta1=0.5)
     generate = adam(encoder, lr=3e-4, beta1=0.5)
     bce = nn.functional.binary_cross_entropy_with_logits
-    ones, zeros = torch.ones(size, 1), torch.zeros(size, 1)
+    ones = torch.ones(size, 1, device=device)
+    zeros = torch.zeros(size, 1, device=device)
     trained = list(encoder.parameters()) if tuned else None
 
-    steps = range(1, options.warm_steps + options.steps + 1)
-    losses, shown, start = [], [], clock()
-    for number, x in zip(steps, examples(), strict=False):
-        loss = bce(decoder(encoder(x)), x, reduction="sum") / size
+    def step(x: torch.Tensor) -> list[torch.Tensor]:
+        if mode == "reduce-overhead":
+            torch.compiler.cudagraph_mark_step_begin()
+        with torch.autocast(device, torch.bfloat16, enabled=bf16):
+            logits = decoder(encoder(x))
+        loss = bce(logits.float(), x, reduction="sum") / size
         losses = [update(reconstruct, loss)]
-        with torch.no_grad():
-            fake = encoder(x)
-        real = torch.randn(size, 8)
-        loss = bce(discriminator(real), ones) + bce(discriminator(fake), zeros)
+        with torch.autocast(device, torch.bfloat16, enabled=bf16):
+            if once:
+                codes = encoder(x)
+                fake = codes.detach()
+            else:
+                with torch.no_grad():
+                    fake = encoder(x)
+            real = torch.randn(size, options.latent, device=device)
+            to_real, to_fake = discriminator(real), discriminator(fake)
+        loss = bce(to_real.float(), ones) + bce(to_fake.float(), zeros)
         losses.append(update(discriminate, loss))
-        loss = bce(discriminator(encoder(x)), ones)
-        losses.append(update(generate, loss, trained))
+        with torch.autocast(device, torch.bfloat16, enabled=bf16):
+            to_fake = discriminator(codes if once else encoder(x))
+        losses.append(update(generate, bce(to_fake.float(), ones), trained))
+        return losses
+
+    losses, shown, start = [], [], clock()
+    last = options.warm_steps + options.steps
+    for number, x in zip(range(1, last + 1), examples(), strict=False):
+        losses = step(x)
         if number % 100 == 0:
             shown.append([loss.item() for loss in losses])
+        if number in (options.warm_steps, last) and device == "cuda":
+            torch.cuda.synchronize()
         if number == options.warm_steps:
             start = clock()
     return record(start, options.steps, losses[0].item())
 
 
-def measure_gemm(arrays: Arrays, options: Options) -> Record:
-    """The best of NumPy's and PyTorch's 2000x2000 product, in GFLOP/s."""
+def torch_networks(nn: Any, options: Options) -> tuple[Any, Any, Any]:
+    """Those of `aaejax.networks`: encoder, decoder, discriminator."""
+    (height, width, channels), latent = options.shape, options.latent
+    pixels = math.prod(options.shape)
+
+    def mlp(inputs: int, outputs: int) -> list[Any]:
+        sizes = (inputs, options.width, options.width, outputs)
+        layers = [
+            m for a, b in itertools.pairwise(sizes) for m in (nn.Linear(a, b), nn.ReLU())
+        ]
+        return layers[:-1]
+
+    discriminator = nn.Sequential(*mlp(latent, 1))
+    if options.network == "mlp":
+        encoder = nn.Sequential(nn.Flatten(), *mlp(pixels, latent))
+        decoder = nn.Sequential(
+            *mlp(latent, pixels), nn.Unflatten(1, (channels, height, width))
+        )
+        return encoder, decoder, discriminator
+    rows, columns = height // 4, width // 4
+    encoder = nn.Sequential(
+        *(nn.PixelUnshuffle(2), nn.Conv2d(4 * channels, 32, 3, padding=1), nn.ReLU()),
+        *(nn.PixelUnshuffle(2), nn.Conv2d(128, 64, 3, padding=1), nn.ReLU()),
+        *(nn.Flatten(), nn.Linear(64 * rows * columns, latent)),
+    )
+    decoder = nn.Sequential(
+        *(nn.Linear(latent, 64 * rows * columns), nn.ReLU()),
+        *(nn.Unflatten(1, (64, rows, columns)), nn.Conv2d(64, 128, 3, padding=1)),
+        *(nn.PixelShuffle(2), nn.ReLU(), nn.Conv2d(32, 4 * channels, 3, padding=1)),
+        nn.PixelShuffle(2),
+    )
+    return encoder, decoder, discriminator
+
+
+def measure_rates(images: Images, options: Options) -> Record:
+    """The best rates of PyTorch, on a CPU of NumPy too, in 1e9 a second."""
     import torch
 
     a = np.random.default_rng(0).random((2000, 2000), np.float32)
-    seconds = [
-        min(timeit.repeat(lambda x=x: x @ x, number=1, repeat=20))
-        for x in (a, torch.from_numpy(a))
-    ]
-    return {"gflop_per_s": 2 * 2000**3 / min(seconds) / 1e9}
+    moved = torch.from_numpy(a).to(options.device)
+    rows = moved[:500]  # 4 MB, as large as a layer
+    sum_ = torch.empty_like(rows)
+
+    def best(function: Callable[[], Any]) -> float:
+        def run() -> None:
+            function()
+            if options.device == "cuda":
+                torch.cuda.synchronize()
+
+        return min(timeit.repeat(run, number=1, repeat=20))
+
+    products = [best(lambda: moved @ moved)]
+    if options.device == "cpu":
+        products.append(best(lambda: a @ a))
+    add = best(lambda: torch.add(rows, rows, out=sum_))
+    return {
+        "gflop_per_s": 2 * 2000**3 / min(products) / 1e9,
+        "gbyte_per_s": 8 * rows.numel() / add / 1e9,  # one read, one written
+    }
+
+
+def floor(options: Options, rates: list[Record]) -> dict[str, float] | None:
+    """Milliseconds a step, of the MLPs."""
+    if options.network != "mlp":
+        return None
+    pixels, latent = math.prod(options.shape), options.latent
+
+    def weights(inputs: int, outputs: int) -> tuple[int, int]:
+        """Of all layers, of the first."""
+        sizes = (inputs, options.width, options.width, outputs)
+        each = [a * b for a, b in itertools.pairwise(sizes)]
+        return sum(each), each[0]
+
+    encoder, first = weights(pixels, latent)
+    decoder, _ = weights(latent, pixels)
+    judge, judge_first = weights(latent, 1)
+    # Forward, gradients of weights, gradients of inputs where something trains before them.
+    products = 3 * (encoder + decoder) - first
+    products += encoder + 2 * (3 * judge - judge_first)
+    products += 2 * judge + 2 * encoder - first
+    adam_bytes = 28 * (2 * encoder + decoder + judge)
+    flop = 2 * products * options.batch_size
+    gemm = flop / max(r["gflop_per_s"] for r in rates) / 1e6
+    adam = adam_bytes / max(r["gbyte_per_s"] for r in rates) / 1e6
+    return {"gflop": flop / 1e9, "gemm_ms": gemm, "adam_ms": adam, "ms": gemm + adam}
 
 
 def clock() -> np.ndarray:
@@ -182,70 +333,152 @@ def record(start: np.ndarray, steps: int, loss: float) -> Record:
     return {"ms_per_step": 1000 * wall / steps, "cores_used": cpu / wall, "loss": loss}
 
 
-PEERS: dict[str, Callable[[Arrays, Options], Record]] = {
-    "gemm": measure_gemm,
+PEERS: dict[str, Callable[[Images, Options], Record]] = {
     "aaejax": measure_aaejax,
-    "torch": partial(measure_torch, tuned=False, compiled=False),
-    "torch-tuned": partial(measure_torch, tuned=True, compiled=False),
-    "torch-compile": partial(measure_torch, tuned=True, compiled=True),
+    "aaejax-bf16": partial(measure_aaejax, precision="bf16"),
+    "torch": partial(measure_torch, tuned=False),
+    "torch-tuned": measure_torch,
+    "torch-once": partial(measure_torch, once=True),
+    "torch-compile": partial(measure_torch, mode="default"),
+    "torch-graphs": partial(measure_torch, mode="reduce-overhead"),
+    "torch-bf16": partial(measure_torch, bf16=True),
 }
 
 
-def main(options: Options) -> None:
-    if options.quick:
-        options = dataclasses.replace(options, rounds=1, steps=20, warm_steps=20)
-    if options.steps > 200 and options.steps % 200:
-        raise SystemExit(f"--steps {options.steps}: take a multiple of 200, or less")
+def alone(measure: Callable[..., Record], images: Images, options: Options) -> Record:
+    """The measurement in a process of its own, spawned and not forked."""
+    with ProcessPoolExecutor(1, max_tasks_per_child=1) as pool:
+        return pool.submit(measure, images, options).result()
+
+
+def load_images(shape: tuple[int, ...]) -> Images:
     from aaejax.data import load
 
-    digits = load("mnist5k", "data")
-    arrays = {"image": digits.train_images, "label": digits.train_labels}
-    names = [name for name in PEERS if options.compile or name != "torch-compile"]
-    rounds: dict[str, list[Record]] = {name: [] for name in names}
-    for name in names * options.rounds:
-        with ProcessPoolExecutor(1, max_tasks_per_child=1) as alone:  # spawned, not forked
-            rounds[name].append(alone.submit(PEERS[name], arrays, options).result())
+    if shape == (28, 28, 1):
+        return load("mnist5k", "data").train_images
+    return np.random.default_rng(0).integers(0, 256, (4000, *shape), np.uint8)
+
+
+def compare(options: Options) -> dict[str, Any]:
+    """Peers in turn: a table, and the same for the JSON."""
+    images = load_images(options.shape)
+    rounds: dict[str, list[Record]] = {name: [] for name in ("rates", *options.peers)}
+    for name in list(rounds) * options.rounds:
+        rounds[name].append(alone(PEERS.get(name, measure_rates), images, options))
         print(name, {k: round(v, 2) for k, v in rounds[name][-1].items()}, flush=True)
-    rate = max(one["gflop_per_s"] for one in rounds["gemm"])
-    floor = 1000 * GFLOP_PER_IMAGE * options.batch_size / rate
+    base = rounds[options.peers[0]]
+    peers = {name: summary(rounds[name], base) for name in options.peers}
+    print(
+        f"\n| | ms per step | spread | images/s | time / {options.peers[0]}'s, each round |"
+    )
+    print("|" + 5 * "-|")
+    for name, peer in peers.items():
+        ratios = ", ".join(f"{ratio:.2f}" for ratio in peer["ratio_by_round"])
+        rate = 1000 * options.batch_size / peer["ms"]
+        print(
+            f"| {name} | {peer['ms']:.1f} | {peer['spread']:.0%} | {rate:,.0f} | {ratios} |"
+        )
+    least = floor(options, rounds["rates"])
+    if least:
+        reached = least["ms"] / peers[options.peers[0]]["ms"]
+        print(f"| floor | {least['ms']:.1f} | | | {reached:.2f} |")
+    return {"peers": peers, "floor": least, "rounds": rounds}
+
+
+def summary(records: list[Record], base: list[Record]) -> dict[str, Any]:
+    mine, others = (np.array([r["ms_per_step"] for r in one]) for one in (records, base))
+    return {
+        "ms": float(np.median(mine)),
+        "spread": float(np.ptp(mine) / np.median(mine)),
+        "ratio": float(np.median(mine / others)),
+        "ratio_by_round": (mine / others).tolist(),
+    }
+
+
+def scale(options: Options) -> dict[str, Any]:
+    """The first peer at other sizes, one at a time; the base is measured in each round."""
+    changes: list[dict[str, int]] = [{}]
+    changes += [{"batch_size": n} for n in (10, 1000)]
+    changes += [{"latent": n} for n in (2, 64, 512)]
+    changes += [{"width": n} for n in (250, 500, 2000)]
+    images, name = load_images(options.shape), options.peers[0]
+    rounds: list[list[float]] = [[] for _ in changes]
+    for _ in range(options.rounds):
+        for change, times in zip(changes, rounds, strict=True):
+            sized = dataclasses.replace(options, **change)
+            times.append(alone(PEERS[name], images, sized)["ms_per_step"])
+            print(change or "base", round(times[-1], 1), flush=True)
+    base = np.array(rounds[0])
+    print(f"\n| {name} | ms per step | x base |\n|-|-|-|")
+    rows = []
+    for change, times in zip(changes, rounds, strict=True):
+        row = {"change": change, "ms": float(np.median(times)), "rounds": times}
+        row["ratio"] = float(np.median(np.array(times) / base))
+        rows.append(row)
+        label = ", ".join(f"{k} {v}" for k, v in change.items()) or "base"
+        print(f"| {label} | {row['ms']:.1f} | {row['ratio']:.2f} |")
+    return {"peer": name, "sizes": rows}
+
+
+def start_up(options: Options) -> dict[str, Any]:
+    """Seconds of train.py to the line of its first step, and of sample.py, as processes."""
+    seconds: dict[str, list[float]] = {}
+    for _ in range(options.rounds):
+        with tempfile.TemporaryDirectory() as folder:
+            env = {**os.environ, "JAX_COMPILATION_CACHE_DIR": f"{folder}/cache"}
+            env["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
+
+            def timed(name: str, *args: str, until: str = "", env: Any = env) -> None:
+                start = time.perf_counter()
+                command = [sys.executable, *args]
+                with subprocess.Popen(
+                    command, cwd=ROOT, env=env, stdout=subprocess.PIPE, text=True
+                ) as process:
+                    assert process.stdout
+                    for line in process.stdout:
+                        if until and line.startswith(until):
+                            seconds.setdefault(name, []).append(time.perf_counter() - start)
+                            until = ""
+                if process.returncode:
+                    raise SystemExit(f"{' '.join(args)} failed")
+                if name.startswith("sample"):
+                    seconds.setdefault(name, []).append(time.perf_counter() - start)
+                print(name, round(seconds[name][-1], 1), flush=True)
+
+            for state in ("cold", "warm"):
+                run = f"{folder}/{state}"
+                train = ["train.py", "--epochs", "1", "--log-every", "1"]
+                train += ["--save-every", "40", "--workdir", run]
+                timed(f"train.py, first step, {state}", *train, until="step 1/")
+            for state in ("cold", "warm"):
+                sample = ["sample.py", run, "--out", f"{folder}/samples.png"]
+                timed(f"sample.py, whole, {state}", *sample)
+    print("\n| | seconds, median | each round |\n|-|-|-|")
+    for name, each in seconds.items():
+        print(f"| {name} | {np.median(each):.1f} | {', '.join(f'{s:.1f}' for s in each)} |")
+    return {"seconds": seconds}
+
+
+def main(options: Options) -> None:
+    if options.long:
+        options = dataclasses.replace(options, warm_steps=4000)
+    if options.quick:
+        options = dataclasses.replace(options, rounds=1, steps=20, warm_steps=20)
     cpu = Path("/proc/cpuinfo").read_text().split("model name\t: ")[-1].split("\n")[0]
     packages = ("jax", "jaxlib", "flax", "optax", "torch", "numpy")
-    peers = {name: summary(rounds[name], rounds["aaejax"]) for name in names[1:]}
+    kept = dataclasses.asdict(options)
+    del kept["out"]
     result = {
-        "command": " ".join(["python", *sys.argv]),
+        "command": " ".join(["python benchmarks/speed.py", *sys.argv[1:]]),
         "date": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "machine": {"cpu": cpu, "cores": CORES},
+        "machine": {"cpu": cpu, "cores": CORES, "device": options.device},
         "versions": {name: version(name) for name in packages} | {"python": sys.version},
-        "options": {k: v for k, v in vars(options).items() if k != "out"},
-        "gemm_gflop_per_s": rate,
-        "floor_ms_per_step": floor,
-        "peers": peers,
-        "rounds": rounds,
+        "options": kept,
+        **{"steps": compare, "scaling": scale, "startup": start_up}[options.what](options),
     }
-    print(f"\nbatch {options.batch_size}, {CORES} cores of {cpu}, {rate:.0f} GFLOP/s\n")
-    print(
-        "| | ms per step | spread | images/s | time / aaejax's (each round) |\n|" + 5 * "-|"
-    )
-    for name, peer in peers.items():
-        ms, ratios = peer["median_ms_per_step"], peer["times_aaejax_by_round"]
-        print(
-            f"| {name} | {ms:.1f} | {peer['spread']:.0%} "
-            f"| {1000 * options.batch_size / ms:,.0f} "
-            f"| {peer['times_aaejax']:.2f} ({', '.join(f'{r:.2f}' for r in ratios)}) |"
-        )
-    print(f"| floor | {floor:.1f} | | {rate / GFLOP_PER_IMAGE:,.0f} | |")
+    print(f"\nbatch {options.batch_size}, {CORES} cores of {cpu}")
     if not options.quick:
-        options.out.write_text(json.dumps(result, indent=1) + "\n")
-
-
-def summary(records: list[Record], ours: list[Record]) -> dict:
-    mine, base = (np.array([r["ms_per_step"] for r in one]) for one in (records, ours))
-    return {
-        "median_ms_per_step": float(np.median(mine)),
-        "spread": float(np.ptp(mine) / np.median(mine)),
-        "times_aaejax": float(np.median(mine) / np.median(base)),
-        "times_aaejax_by_round": (mine / base).tolist(),
-    }
+        options.path.write_text(json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":
