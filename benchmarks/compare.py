@@ -26,6 +26,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import tyro
+from PIL import Image
 
 # So that it runs from a clone in which nothing was installed.
 sys.path.insert(0, str(Path(__file__).parent.parent))
@@ -106,6 +107,12 @@ class Arguments:
     """Prints what the results folder has, and trains nothing."""
     results: Path = Path(__file__).parent / "results" / "compare"
     """A JSON file for each try and seed, and the picture."""
+
+    @property
+    def folder(self) -> Path:
+        """Of the results with these sizes."""
+        sizes = f"{self.epochs}epochs-latent{self.latent}-width{self.width}"
+        return self.results / f"{self.dataset}-{sizes}"
 
 
 class Split(NamedTuple):
@@ -293,8 +300,7 @@ def score_codes(model, networks, digits, held_out, code_key, prior_key, seed):
 def run_model(arguments: Arguments, name: str, digits: Digits | None) -> list[dict]:
     """The records of a model's seeds; trains what is missing."""
     word, tries = MODELS[name]
-    sizes = f"{arguments.epochs}epochs-latent{arguments.latent}-width{arguments.width}"
-    folder = arguments.results / f"{arguments.dataset}-{sizes}"
+    folder = arguments.folder
 
     def kept(label: str) -> dict[str, Any] | None:
         file = folder / f"{name}-{label}.json"
@@ -373,11 +379,12 @@ def picture_row(model: Model, networks: Networks, digits: Digits, path: Path) ->
     if model.encodes:
         line = sampling.interpolation(model, networks, real[36:42], real[42:48], 6, key)
         panels["interpolation"] = line.reshape(-1, 28, 28, 1)
-    figure = Figure(figsize=(12.5, 2.7), layout="constrained")
-    axes = figure.subplots(1, 5)
-    for ax, name in zip(
-        axes, ("real", "reconstructions", "samples", "interpolation", "codes"), strict=True
-    ):
+    columns = ["real", "reconstructions", "samples", "interpolation"]
+    if model.latent == 2:
+        columns.append("codes")
+    figure = Figure(figsize=(2.5 * len(columns), 2.7), layout="constrained")
+    axes = figure.subplots(1, len(columns))
+    for ax, name in zip(axes, columns, strict=True):
         ax.set_axis_off()
         if name in panels:
             tiles = np.asarray(panels[name]).reshape(6, 6, 28, 28)
@@ -391,6 +398,17 @@ def picture_row(model: Model, networks: Networks, digits: Digits, path: Path) ->
         axes[4].set_axis_on()
     figure.suptitle(path.stem, x=0.01, ha="left", fontsize=11)
     figure.savefig(path, dpi=80)
+
+
+def one_picture(rows: list[Path], path: Path) -> None:
+    """The pictures of all models, one above the other."""
+    found = [Image.open(row).convert("RGB") for row in rows if row.exists()]
+    sheet = Image.new(
+        "RGB", (max(p.width for p in found), sum(p.height for p in found)), "white"
+    )
+    for number, picture in enumerate(found):
+        sheet.paste(picture, (0, sum(p.height for p in found[:number])))
+    sheet.save(path)
 
 
 COLUMNS = {
@@ -447,7 +465,10 @@ def main() -> None:
     if digits:
         print(f"classifier of the features: {digits.accuracy:.2%} of test images right")
     rows = {name: run_model(arguments, name, digits) for name in arguments.models}
-    print(table({name: records for name, records in rows.items() if records}))
+    rows = {name: records for name, records in rows.items() if records}
+    print(table(rows))
+    folder = arguments.folder
+    one_picture([folder / f"{name}.png" for name in rows], folder / "all.png")
 
 
 if __name__ == "__main__":
