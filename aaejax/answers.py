@@ -97,7 +97,7 @@ class Question:
 
 
 def samples(question: Question) -> Arrays:
-    """ "images" [count, ...]."""
+    """Makes "images" [count, ...]."""
     return {"images": _drawn(question)}
 
 
@@ -117,7 +117,7 @@ def _drawn(question: Question) -> np.ndarray:
 
 
 def nearest(question: Question) -> Arrays:
-    """ "images" [count, LINE, ...]: a sample, then the closest training images."""
+    """Makes "images" [count, LINE, ...]: a sample, then the closest training images."""
     from aaejax import fidelity  # SciPy and scikit-learn: only those who ask pay for them
 
     made = _drawn(question)
@@ -149,7 +149,7 @@ def bounds(question: Question) -> Arrays:
 
 
 def arithmetic(question: Question) -> Arrays:
-    """ "images" [lines, LINE, ...]: an image, its reconstruction, then all of the change."""
+    """Makes "images" [lines, LINE, ...]: image, reconstruction, then all of the way."""
     if question.plus is None or question.minus is None:
         raise UserError(
             "arithmetic needs --plus A --minus B: two labels, or files or folders of images"
@@ -170,27 +170,27 @@ def arithmetic(question: Question) -> Arrays:
 
 
 def manifold(question: Question) -> Arrays:
-    """ "images" [side, side, ...]."""
+    """Makes "images" [side, side, ...]."""
     side = sampling.square(question.count)
     made = question.run(lambda m, n, k: sampling.manifold(m, n, k, side), question.key)
     return {"images": made}
 
 
 def walk(question: Question) -> Arrays:
-    """ "images" [K, LINE, ...]: along each class's part of the prior."""
+    """Makes "images" [K, LINE, ...]: along each class's part of the prior."""
     made = question.run(lambda m, n, k: sampling.walk(m, n, k, LINE), question.key)
     return {"images": made}
 
 
 def styles(question: Question) -> Arrays:
-    """ "images" [rows, K, ...]: a row keeps the style."""
+    """Makes "images" [rows, K, ...]: a row keeps the style."""
     rows = max(1, question.count // question.trained.model.classes)
     made = question.run(lambda m, n, k: sampling.styles(m, n, k, rows), question.key)
     return {"images": made}
 
 
 def reconstructions(question: Question) -> Arrays:
-    """ "images" [count, 2, ...]: original, reconstruction."""
+    """Makes "images" [count, 2, ...]: original, reconstruction."""
     key, choice_key = jax.random.split(question.key)
     images, labels = question.some_examples(question.count, choice_key)
     made = question.run(sampling.reconstructions, images, key, labels)
@@ -198,7 +198,7 @@ def reconstructions(question: Question) -> Arrays:
 
 
 def interpolation(question: Question) -> Arrays:
-    """ "images" [lines, LINE, ...]."""
+    """Makes "images" [lines, LINE, ...]."""
     key, choice_key = jax.random.split(question.key)
     lines = max(1, question.count // LINE)
     images, labels = question.some_examples(2 * lines, choice_key)
@@ -217,7 +217,7 @@ def interpolation(question: Question) -> Arrays:
 
 
 def codes(question: Question) -> Arrays:
-    """ "codes" [N, Z], "split" [N] and perhaps "represented" [N, n], "labels" [N].
+    """Makes "codes" [N, Z], "split" [N] and perhaps "represented" [N, n], "labels" [N].
 
     Of the training part (split 0), then the test part (1), each in its own order; a file or
     folder without parts is one. "represented" where codes are looked at as something else.
@@ -250,7 +250,7 @@ def codes(question: Question) -> Arrays:
 
 
 def classify(question: Question) -> Arrays:
-    """ "classes" [N], "probabilities" [N, K] and, where known, "labels" [N]."""
+    """Makes "classes" [N], "probabilities" [N, K] and, where known, "labels" [N]."""
     trained = question.trained
     images, labels = question.examples()
     probabilities = sampling.probabilities(
@@ -261,7 +261,7 @@ def classify(question: Question) -> Arrays:
 
 
 def clusters(question: Question) -> Arrays:
-    """ "images" [K, LINE, ...]: a head, then members."""
+    """Makes "images" [K, LINE, ...]: a head, then members."""
     trained = question.trained
     images, _ = question.examples()
     probabilities = sampling.probabilities(
