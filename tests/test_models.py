@@ -1,4 +1,4 @@
-"""Every model of the paper: isolation, devices, save and restore, what it can be asked."""
+"""Every model: isolation of its phases, and what is its own."""
 
 import jax
 import jax.numpy as jnp
@@ -6,13 +6,8 @@ import numpy as np
 import pytest
 
 from aaejax import batches, init_state, models, phase_step, scan_steps, train_step
-from aaejax.config import RunConfig
-from aaejax.data import from_arrays
-from aaejax.kinds import kinds, sample, write
 from aaejax.optimizers import Optimizer
-from aaejax.restoring import restore
 from aaejax.sampling import styles
-from aaejax.training import train
 from aaejax.types import DataSpec, UserError
 from tests.conftest import TINY, tiny_options
 
@@ -191,54 +186,6 @@ def test_an_autoencoder_is_sampled_from_the_moments_of_its_codes(getkey):
     np.testing.assert_allclose(
         np.cov(drawn.T), np.cov(codes.T, bias=True), atol=0.1 * spread.max() ** 2
     )
-
-
-@pytest.mark.parametrize("name", MODELS)
-def test_a_run_is_saved_restored_and_asked(name, tmp_path):
-    rng = np.random.default_rng(0)
-    labels = np.arange(120) % 3
-    # A class is a bright row: something that can be learned in a few steps.
-    images = rng.uniform(0, 0.3, (120, *TINY.shape)).astype(np.float32)
-    images[np.arange(120), labels] += 0.7
-    dataset = from_arrays(images, labels)
-    config = RunConfig(
-        model=tiny_options(name, **MODELS[name][0]),
-        labels=None if name == "label-regularized" else 12,
-        epochs=12,
-        batch_size=20,
-        log_every=15,
-        save_every=30,
-        workdir=tmp_path / "run",
-    )
-    result = train(config, dataset, devices=jax.devices()[:2])
-    assert result.step == 60
-    has_error = "heldout/error_percent" in result.metrics
-    assert has_error == ("classify" in MODELS[name][1])
-    trained = restore(config.folder)
-    found = kinds(trained.model)
-    encodes = {"reconstructions", "interpolation", "arithmetic", "codes"}
-    expected = {"samples", "nearest"} | MODELS[name][1]
-    assert set(found) == expected | (encodes if trained.model.encodes else set())
-    for kind in found:
-        if kind in ("codes", "nearest"):
-            continue  # of the run's dataset, which here has no name
-        more = {"plus": "0", "minus": "2"} if kind == "arithmetic" else {}
-        arrays = sample(trained, kind, count=20, **more)
-        if kind == "bounds":
-            elbo, bound = arrays["elbo"], arrays["importance_weighted"]
-            assert elbo.shape == bound.shape == (12,)
-            assert bound.mean() > elbo.mean()
-            continue
-        if kind == "classify":
-            assert arrays["probabilities"].shape == (12, trained.model.classes)
-            np.testing.assert_allclose(arrays["probabilities"].sum(axis=1), 1, rtol=1e-5)
-            assert (arrays["classes"] == arrays["probabilities"].argmax(axis=1)).all()
-        else:
-            write(tmp_path / f"{kind}.png", kind, arrays)
-            assert arrays["images"].shape[-3:] == TINY.shape
-            assert (tmp_path / f"{kind}.png").stat().st_size > 100
-    with pytest.raises(UserError, match="this run has no kind nonsense: it has samples"):
-        sample(trained, "nonsense")
 
 
 @pytest.mark.parametrize(
