@@ -123,7 +123,7 @@ def nearest(question: Question) -> Arrays:
     made = _drawn(question)
     dataset = question.load(question.trained.config["run"]["dataset"])
     training = np.asarray(dataset.train_images)
-    closest = fidelity.nearest(made, np.asarray(to_unit(training)), LINE - 1)
+    closest = fidelity.nearest(made, training, LINE - 1)
     found = np.asarray(to_unit(training[closest]))
     return {"images": np.concatenate([made[:, None], found], axis=1)}
 

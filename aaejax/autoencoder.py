@@ -79,14 +79,17 @@ class Autoencoder:
         Returns:
           float32 [B, K + Z].
         """
-        outputs = self.encoder_outputs(params, images, noise)
+        return self.code_of(self.encoder_outputs(params, images, noise), noise, labels)
+
+    def code_of(self, outputs: Array, noise: Array, labels: Array | None = None) -> Array:
+        """`code` where the `encoder_outputs` are there already."""
         if not self.classes:
             return self.posterior.code(outputs, noise)
         if self.y_from == "encoder":
             logits, outputs = jnp.split(outputs, [self.classes], axis=1)
             y = jax.nn.softmax(logits)
         elif labels is None:
-            y = jnp.zeros((images.shape[0], self.classes))
+            y = jnp.zeros((outputs.shape[0], self.classes))
         else:
             y = jax.nn.one_hot(labels, self.classes)
         return jnp.concatenate([y, self.posterior.code(outputs, noise)], axis=1)

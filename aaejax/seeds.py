@@ -54,7 +54,7 @@ def train_seeds(
     """
     labels = np.broadcast_to(labels, (len(seeds), len(images)))
     program = jax.jit(
-        jax.vmap(_steps(model), (AXES, None, 0, 0, 0), (AXES, 0)), donate_argnums=0
+        jax.vmap(seed_steps(model), (AXES, None, 0, 0, 0), (AXES, 0)), donate_argnums=0
     )
 
     def start(seed: Array) -> tuple[TrainState, Key]:
@@ -92,7 +92,13 @@ def train_seeds(
     return [jax.tree.map(lambda x, n=n: x[n], networks) for n in range(len(seeds))]
 
 
-def _steps(model: Model) -> Callable:
+def seed_steps(model: Model) -> Callable:
+    """Many steps of one seed, to be mapped over seeds.
+
+    Returns:
+      `(state, images [N, ...], labels [N], rows [steps, B, R], key) -> (state, metrics)`,
+      the rows those of `batches.step_rows`.
+    """
     step = train_step(model.phases)
 
     def steps(state: TrainState, images: Array, labels: Array, rows: Array, key: Key):

@@ -44,10 +44,9 @@ from aaejax import (
     models,
     parzen,
     sampling,
-    scan_steps,
-    train_step,
 )
 from aaejax.optimizers import Optimizer
+from aaejax.seeds import seed_steps
 from aaejax.types import DataSpec, Model, Networks
 
 TUNING_SEED = 1000  # of the tries; the seeds of the table are 0, 1, ...
@@ -185,14 +184,8 @@ def train(
 
     def one_seed(arrays, seed, rows):
         init_key, run_key = jax.random.split(jax.random.key(seed))
-        plain = train_step(model.phases)
-
-        def step(state, at, key):
-            gathered = {name: values[at["rows"]] for name, values in arrays.items()}
-            return plain(state, batches.step_batch(model.reads, gathered), key)
-
-        state, metrics = scan_steps(step)(
-            init_state(model, init_key), {"rows": rows}, run_key
+        state, metrics = seed_steps(model)(
+            init_state(model, init_key), arrays["image"], arrays["label"], rows, run_key
         )
         finite = [jnp.isfinite(value).all() for value in metrics.values()]
         return state.params, jnp.stack(finite).all()
@@ -218,12 +211,13 @@ def draw_samples(model: Model, networks: Networks, seed: int) -> list[np.ndarray
     return [np.asarray(draw(networks, key)) for key in keys]
 
 
-def frechet(blocks: list[np.ndarray], digits: Digits, held_out: Split) -> float:
-    """Between as many samples as there are held-out images, at most 5,000."""
+def features(
+    blocks: list[np.ndarray], digits: Digits, held_out: Split
+) -> tuple[np.ndarray, np.ndarray]:
+    """Of the held-out images, at most 5,000, and of as many samples."""
     n = min(5000, len(held_out.images))
     real = digits.classify(held_out.images[:n])[0]
-    made = digits.classify(np.concatenate(blocks)[:n])[0]
-    return fidelity.frechet_distance(real, made)
+    return real, digits.classify(np.concatenate(blocks)[:n])[0]
 
 
 def score(
@@ -232,18 +226,16 @@ def score(
     """Every metric of the table."""
     prior_key, code_key, bound_key = jax.random.split(jax.random.key(seed), 3)
     blocks = draw_samples(model, networks, seed)
-    n = min(5000, len(held_out.images))
-    real = digits.classify(held_out.images[:n])[0]
-    features = digits.classify(np.concatenate(blocks)[:n])[0]
-    precision, recall = fidelity.precision_recall(real, features)
-    density, coverage = fidelity.density_coverage(real, features)
+    real, made = features(blocks, digits, held_out)
+    precision, recall = fidelity.precision_recall(real, made)
+    density, coverage = fidelity.density_coverage(real, made)
     flat = [block.reshape(1000, -1) for block in blocks]
     validation = digits.validation.unit(1000).reshape(-1, 784)
     sigma = parzen.choose_sigma(validation, flat)
     test = held_out.unit(len(held_out.images)).reshape(-1, 784)
     found = {
-        "frechet_distance": fidelity.frechet_distance(real, features),
-        "kernel_distance": fidelity.kernel_distance(real, features),
+        "frechet_distance": fidelity.frechet_distance(real, made),
+        "kernel_distance": fidelity.kernel_distance(real, made),
         "precision": precision,
         "recall": recall,
         "density": density,
@@ -331,7 +323,8 @@ def run_model(arguments: Arguments, name: str, digits: Digits | None) -> list[di
                     model, digits.train, [TUNING_SEED], steps, batch_size
                 )
                 samples = draw_samples(model, networks, TUNING_SEED)
-                distance = frechet(samples, digits, digits.validation)
+                both = features(samples, digits, digits.validation)
+                distance = fidelity.frechet_distance(*both)
             except ArithmeticError as error:
                 print(f"{name} try {number}: {error}", flush=True)
                 distance = 1e9  # JSON has no infinity

@@ -55,16 +55,13 @@ def gan(
     def init(key: Key) -> Networks:
         generator_key, discriminator_key = jax.random.split(key)
         image = jnp.zeros((1, *shape))
-        labels = jnp.zeros((1, classes)) if classes else None
+        labels = (jnp.zeros((1, classes)),) if classes else ()
         return {
             "generator": networks.init_params(
                 generator, generator_key, jnp.zeros((1, classes + latent))
             ),
             "discriminator": networks.init_params(
-                discriminator,
-                discriminator_key,
-                image,
-                *([] if labels is None else [labels]),
+                discriminator, discriminator_key, image, *labels
             ),
         }
 

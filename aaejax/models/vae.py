@@ -65,7 +65,7 @@ def vae(
         images = autoencoder.noisy(batch["image"], draw)
         noise = draw("posterior", posterior.noise)
         outputs = autoencoder.encoder_outputs(params, images, noise)
-        codes = autoencoder.code(params, images, noise, batch.get("label"))
+        codes = autoencoder.code_of(outputs, noise, batch.get("label"))
         reconstruction = autoencoder.error(params, batch["image"], codes).mean()
         kl = divergence(outputs, noise).mean()
         return reconstruction + beta * kl, {"reconstruction": reconstruction, "kl": kl}
@@ -75,7 +75,7 @@ def vae(
     ) -> Array:
         noise = autoencoder.noise(key, images.shape[0])
         outputs = autoencoder.encoder_outputs(params, images, noise)
-        codes = autoencoder.code(params, images, noise, labels)
+        codes = autoencoder.code_of(outputs, noise, labels)
         decoded = autoencoder.outputs_of(params, codes)
         return (
             autoencoder.likelihood.log_density(decoded, images)
