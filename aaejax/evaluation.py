@@ -56,11 +56,10 @@ class HeldOut:
 
         def ask(networks: Networks, images: Array, key: Key, labels: Array | None):
             codes = model.encode(networks, images, key, labels)
-            found = {
-                "codes": codes,
-                "represented": model.represent(networks, codes),
-                "error": model.error(networks, images, codes),
-            }
+            found = {"codes": codes, "error": model.error(networks, images, codes)}
+            plane = model.in_plane(networks, codes)
+            if plane is not None:
+                found["plane"] = plane
             # The codes' own noise, so that all that is said of an image belongs together.
             if model.classify:
                 found["probabilities"] = model.classify(networks, images, clone(key))
@@ -84,7 +83,7 @@ class HeldOut:
           encoder has classes, "heldout/error_percent"; where it has clusters, they are
           named by every other held-out example and scored on the rest, by the paper's rule
           ("heldout/error_percent") and by majority ("heldout/majority_error_percent").
-          And the codes as they are looked at, float32 [N, model.dimensions], or None.
+          And the codes as they are drawn, float32 [N, 2], or None.
         """
         if not self._model.encodes:
             # Images as an argument: of constants XLA would compute the distances itself.
@@ -98,7 +97,7 @@ class HeldOut:
             scores["heldout/elbo"] = float(whole["elbo"].mean())
         if "probabilities" in whole and self._labels is not None:
             scores |= self._classification(whole["probabilities"], self._labels)
-        return scores, whole["represented"]
+        return scores, whole.get("plane")
 
     def _classification(
         self, probabilities: np.ndarray, labels: np.ndarray

@@ -283,7 +283,7 @@ class _Run:
                 )
             if "styles" in made:
                 pictures.write_rows(folder / "styles.png", made["styles"])
-        if codes is not None and codes.shape[1] == 2:
+        if codes is not None:
             pictures.write_scatter(
                 folder / "codes.png",
                 codes,
@@ -309,7 +309,7 @@ def picture_arrays(
     Returns:
       "samples" [100, ...] and, of a model that encodes, "reconstructions" [n, ...]; where
       codes have a class also "styles" [10, K, ...], where they have two dimensions
-      "manifold" [400, ...], and where they are looked at in two "prior" [2000, 2].
+      "manifold" [400, ...], and where they are drawn in a plane "prior" [2000, 2].
     """
     reconstruct_key, sample_key, manifold_key, prior_key, style_key = jax.random.split(
         key, 5
@@ -322,8 +322,9 @@ def picture_arrays(
     if model.latent == 2:
         manifold = sampling.manifold(model, networks, manifold_key, 20)
         made["manifold"] = manifold.reshape(-1, *manifold.shape[2:])
-    if model.dimensions == 2:
-        made["prior"] = model.represent(networks, model.prior(networks, prior_key, 2000))
+    prior = model.in_plane(networks, model.prior(networks, prior_key, 2000))
+    if prior is not None:
+        made["prior"] = prior
     if model.classes:
         made["styles"] = sampling.styles(model, networks, style_key, 10)
     return made

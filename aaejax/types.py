@@ -135,6 +135,8 @@ class Model:
     # (networks, codes [B, Z]) -> [B, represented]: what to look at, where not the code
     represent: Callable[[Networks, Array], Array] = lambda _, codes: codes
     represented: int | None = None  # by default Z
+    # [represented, 2]: how that is drawn, where it has not two dimensions of its own
+    projection: np.ndarray | None = None
 
     @property
     def encodes(self) -> bool:
@@ -145,6 +147,12 @@ class Model:
     def dimensions(self) -> int:
         """Of what `represent` gives."""
         return self.represented or self.latent
+
+    def in_plane(self, networks: Networks, codes: Array) -> Array | None:
+        """Codes [B, Z] as they are drawn, [B, 2]; None where there is no plane for them."""
+        if self.projection is not None:
+            return self.represent(networks, codes) @ self.projection
+        return self.represent(networks, codes) if self.dimensions == 2 else None
 
 
 @flax.struct.dataclass

@@ -215,6 +215,10 @@ def test_a_simplex_has_no_heads_to_learn(getkey):
     assert "heads" not in [phase.name for phase in model.phases]
     code = jnp.array([[0.0, 1.0, 0.0, 0.5, 0.5, -1.0]])
     np.testing.assert_allclose(model.represent(networks, code), [[0.5, 10.5, -1.0]])
+    corners = model.in_plane(networks, jnp.hstack([jnp.eye(3), jnp.zeros((3, 3))]))
+    np.testing.assert_allclose(
+        corners, 10 * np.array([[1, 0], [-0.5, 0.75**0.5], [-0.5, -(0.75**0.5)]]), atol=1e-5
+    )
 
 
 def test_vectors_cannot_be_distorted():

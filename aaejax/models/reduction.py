@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from aaejax import losses, priors
@@ -85,7 +86,10 @@ def reduction(
     )
     model = replace(model, represent=represent, represented=latent)
     if simplex:
-        return model
+        # Drawn with the corners on a circle.
+        angles = 2 * np.pi * np.arange(classes) / classes
+        circle = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
+        return replace(model, projection=circle)
 
     def init(key: Key) -> Networks:
         networks_key, heads_key = jax.random.split(key)
