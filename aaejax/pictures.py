@@ -89,4 +89,4 @@ def write_scatter(
     handles, names = axes.get_legend_handles_labels()
     axes.legend(handles[:30], names[:30], markerscale=4, loc="center left",
                 bbox_to_anchor=(1, 0.5))  # fmt: skip
-    figure.savefig(path, dpi=100)
+    figure.savefig(path, dpi=100, bbox_inches="tight")  # else the legend may be cut
