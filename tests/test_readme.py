@@ -1,3 +1,4 @@
+import json
 import re
 from pathlib import Path
 
@@ -36,3 +37,12 @@ def test_the_package_asks_for_what_requirements_txt_has():
     for line in wanted:
         if line and not line.startswith("pytest"):
             assert f"'{line}'" in project or f'"{line}"' in project, line
+
+
+def test_every_number_measured_for_the_paper_stands_in_the_readme():
+    files = list((ROOT / "benchmarks" / "results" / "paper").glob("*.json"))
+    assert files
+    for file in files:
+        record = json.loads(file.read_text())
+        digits = 1 if record["unit"] == "nats" else 2
+        assert f"{record['value']:.{digits}f}" in README, file.name
