@@ -143,16 +143,12 @@ class Model:
         """Whether it has an encoder."""
         return self.encode is not no_encoder
 
-    @property
-    def dimensions(self) -> int:
-        """Of what `represent` gives."""
-        return self.represented or self.latent
-
     def in_plane(self, networks: Networks, codes: Array) -> Array | None:
         """Codes [B, Z] as they are drawn, [B, 2]; None where there is no plane for them."""
+        represented = self.represent(networks, codes)
         if self.projection is not None:
-            return self.represent(networks, codes) @ self.projection
-        return self.represent(networks, codes) if self.dimensions == 2 else None
+            return represented @ self.projection
+        return represented if represented.shape[1] == 2 else None
 
 
 @flax.struct.dataclass

@@ -148,24 +148,21 @@ SLOW: dict[str, Any] = {"generator_optimizer": SLOW_GENERATOR}
 BEST: dict[str, Any] = {**SLOW, "reconstruction": "squared-error", "latent": 6}
 FAST = Optimizer(momentum=0.5, schedule="cosine")
 # A quarter of the time of a step of width 1000.
-BEST_LABELS: dict[str, Any] = {
-    "discriminator_optimizer": FAST,
-    "generator_optimizer": FAST,
+LABELS: dict[str, Any] = {
     "width": 400,
     "consistency": 2.0,
     "information": 0.1,
     "translation": 2.0,
     "distortion": 0.12,
 }
+BEST_LABELS: dict[str, Any] = {
+    **LABELS,
+    "discriminator_optimizer": FAST,
+    "generator_optimizer": FAST,
+}
 # With more labels, not tried with the faster adversary; with all, less of what stands in
 # for labels.
-MORE_LABELS: dict[str, Any] = {
-    **BEST_LABELS,
-    **SLOW,
-    "discriminator_optimizer": Optimizer(
-        learning_rate=3e-4, momentum=0.5, schedule="cosine"
-    ),
-}
+MORE_LABELS: dict[str, Any] = {**LABELS, **SLOW}
 ALL_LABELS: dict[str, Any] = {**MORE_LABELS, "consistency": 1.0}
 BEST_CLUSTERS: dict[str, Any] = {
     "width": 400,
@@ -394,16 +391,15 @@ def train_row(
         }
     folder.write_heldout(dataset.test_images[:256], dataset.test_labels[:256])
     drawn = Trained(model, trained[0], steps, folder, {})
-    codes = HeldOut(model, dataset.test_images, dataset.test_labels, jax.random.key(0))(
-        trained[0]
-    )[1]
-    if codes is not None:
-        prior = model.prior(trained[0], jax.random.key(1), 2000)
+    prior = model.prior(trained[0], jax.random.key(1), 2000)
+    prior = model.in_plane(trained[0], prior)
+    if prior is not None:
+        heldout = HeldOut(model, *validation, jax.random.key(0))
         pictures.write_scatter(
             folder.pictures / "codes.png",
-            codes,
+            heldout(trained[0])[1],
             dataset.test_labels,
-            np.asarray(model.in_plane(trained[0], prior)),
+            np.asarray(prior),
             dataset.class_names,
         )
     for kind in {"samples", "styles", "clusters", "manifold"} & set(kinds.kinds(model)):
