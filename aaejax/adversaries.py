@@ -45,19 +45,12 @@ class Adversary:
         """The discriminator's phase, then the generator's.
 
         Args:
-          optimizers: "discriminator" and "generator".
+          optimizers: by the names of the phases.
         """
-        network = f"{self.prefix}discriminator"
+        network, phase = f"{self.prefix}discriminator", f"{self.prefix}generator"
         return (
-            Phase(
-                network, (network,), self._discriminator_loss, optimizers["discriminator"]
-            ),
-            Phase(
-                f"{self.prefix}generator",
-                (self.generator,),
-                self._generator_loss,
-                optimizers["generator"],
-            ),
+            Phase(network, (network,), self._discriminator_loss, optimizers[network]),
+            Phase(phase, (self.generator,), self._generator_loss, optimizers[phase]),
         )
 
     def _discriminator_loss(

@@ -172,24 +172,31 @@ class AutoencoderOptions(NetworkOptions):
         )
 
 
-def _adversarial_optimizer() -> Optimizer:
+def adversarial_optimizer() -> Optimizer:
+    """What discriminators and generators have by default."""
     return Optimizer(learning_rate=3e-4, momentum=0.5, schedule="cosine")
 
 
 @dataclass(frozen=True)
 class AdversaryOptions(NetworkOptions):
-    """Of models with a discriminator."""
+    """Of models with discriminators."""
 
     generator: losses.GeneratorForm = "non-saturating"
     """Form of the generator's loss."""
     r1: float = 0.1
     """Weight of the discriminator's gradient penalty (R1); 0 for none."""
-    discriminator_optimizer: Optimizer = field(default_factory=_adversarial_optimizer)
-    generator_optimizer: Optimizer = field(default_factory=_adversarial_optimizer)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_at_least(self, 0, "r1")
+
+
+@dataclass(frozen=True)
+class OneAdversaryOptions(AdversaryOptions):
+    """Of models with one discriminator and one generator."""
+
+    discriminator_optimizer: Optimizer = field(default_factory=adversarial_optimizer)
+    generator_optimizer: Optimizer = field(default_factory=adversarial_optimizer)
 
 
 @dataclass(frozen=True)

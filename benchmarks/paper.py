@@ -127,13 +127,23 @@ def sgd(rate: float, momentum: float, *drops: int) -> Optimizer:
     return Optimizer("sgd", rate, momentum, drops=steps)
 
 
+def adversaries(
+    discriminator: Optimizer, generator: Optimizer, *heads: str
+) -> dict[str, Any]:
+    """The options of the adversaries of these heads, by default of both."""
+    return {
+        f"{head}_{role}_optimizer": optimizer
+        for head in heads or ("class", "style")
+        for role, optimizer in (("discriminator", discriminator), ("generator", generator))
+    }
+
+
 # Appendix A.2.1 and A.3, as far as public reports agree on it.
 PAPER = {
     "r1": 0.0,
     "reconstruction": "squared-error",
     "reconstruction_optimizer": sgd(0.01, 0.9, 50, 1000),
-    "discriminator_optimizer": sgd(0.1, 0.1, 50, 1000),
-    "generator_optimizer": sgd(0.1, 0.1, 50, 1000),
+    **adversaries(sgd(0.1, 0.1, 50, 1000), sgd(0.1, 0.1, 50, 1000)),
 }
 # Of the likelihood's optimizer nothing is known: Adam, as elsewhere here.
 PAPER_LIKELIHOOD = {"r1": 0.0, "reconstruction": "squared-error", "prior_std": 5.0}
@@ -143,10 +153,15 @@ PAPER_LABELS = {
     "classification_optimizer": sgd(0.1, 0.9, 50, 1000),
 }
 # Chosen on validation images (README, "Numbers of the paper").
-SLOW_GENERATOR = Optimizer(learning_rate=1e-4, momentum=0.5, schedule="cosine")
-SLOW: dict[str, Any] = {"generator_optimizer": SLOW_GENERATOR}
-BEST: dict[str, Any] = {**SLOW, "reconstruction": "squared-error", "latent": 6}
-FAST = Optimizer(momentum=0.5, schedule="cosine")
+SLOW, MIDDLE, FAST = (
+    Optimizer(learning_rate=rate, momentum=0.5, schedule="cosine")
+    for rate in (1e-4, 3e-4, 1e-3)
+)
+BEST: dict[str, Any] = {
+    "generator_optimizer": SLOW,
+    "reconstruction": "squared-error",
+    "latent": 6,
+}
 # A quarter of the time of a step of width 1000.
 LABELS: dict[str, Any] = {
     "width": 400,
@@ -157,12 +172,11 @@ LABELS: dict[str, Any] = {
 }
 BEST_LABELS: dict[str, Any] = {
     **LABELS,
-    "discriminator_optimizer": FAST,
-    "generator_optimizer": FAST,
+    **adversaries(FAST, FAST),
 }
 # With more labels, not tried with the faster adversary; with all, less of what stands in
 # for labels.
-MORE_LABELS: dict[str, Any] = {**LABELS, **SLOW}
+MORE_LABELS: dict[str, Any] = {**LABELS, **adversaries(MIDDLE, SLOW)}
 ALL_LABELS: dict[str, Any] = {**MORE_LABELS, "consistency": 1.0}
 BEST_CLUSTERS: dict[str, Any] = {
     "width": 400,

@@ -127,6 +127,10 @@ OTHER = {
 
 # Those of the other models alone.
 OTHER |= {
+    "class_discriminator_optimizer": (Optimizer(learning_rate=0.5), {}),
+    "class_generator_optimizer": (Optimizer(learning_rate=0.5), {}),
+    "style_discriminator_optimizer": (Optimizer(learning_rate=0.5), {}),
+    "style_generator_optimizer": (Optimizer(learning_rate=0.5), {}),
     "consistency": (1.0, {}),
     "information": (0.1, {"consistency": 1.0}),
     "translation": (1.0, {"consistency": 1.0}),

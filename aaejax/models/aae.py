@@ -11,7 +11,7 @@ import optax
 from aaejax import losses, networks, priors
 from aaejax.adversaries import Adversary
 from aaejax.autoencoder import Autoencoder
-from aaejax.options import AdversarialOptions, PriorOptions
+from aaejax.options import AdversarialOptions, OneAdversaryOptions, PriorOptions
 from aaejax.types import Array, Batch, DataSpec, Draw, Key, Model, Networks, Prior
 
 
@@ -90,7 +90,7 @@ def aae(
 
 
 @dataclass(frozen=True)
-class Options(PriorOptions, AdversarialOptions):
+class Options(PriorOptions, AdversarialOptions, OneAdversaryOptions):
     """An adversarial autoencoder."""
 
     def build(self, data: DataSpec, steps: int) -> Model:

@@ -16,7 +16,7 @@ import optax
 from aaejax import losses, networks, priors
 from aaejax.adversaries import Adversary
 from aaejax.likelihoods import Likelihood
-from aaejax.options import AdversaryOptions, PriorOptions, check_at_least, need_labels
+from aaejax.options import OneAdversaryOptions, PriorOptions, check_at_least, need_labels
 from aaejax.types import Array, Batch, DataSpec, Draw, Key, Model, Networks, Prior
 
 
@@ -106,7 +106,7 @@ def gan(
 
 
 @dataclass(frozen=True)
-class Options(PriorOptions, AdversaryOptions):
+class Options(PriorOptions, OneAdversaryOptions):
     """A generative adversarial network of images."""
 
     latent: int = 100

@@ -18,7 +18,12 @@ from aaejax.adversaries import Adversary
 from aaejax.autoencoder import Autoencoder
 from aaejax.distortions import distorted
 from aaejax.optimizers import Optimizer
-from aaejax.options import AdversarialOptions, check_at_least, need_labels
+from aaejax.options import (
+    AdversarialOptions,
+    adversarial_optimizer,
+    check_at_least,
+    need_labels,
+)
 from aaejax.types import (
     LABELLED,
     Array,
@@ -89,8 +94,7 @@ def semi_supervised(
       class_discriminator: `(probabilities [B, K]) -> logits [B]`.
       style_discriminator: `(styles [B, Z]) -> logits [B]`.
       prior: p(z) of the style.
-      optimizers: "reconstruction", "discriminator", "generator", "consistency" and, with
-        labels, "classification".
+      optimizers: by the names of the phases.
       labelled: whether there is a classification phase, on batches of labelled examples.
       consistency: what q(y|x) must not depend on.
       generator: the generators' loss.
@@ -196,6 +200,10 @@ def semi_supervised(
 class ClassOptions(AdversarialOptions):
     """Of the models whose encoder has a class or cluster head."""
 
+    class_discriminator_optimizer: Optimizer = field(default_factory=adversarial_optimizer)
+    class_generator_optimizer: Optimizer = field(default_factory=adversarial_optimizer)
+    style_discriminator_optimizer: Optimizer = field(default_factory=adversarial_optimizer)
+    style_generator_optimizer: Optimizer = field(default_factory=adversarial_optimizer)
     consistency: float = 0.0
     """Length of the change of an image under which its class must stay; 0 for none."""
     information: float = 0.0

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 from aaejax import priors
 from aaejax.models.aae import aae
-from aaejax.options import AdversarialOptions, need_labels
+from aaejax.options import AdversarialOptions, OneAdversaryOptions, need_labels
 from aaejax.types import DataSpec, Model
 
 
 @dataclass(frozen=True)
-class Options(AdversarialOptions):
+class Options(AdversarialOptions, OneAdversaryOptions):
     """An AAE whose decoder reads the label, and whose code keeps the style."""
 
     latent: int = 4
