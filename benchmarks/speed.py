@@ -6,7 +6,7 @@
     python benchmarks/speed.py --batch 1000
     python benchmarks/speed.py --long                    # after 4,000 steps of training
     python benchmarks/speed.py --network conv --shape 32 32 3
-    python benchmarks/speed.py --what scaling            # batch, latent size, width
+    python benchmarks/speed.py --what scaling            # training and sampling, in size
     python benchmarks/speed.py --what startup            # of train.py and sample.py
     python benchmarks/speed.py --device cuda --peers aaejax torch torch-compile torch-graphs
 
@@ -16,6 +16,7 @@ convolutions), three Adams, images in memory. The peers:
 - aaejax: what `train.py` runs: 200 steps a dispatch (a convolution on a CPU: one), resident
   uint8 images; choosing the examples and bringing the metrics to the host count.
 - aaejax-bf16: the same with --precision bf16.
+- sampling: its decoder, as many samples as a batch has images, a "step" each time.
 - torch: an eager loop as people write it. Default threads and Adam, the losses' `.item()`
   every 100 steps, images as one float32 tensor (faster than a DataLoader).
 - torch-tuned: fused Adam, all cores, denormals flushed to zero, and no gradients of the
@@ -65,9 +66,11 @@ class Options:
     """Compares aaejax's training step with PyTorch's on this machine."""
 
     what: Literal["steps", "scaling", "startup"] = "steps"
-    """Peers beside each other; aaejax alone at other sizes; the scripts' start."""
+    """Peers beside each other; the first of them, and sampling, at other sizes; the
+    scripts' start."""
     peers: tuple[str, ...] = ("aaejax", "torch", "torch-tuned", "torch-once")
-    """In this order; also aaejax-bf16, torch-bf16, torch-compile, torch-graphs."""
+    """In this order; also aaejax-bf16, torch-bf16, torch-compile, torch-graphs and
+    sampling."""
     device: Literal["cpu", "cuda"] = "cpu"
     """Of PyTorch; JAX takes the best that it finds."""
     batch_size: Annotated[int, tyro.conf.arg(aliases=["--batch"])] = 100
@@ -80,6 +83,10 @@ class Options:
     """Units of a hidden layer."""
     latent: int = 8
     """Size of the code."""
+    examples: int = 4000
+    """Images to choose from; aaejax streams them where they don't fit (on a CPU: 4 GiB)."""
+    devices: int = 1
+    """Of aaejax; on a CPU they share its cores."""
     steps: int = 600
     """Measured steps of each peer in each round; over 200, a multiple of it."""
     warm_steps: int = 200
@@ -115,43 +122,81 @@ class Options:
         return ROOT / "benchmarks" / "results" / ("-".join(parts) + ".json")
 
 
-def measure_aaejax(images: Images, options: Options, precision: str = "float32") -> Record:
+def measure_aaejax(options: Options, precision: str = "float32") -> Record:
     """As `aaejax.training` does it."""
     import jax
 
-    from aaejax import DataSpec, batches, init_state, parallel, train_step
-    from aaejax.models import aae
+    if options.device == "cpu":
+        jax.config.update("jax_num_cpu_devices", options.devices)
+    from aaejax import batches, init_state, parallel, train_step
 
     dispatch = min(200, options.steps)
     warm_steps = max(1, options.warm_steps // dispatch) * dispatch
     steps = warm_steps + options.steps
-    devices = jax.local_devices()[:1]
-    chosen: Any = {
-        name: getattr(options, name) for name in ("network", "width", "latent")
-    } | {"precision": precision}
-    model = aae.Options(r1=0.0, **chosen).build(DataSpec(options.shape, 0, True), steps)
+    devices = jax.local_devices()[: options.devices]
+    model = the_model(options, steps, precision)
     init_key, key = jax.random.split(jax.random.key(0))
     state = jax.jit(lambda key: init_state(model, key))(init_key)
-    state, key, data = parallel.replicate((state, key, {"image": images}), devices)
+    state, key = parallel.replicate((state, key), devices)
+    arrays = {"image": load_images(options)}
+    streamed = not batches.fits_on(devices[0], arrays)
     chunk = parallel.train_chunk(
         lambda axis: train_step(model.phases, axis),
         lambda rows: {"image": batches.to_unit(rows["image"])},
         devices,
         one_by_one=options.network == "conv" and devices[0].platform == "cpu",
+        streamed=streamed,
     )
+    stops = range(dispatch, steps + 1, dispatch)
+    indices = [
+        lambda stop=stop: batches.batch_indices(
+            0, stop - dispatch, stop, options.examples, options.batch_size
+        )
+        for stop in stops
+    ]
+    if streamed:
+        chunks = batches.stream(arrays, indices, options.devices)
+    else:
+        chunks = itertools.repeat(parallel.replicate(arrays, devices))
+    here = batches.local_rows((dispatch, options.batch_size), options.devices)
     metrics, start = {}, clock()
-    for stop in range(dispatch, steps + 1, dispatch):
-        first = stop - dispatch
-        rows = batches.batch_indices(0, first, stop, len(images), options.batch_size)
-        state, metrics = chunk(state, data, rows, key)
+    for stop, rows, data in zip(stops, indices, chunks, strict=False):
+        state, metrics = chunk(state, data, here if streamed else rows(), key)
         metrics = parallel.to_host(metrics)
         if stop == warm_steps:
             start = clock()
     return record(start, options.steps, float(metrics["reconstruction/loss"][-1]))
 
 
+def the_model(options: Options, steps: int, precision: Any = "float32") -> Any:
+    """The AAE that is measured, for a run of so many steps."""
+    from aaejax import DataSpec
+    from aaejax.models import aae
+
+    chosen: Any = {name: getattr(options, name) for name in ("network", "width", "latent")}
+    return aae.Options(r1=0.0, precision=precision, **chosen).build(
+        DataSpec(options.shape, 0, True), steps
+    )
+
+
+def measure_sampling(options: Options) -> Record:
+    """`sampling.samples`, each result brought to the host."""
+    import jax
+
+    from aaejax import sampling
+
+    model = the_model(options, 1)
+    networks = model.init(jax.random.key(0))
+    draw = jax.jit(lambda key: sampling.samples(model, networks, key, options.batch_size))
+    start, drawn = clock(), np.zeros(1)
+    for number in range(options.warm_steps + options.steps):
+        if number == options.warm_steps:
+            start = clock()
+        drawn = np.asarray(draw(jax.random.key(number)))
+    return record(start, options.steps, float(drawn.mean()))
+
+
 def measure_torch(
-    images: Images,
     options: Options,
     tuned: bool = True,
     once: bool = False,
@@ -167,7 +212,7 @@ def measure_torch(
         torch.set_flush_denormal(True)
         torch.set_float32_matmul_precision("highest")
     torch.manual_seed(0)
-    size, device = options.batch_size, options.device
+    images, size, device = load_images(options), options.batch_size, options.device
     encoder, decoder, discriminator = torch_networks(nn, options)
     for network in (encoder, decoder, discriminator):
         network.to(device)
@@ -269,7 +314,7 @@ def torch_networks(nn: Any, options: Options) -> tuple[Any, Any, Any]:
     return encoder, decoder, discriminator
 
 
-def measure_rates(images: Images, options: Options) -> Record:
+def measure_rates(options: Options) -> Record:
     """The best rates of PyTorch, on a CPU of NumPy too, in 1e9 a second."""
     import torch
 
@@ -333,9 +378,10 @@ def record(start: np.ndarray, steps: int, loss: float) -> Record:
     return {"ms_per_step": 1000 * wall / steps, "cores_used": cpu / wall, "loss": loss}
 
 
-PEERS: dict[str, Callable[[Images, Options], Record]] = {
+PEERS: dict[str, Callable[[Options], Record]] = {
     "aaejax": measure_aaejax,
     "aaejax-bf16": partial(measure_aaejax, precision="bf16"),
+    "sampling": measure_sampling,
     "torch": partial(measure_torch, tuned=False),
     "torch-tuned": measure_torch,
     "torch-once": partial(measure_torch, once=True),
@@ -345,26 +391,37 @@ PEERS: dict[str, Callable[[Images, Options], Record]] = {
 }
 
 
-def alone(measure: Callable[..., Record], images: Images, options: Options) -> Record:
+def alone(measure: Callable[[Options], Record], options: Options) -> Record:
     """The measurement in a process of its own, spawned and not forked."""
     with ProcessPoolExecutor(1, max_tasks_per_child=1) as pool:
-        return pool.submit(measure, images, options).result()
+        return pool.submit(measure, options).result()
 
 
-def load_images(shape: tuple[int, ...]) -> Images:
+def load_images(options: Options) -> Images:
+    """4,000 digits, or as much noise of another shape, again and again, on disk."""
     from aaejax.data import load
 
-    if shape == (28, 28, 1):
-        return load("mnist5k", "data").train_images
-    return np.random.default_rng(0).integers(0, 256, (4000, *shape), np.uint8)
+    if options.shape == (28, 28, 1):
+        images = load("mnist5k", "data").train_images
+    else:
+        noise = np.random.default_rng(0).integers
+        images = noise(0, 256, (4000, *options.shape), np.uint8)
+    if options.examples == len(images):
+        return images
+    with tempfile.TemporaryFile() as file:
+        shape = (options.examples, *options.shape)
+        many = np.memmap(file, np.uint8, "w+", shape=shape)  # stays when the file is closed
+        for first in range(0, len(many), len(images)):
+            part = many[first : first + len(images)]
+            part[:] = images[: len(part)]
+    return many
 
 
 def compare(options: Options) -> dict[str, Any]:
     """Peers in turn: a table, and the same for the JSON."""
-    images = load_images(options.shape)
     rounds: dict[str, list[Record]] = {name: [] for name in ("rates", *options.peers)}
     for name in list(rounds) * options.rounds:
-        rounds[name].append(alone(PEERS.get(name, measure_rates), images, options))
+        rounds[name].append(alone(PEERS.get(name, measure_rates), options))
         print(name, {k: round(v, 2) for k, v in rounds[name][-1].items()}, flush=True)
     base = rounds[options.peers[0]]
     peers = {name: summary(rounds[name], base) for name in options.peers}
@@ -396,28 +453,34 @@ def summary(records: list[Record], base: list[Record]) -> dict[str, Any]:
 
 
 def scale(options: Options) -> dict[str, Any]:
-    """The first peer at other sizes, one at a time; the base is measured in each round."""
-    changes: list[dict[str, int]] = [{}]
-    changes += [{"batch_size": n} for n in (10, 1000)]
-    changes += [{"latent": n} for n in (2, 64, 512)]
-    changes += [{"width": n} for n in (250, 500, 2000)]
-    images, name = load_images(options.shape), options.peers[0]
-    rounds: list[list[float]] = [[] for _ in changes]
+    """One size changed at a time; the peer as it is, is measured in each round."""
+    networks = [{"latent": n} for n in (2, 64, 512)]
+    networks += [{"width": n} for n in (250, 500, 2000)]
+    changes: dict[str, list[dict[str, int]]] = {
+        options.peers[0]: [
+            *({}, {"batch_size": 10}, {"batch_size": 1000}, *networks),
+            *({"examples": n} for n in (60_000, 600_000, 6_000_000)),
+            *({"devices": n} for n in (2, 4)),
+        ],
+        "sampling": [{}, {"batch_size": 10}, {"batch_size": 1000}, *networks],
+    }
+    sizes = [(name, change) for name in changes for change in changes[name]]
+    rounds: list[list[float]] = [[] for _ in sizes]
     for _ in range(options.rounds):
-        for change, times in zip(changes, rounds, strict=True):
+        for (name, change), times in zip(sizes, rounds, strict=True):
             sized = dataclasses.replace(options, **change)
-            times.append(alone(PEERS[name], images, sized)["ms_per_step"])
-            print(change or "base", round(times[-1], 1), flush=True)
-    base = np.array(rounds[0])
-    print(f"\n| {name} | ms per step | x base |\n|-|-|-|")
-    rows = []
-    for change, times in zip(changes, rounds, strict=True):
-        row = {"change": change, "ms": float(np.median(times)), "rounds": times}
-        row["ratio"] = float(np.median(np.array(times) / base))
+            times.append(alone(PEERS[name], sized)["ms_per_step"])
+            print(name, change, round(times[-1], 2), flush=True)
+    print("\n| | | ms per step | x base |\n|-|-|-|-|")
+    rows, base = [], np.ones(1)
+    for (name, change), times in zip(sizes, rounds, strict=True):
+        base = base if change else np.array(times)
+        row = {"peer": name, "change": change, "ms": float(np.median(times))}
+        row |= {"rounds": times, "ratio": float(np.median(np.array(times) / base))}
         rows.append(row)
-        label = ", ".join(f"{k} {v}" for k, v in change.items()) or "base"
-        print(f"| {label} | {row['ms']:.1f} | {row['ratio']:.2f} |")
-    return {"peer": name, "sizes": rows}
+        label = ", ".join(f"{k} {v:,}" for k, v in change.items()) or "base"
+        print(f"| {name} | {label} | {row['ms']:.2f} | {row['ratio']:.2f} |")
+    return {"sizes": rows}
 
 
 def start_up(options: Options) -> dict[str, Any]:
