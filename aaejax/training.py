@@ -12,19 +12,18 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from aaejax import batches, parallel, pictures, sampling
+from aaejax import batches, parallel
 from aaejax.checkpoints import Checkpoints
 from aaejax.config import RunConfig
 from aaejax.data import Dataset
 from aaejax.evaluation import HeldOut
 from aaejax.interrupts import Interrupts
 from aaejax.phases import init_state, train_step
+from aaejax.run_pictures import RunPictures
 from aaejax.runs import RunFolder, locked
 from aaejax.types import (
-    Array,
     DataSpec,
     Device,
-    Key,
     Model,
     Networks,
     TrainState,
@@ -142,12 +141,12 @@ class _Run:
         self.config, self.dataset, self.model = config, dataset, model
         self.devices, self.steps, self.folder, self.tell = devices, steps, folder, tell
         self.steps_per_epoch = len(dataset.train_images) // config.batch_size
-        init_key, self.run_key, heldout_key, self.picture_key = jax.random.split(
+        init_key, self.run_key, heldout_key, picture_key = jax.random.split(
             jax.random.key(config.seed), 4
         )
         self.initial = jax.jit(lambda key: init_state(model, key))(init_key)
-        self.picture_arrays = jax.jit(lambda *arguments: picture_arrays(model, *arguments))
         self.heldout = HeldOut(model, dataset.test_images, dataset.test_labels, heldout_key)
+        self.pictures = RunPictures(model, dataset, folder.pictures, picture_key)
         self.arrays = {"image": dataset.train_images}
         if dataset.train_labels is not None:
             self.arrays["label"] = dataset.train_labels
@@ -264,70 +263,8 @@ class _Run:
         """Held-out scores, and pictures."""
         networks = jax.device_put(networks, self.devices[0])
         scores, codes = self.heldout(networks)
-        originals = np.asarray(batches.to_unit(self.dataset.test_images[:40]))
-        labels = self.dataset.test_labels
-        # The same noise each time, so that pictures of different steps can be compared.
-        key = jax.random.fold_in(self.picture_key, 0)
-        original_labels = None if labels is None else labels[: len(originals)]
-        made = jax.device_get(
-            self.picture_arrays(networks, originals, original_labels, key)
-        )
-        folder = self.folder.pictures
-        if originals.ndim == 4:
-            for name in ("samples", "manifold"):
-                if name in made:
-                    pictures.write_grid(folder / f"{name}.png", made[name])
-            if "reconstructions" in made:
-                pictures.write_pairs(
-                    folder / "reconstructions.png", originals, made["reconstructions"]
-                )
-            if "styles" in made:
-                pictures.write_rows(folder / "styles.png", made["styles"])
-        if codes is not None:
-            pictures.write_scatter(
-                folder / "codes.png",
-                codes,
-                None if labels is None else labels[: len(codes)],
-                made["prior"],
-                self.dataset.class_names,
-            )
+        self.pictures(networks, codes)
         return scores
-
-
-def picture_arrays(
-    model: Model, networks: Networks, originals: Array, labels: Array | None, key: Key
-) -> dict[str, Array]:
-    """What the pictures of an evaluation show; one program under jit.
-
-    Args:
-      model: the model.
-      networks: its parameters.
-      originals: [n, ...], in [0, 1].
-      labels: [n] or None.
-      key: consumed.
-
-    Returns:
-      "samples" [100, ...] and, of a model that encodes, "reconstructions" [n, ...]; where
-      codes have a class also "styles" [10, K, ...], where they have two dimensions
-      "manifold" [400, ...], and where they are drawn in a plane "prior" [2000, 2].
-    """
-    reconstruct_key, sample_key, manifold_key, prior_key, style_key = jax.random.split(
-        key, 5
-    )
-    made = {"samples": sampling.samples(model, networks, sample_key, 100)}
-    if model.encodes:
-        made["reconstructions"] = sampling.reconstructions(
-            model, networks, originals, reconstruct_key, labels
-        )
-    if model.latent == 2:
-        manifold = sampling.manifold(model, networks, manifold_key, 20)
-        made["manifold"] = manifold.reshape(-1, *manifold.shape[2:])
-    prior = model.in_plane(networks, model.prior(networks, prior_key, 2000))
-    if prior is not None:
-        made["prior"] = prior
-    if model.classes:
-        made["styles"] = sampling.styles(model, networks, style_key, 10)
-    return made
 
 
 def in_phase_order(model: Model, metrics: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

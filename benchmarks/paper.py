@@ -36,11 +36,12 @@ import tyro
 # So that it runs from a clone in which nothing was installed.
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from aaejax import clusters, data, kinds, models, parzen, pictures, sampling
+from aaejax import clusters, data, kinds, models, parzen, sampling
 from aaejax.batches import to_unit
 from aaejax.evaluation import HeldOut
 from aaejax.optimizers import Optimizer
 from aaejax.restoring import Trained
+from aaejax.run_pictures import RunPictures
 from aaejax.runs import RunFolder
 from aaejax.seeds import train_seeds
 from aaejax.training import NonFiniteLoss, data_spec
@@ -405,19 +406,12 @@ def train_row(
         }
     folder.write_heldout(dataset.test_images[:256], dataset.test_labels[:256])
     drawn = Trained(model, trained[0], steps, folder, {})
-    prior = model.prior(trained[0], jax.random.key(1), 2000)
-    prior = model.in_plane(trained[0], prior)
-    if prior is not None:
-        heldout = HeldOut(model, *validation, jax.random.key(0))
-        pictures.write_scatter(
-            folder.pictures / "codes.png",
-            heldout(trained[0])[1],
-            dataset.test_labels,
-            np.asarray(prior),
-            dataset.class_names,
-        )
-    for kind in {"samples", "styles", "clusters", "manifold"} & set(kinds.kinds(model)):
-        kinds.write(folder.pictures / f"{kind}.png", kind, kinds.sample(drawn, kind))
+    heldout = HeldOut(model, *validation, jax.random.key(0))
+    draw = RunPictures(model, dataset, folder.pictures, jax.random.key(1))
+    draw(trained[0], heldout(trained[0])[1])
+    if "clusters" in kinds.kinds(model):
+        found = kinds.sample(drawn, "clusters")
+        kinds.write(folder.pictures / "clusters.png", "clusters", found)
     return records
 
 

@@ -1,0 +1,94 @@
+"""The pictures of a run folder, made at each evaluation."""
+
+from pathlib import Path
+
+import jax
+import numpy as np
+from jax.random import clone
+
+from aaejax import batches, pictures, sampling
+from aaejax.data import Dataset
+from aaejax.types import Array, Key, Model, Networks
+
+
+class RunPictures:
+    """Writes what `picture_arrays` makes of networks, and their held-out codes."""
+
+    def __init__(self, model: Model, dataset: Dataset, folder: Path, key: Key):
+        """Of forty held-out examples.
+
+        Args:
+          model: the model.
+          dataset: whose held-out examples are shown.
+          folder: of the PNGs.
+          key: of the noise, the same at each call, so that steps can be compared.
+        """
+        self._dataset, self._folder, self._key = dataset, folder, key
+        self._arrays = jax.jit(lambda *arguments: picture_arrays(model, *arguments))
+
+    def __call__(self, networks: Networks, codes: np.ndarray | None) -> None:
+        """Writes them.
+
+        Args:
+          networks: of the model.
+          codes: [N, 2], of the first held-out examples, as they are drawn; or None.
+        """
+        labels = self._dataset.test_labels
+        originals = np.asarray(batches.to_unit(self._dataset.test_images[:40]))
+        original_labels = None if labels is None else labels[: len(originals)]
+        key = clone(self._key)
+        made = jax.device_get(self._arrays(networks, originals, original_labels, key))
+        if originals.ndim == 4:
+            for name in ("samples", "manifold"):
+                if name in made:
+                    pictures.write_grid(self._folder / f"{name}.png", made[name])
+            if "reconstructions" in made:
+                pictures.write_pairs(
+                    self._folder / "reconstructions.png", originals, made["reconstructions"]
+                )
+            if "styles" in made:
+                pictures.write_rows(self._folder / "styles.png", made["styles"])
+        if codes is not None:
+            pictures.write_scatter(
+                self._folder / "codes.png",
+                codes,
+                None if labels is None else labels[: len(codes)],
+                made["prior"],
+                self._dataset.class_names,
+            )
+
+
+def picture_arrays(
+    model: Model, networks: Networks, originals: Array, labels: Array | None, key: Key
+) -> dict[str, Array]:
+    """What the pictures of an evaluation show; one program under jit.
+
+    Args:
+      model: the model.
+      networks: its parameters.
+      originals: [n, ...], in [0, 1].
+      labels: [n] or None.
+      key: consumed.
+
+    Returns:
+      "samples" [100, ...] and, of a model that encodes, "reconstructions" [n, ...]; where
+      codes have a class also "styles" [10, K, ...], where they have two dimensions
+      "manifold" [400, ...], and where they are drawn in a plane "prior" [2000, 2].
+    """
+    reconstruct_key, sample_key, manifold_key, prior_key, style_key = jax.random.split(
+        key, 5
+    )
+    made = {"samples": sampling.samples(model, networks, sample_key, 100)}
+    if model.encodes:
+        made["reconstructions"] = sampling.reconstructions(
+            model, networks, originals, reconstruct_key, labels
+        )
+    if model.latent == 2:
+        manifold = sampling.manifold(model, networks, manifold_key, 20)
+        made["manifold"] = manifold.reshape(-1, *manifold.shape[2:])
+    prior = model.in_plane(networks, model.prior(networks, prior_key, 2000))
+    if prior is not None:
+        made["prior"] = prior
+    if model.classes:
+        made["styles"] = sampling.styles(model, networks, style_key, 10)
+    return made
