@@ -3,7 +3,7 @@
     pip install -r benchmarks/requirements.txt
     python benchmarks/speed.py                           # 15 minutes on 2 cores
     python benchmarks/speed.py --quick                   # a minute or two: for regressions
-    python benchmarks/speed.py --batch 1000
+    python benchmarks/speed.py --batch 1000 --steps 40 --warm-steps 40
     python benchmarks/speed.py --long                    # after 4,000 steps of training
     python benchmarks/speed.py --network conv --shape 32 32 3
     python benchmarks/speed.py --what scaling            # training and sampling, in size
