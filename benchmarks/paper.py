@@ -128,13 +128,11 @@ def sgd(rate: float, momentum: float, *drops: int) -> Optimizer:
     return Optimizer("sgd", rate, momentum, drops=steps)
 
 
-def adversaries(
-    discriminator: Optimizer, generator: Optimizer, *heads: str
-) -> dict[str, Any]:
-    """The options of the adversaries of these heads, by default of both."""
+def adversaries(discriminator: Optimizer, generator: Optimizer) -> dict[str, Any]:
+    """The options of both heads' adversaries."""
     return {
         f"{head}_{role}_optimizer": optimizer
-        for head in heads or ("class", "style")
+        for head in ("class", "style")
         for role, optimizer in (("discriminator", discriminator), ("generator", generator))
     }
 
@@ -405,12 +403,13 @@ def train_row(
             "versions": {name: version(name) for name in ("jax", "flax", "optax")},
         }
     folder.write_heldout(dataset.test_images[:256], dataset.test_labels[:256])
-    drawn = Trained(model, trained[0], steps, folder, {})
-    heldout = HeldOut(model, *validation, jax.random.key(0))
-    draw = RunPictures(model, dataset, folder.pictures, jax.random.key(1))
-    draw(trained[0], heldout(trained[0])[1])
+    networks, codes = trained[0], None
+    of_prior = model.prior(networks, jax.random.key(1), 1)
+    if model.in_plane(networks, of_prior) is not None:
+        codes = HeldOut(model, *validation, jax.random.key(0))(networks)[1]
+    RunPictures(model, dataset, folder.pictures, jax.random.key(2))(networks, codes)
     if "clusters" in kinds.kinds(model):
-        found = kinds.sample(drawn, "clusters")
+        found = kinds.sample(Trained(model, networks, steps, folder, {}), "clusters")
         kinds.write(folder.pictures / "clusters.png", "clusters", found)
     return records
 
