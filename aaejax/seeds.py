@@ -1,21 +1,24 @@
 """Several seeds of one model at once: a vmap over states and keys, not a loop.
 
 What the loop of `training.py` does for one run, without its pictures and log: each seed has
-the parameters, the order of the data and the noise of a run of its own.
+the parameters, the order of the data and the noise of a run of its own. Where steps are
+dispatched alone (`parallel.steps_alone`) the seeds of a chunk run in turn.
 """
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from aaejax import batches
+from aaejax import batches, parallel
 from aaejax.checkpoints import Checkpoints
 from aaejax.phases import init_state, scan_steps, train_step
 from aaejax.training import check_finite, in_phase_order
-from aaejax.types import Array, Batch, Key, Model, Networks, TrainState
+from aaejax.types import Array, Batch, Device, Key, Model, Networks, TrainState
 
 AXES = TrainState(step=None, params=0, opt_state=0)  # type: ignore[arg-type]
 
@@ -53,9 +56,6 @@ def train_seeds(
       OSError: a checkpoint could not be written.
     """
     labels = np.broadcast_to(labels, (len(seeds), len(images)))
-    program = jax.jit(
-        jax.vmap(seed_steps(model), (AXES, None, 0, 0, 0), (AXES, 0)), donate_argnums=0
-    )
 
     def start(seed: Array) -> tuple[TrainState, Key]:
         # As in training.py: a seed is the same run here and there.
@@ -64,6 +64,7 @@ def train_seeds(
 
     starts = jax.jit(jax.vmap(start, out_axes=(AXES, 0)))
     state, run_keys = starts(np.array(seeds, np.uint32))
+    program = _program(model, state, images, labels, run_keys)
     resident = jax.device_put((images, labels))
     with Checkpoints(folder, keep=1) if folder else nullcontext() as checkpoints:
         if checkpoints:
@@ -81,8 +82,8 @@ def train_seeds(
                 )
                 for seed, known in zip(seeds, labels, strict=True)
             ]
-            state, metrics = program(state, *resident, np.stack(rows), run_keys)
-            host = in_phase_order(model, jax.device_get(metrics))
+            state, metrics = program(state, *resident, np.stack(rows))
+            host = in_phase_order(model, metrics)
             for number in range(len(seeds)):
                 check_finite({name: host[name][number] for name in host}, first)
             if checkpoints:
@@ -90,6 +91,67 @@ def train_seeds(
             tell(f"step {last}/{steps} of {len(seeds)} seeds")
     networks = jax.device_get(state.params)
     return [jax.tree.map(lambda x, n=n: x[n], networks) for n in range(len(seeds))]
+
+
+# (state, images [N, ...], labels [seeds, N], rows [seeds, steps, B, R])
+# -> (state, metrics on the host [seeds, steps])
+Program = Callable[..., tuple[TrainState, dict[str, np.ndarray]]]
+
+
+def _program(model: Model, state: TrainState, images, labels, keys: Key) -> Program:
+    devices = jax.local_devices()[:1]
+    rows = jax.ShapeDtypeStruct((1, 1, len(model.reads)), np.int32)
+    example = (_of_seed(state, 0), images, labels[0], rows, jax.random.key(0))
+    if parallel.steps_alone(seed_steps(model), devices, *example):
+        return _in_turn(model, devices, list(keys))
+    return _mapped(model, keys)
+
+
+def _mapped(model: Model, keys: Key) -> Program:
+    """All seeds as one program."""
+    mapped = jax.vmap(seed_steps(model), (AXES, None, 0, 0, 0), (AXES, 0))
+    compiled = jax.jit(mapped, donate_argnums=0)
+
+    def program(state, images, labels, rows):
+        state, metrics = compiled(state, images, labels, rows, keys)
+        return state, jax.device_get(metrics)
+
+    return program
+
+
+def _in_turn(model: Model, devices: Sequence[Device], keys: Sequence[Key]) -> Program:
+    """A chunk of each seed as in `training.py`."""
+    chunk = parallel.train_chunk(
+        partial(train_step, model.phases),
+        partial(batches.step_batch, model.reads),
+        devices,
+        one_by_one=True,
+    )
+
+    def program(state, images, labels, rows):
+        ended = []
+        for number, key in enumerate(keys):
+            data = {"image": images, "label": labels[number]}
+            one, metrics = chunk(_of_seed(state, number), data, rows[number], key)
+            ended.append((one, parallel.to_host(metrics)))
+        states, metrics = zip(*ended, strict=True)
+        stacked = jax.tree.map(lambda *each: np.stack(each), *metrics)
+        return _stack(states), stacked
+
+    return program
+
+
+def _of_seed(state: TrainState, number: int) -> TrainState:
+    """A copy of one seed's state, from that of all."""
+    params, opt_state = jax.tree.map(lambda x: x[number], (state.params, state.opt_state))
+    return TrainState(jnp.copy(state.step), params, opt_state)
+
+
+def _stack(states: Sequence[TrainState]) -> TrainState:
+    """The state of all seeds; `_of_seed` undone."""
+    each = [(state.params, state.opt_state) for state in states]
+    params, opt_state = jax.tree.map(lambda *x: jnp.stack(x), *each)
+    return TrainState(states[0].step, params, opt_state)
 
 
 def seed_steps(model: Model) -> Callable:

@@ -15,12 +15,12 @@ from tests.conftest import TINY, tiny_options
 STEPS, BATCH = 40, 20
 
 
-@pytest.fixture(scope="module")
-def case():
+@pytest.fixture(scope="module", params=["mlp", "conv"])
+def case(request):
     rng = np.random.default_rng(0)
     images = rng.uniform(0, 1, (100, *TINY.shape)).astype(np.float32)
     dataset = from_arrays(images, np.arange(100) % 3)
-    options = tiny_options("supervised", posterior="gaussian")
+    options = tiny_options("supervised", posterior="gaussian", network=request.param)
     return dataset, options, options.build(data_spec(dataset), STEPS)
 
 
