@@ -118,7 +118,7 @@ def fits_on(device: Device, arrays: dict[str, np.ndarray]) -> bool:
 
 
 class _Chunks:
-    """Chunk number -> its examples [devices, steps * B / devices, ...], for Grain."""
+    """Chunk number -> its examples and where they are, as of `stream`, for Grain."""
 
     def __init__(self, arrays: dict[str, np.ndarray], indices: Sequence[Any], devices: int):
         self._arrays, self._indices, self._devices = arrays, indices, devices
@@ -126,16 +126,17 @@ class _Chunks:
     def __len__(self) -> int:
         return len(self._indices)
 
-    def __getitem__(self, number: int) -> dict[str, np.ndarray]:
-        rows = self._indices[number]()
-        rows = rows.reshape(len(rows), self._devices, -1).swapaxes(0, 1)
+    def __getitem__(self, number: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        indices = self._indices[number]()
+        rows = indices.reshape(len(indices), self._devices, -1).swapaxes(0, 1)
         rows = rows.reshape(self._devices, -1)
-        return {name: values[rows] for name, values in self._arrays.items()}
+        examples = {name: values[rows] for name, values in self._arrays.items()}
+        return examples, _local_rows(indices.shape, self._devices)
 
 
 def stream(
     arrays: dict[str, np.ndarray], indices: Sequence[Any], devices: int
-) -> Iterator[dict[str, np.ndarray]]:
+) -> Iterator[tuple[dict[str, np.ndarray], np.ndarray]]:
     """Chunks of examples gathered on the host, ahead of time, by Grain's threads.
 
     Args:
@@ -144,7 +145,8 @@ def stream(
       devices: to split each batch over.
 
     Yields:
-      For each chunk [devices, steps * B / devices, ...] of every array.
+      For each chunk [devices, steps * B / devices, ...] of every array, and where on its
+      device each example is: int32 [steps, B, ...], as the indices.
     """
     import grain  # takes over a second: only those who stream pay for it
 
@@ -153,8 +155,7 @@ def stream(
     yield from grain.MapDataset.source(source).to_iter_dataset(options)
 
 
-def local_rows(shape: tuple[int, ...], devices: int) -> np.ndarray:
-    """Where `stream` put each example on its device: int32 [steps, B, ...], as asked."""
+def _local_rows(shape: tuple[int, ...], devices: int) -> np.ndarray:
     steps, batch_size, *more = shape
     rows = np.arange(math.prod(shape) // devices, dtype=np.int32)
     rows = rows.reshape(steps, batch_size // devices, *more)

@@ -4,13 +4,14 @@ The state is one unstacked copy on every device, index arrays are split over dev
 what comes back is one copy. How many steps go into one dispatch is decided here too.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from aaejax import batches
 from aaejax.phases import scan_steps
 from aaejax.types import Batch, Device, Key, Step, TrainState, UserError
 
@@ -106,6 +107,29 @@ def train_chunk(
         return state, {name: [metrics[name] for metrics in each] for name in each[0]}
 
     return chunk
+
+
+def feed(
+    arrays: dict[str, np.ndarray],
+    indices: Sequence[Callable[[], np.ndarray]],
+    devices: Sequence[Device],
+    *,
+    streamed: bool,
+) -> Iterator[tuple[dict[str, Any], np.ndarray]]:
+    """The data and the indices that a `Chunk` takes, one pair for each chunk.
+
+    Args:
+      arrays: the whole set, [N, ...] each.
+      indices: for each chunk a function that gives its int32 [steps, B, ...].
+      devices: to run on.
+      streamed: as of `train_chunk`.
+    """
+    if streamed:
+        yield from batches.stream(arrays, indices, len(devices))
+    else:
+        resident = replicate(arrays, devices)
+        for rows in indices:
+            yield resident, rows()
 
 
 def steps_alone(step: Step, devices: Sequence[Device], *example: Any) -> bool:

@@ -3,8 +3,9 @@
 import dataclasses
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -165,9 +166,13 @@ class _Run:
         state = parallel.replicate(restored or self.initial, self.devices)
         key = parallel.replicate(self.run_key, self.devices)
         chunk = self._chunk(state, key)
+        starts = range(first, self.steps, self.config.log_every)
+        stops = [*starts[1:], self.steps]
+        indices = [partial(self._rows, *ends) for ends in zip(starts, stops, strict=True)]
+        fed = parallel.feed(self.arrays, indices, self.devices, streamed=self.streamed)
         bar = Progress(self.steps, first, self.steps_per_epoch, self.config.batch_size)
         with bar:
-            for stop, data, rows in self._chunks(first):
+            for stop, (data, rows) in zip(stops, fed, strict=True):
                 number = stop - len(rows)
                 compiled = time.perf_counter()
                 state, metrics = chunk(state, data, rows, key)
@@ -205,16 +210,14 @@ class _Run:
         )
 
     def _chunk(self, state: TrainState, key: jax.Array) -> parallel.Chunk:
-        def prepare(gathered: dict[str, Any]) -> dict[str, Any]:
-            return batches.step_batch(self.model.reads, gathered)
-
+        prepare = partial(batches.step_batch, self.model.reads)
         example = jax.eval_shape(
             lambda data, rows: prepare({name: data[name][rows] for name in data}),
             self.arrays,
-            jax.ShapeDtypeStruct(self._rows_shape(1)[1:], np.int32),
+            jax.ShapeDtypeStruct((self.config.batch_size, len(self.model.reads)), np.int32),
         )
         return parallel.train_chunk(
-            lambda axis: train_step(self.model.phases, axis),
+            partial(train_step, self.model.phases),
             prepare,
             self.devices,
             one_by_one=parallel.steps_alone(
@@ -223,41 +226,16 @@ class _Run:
             streamed=self.streamed,
         )
 
-    def _chunks(self, first: int) -> Iterator[tuple[int, dict[str, Any], np.ndarray]]:
-        """(step after the chunk, data on the devices, rows [steps, B, R] of those)."""
-        size, devices = self.config.log_every, len(self.devices)
-        stops = [min(start + size, self.steps) for start in range(first, self.steps, size)]
-        if self.streamed:
-            indices = [lambda stop=stop: self._rows(stop) for stop in stops]
-            data = batches.stream(self.arrays, indices, devices)
-            for stop, examples in zip(stops, data, strict=True):
-                yield stop, examples, batches.local_rows(self._rows_shape(stop), devices)
-        else:
-            resident = parallel.replicate(self.arrays, self.devices)
-            for stop in stops:
-                yield stop, resident, self._rows(stop)
-
-    def _rows(self, stop: int) -> np.ndarray:
-        """The examples of the chunk that ends at this step: int32 [steps, B, R].
-
-        R are the batches that the model reads at each step.
-        """
+    def _rows(self, start: int, stop: int) -> np.ndarray:
+        """The examples of these steps: int32 [steps, B, R], of R batches at each step."""
         return batches.step_rows(
             self.model.reads,
             self.config.seed,
-            self._start(stop),
+            start,
             stop,
             self.arrays,
             self.config.batch_size,
         )
-
-    def _rows_shape(self, stop: int) -> tuple[int, ...]:
-        """Of `_rows(stop)`, without drawing the order of the data."""
-        return stop - self._start(stop), self.config.batch_size, len(self.model.reads)
-
-    def _start(self, stop: int) -> int:
-        """The steps before the chunk that ends at this step."""
-        return (stop - 1) // self.config.log_every * self.config.log_every
 
     def _evaluate(self, networks: Networks) -> dict[str, float]:
         """Held-out scores, and pictures."""

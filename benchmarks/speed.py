@@ -154,14 +154,10 @@ def measure_aaejax(options: Options, precision: str = "float32") -> Record:
         )
         for stop in stops
     ]
-    if streamed:
-        chunks = batches.stream(arrays, indices, options.devices)
-    else:
-        chunks = itertools.repeat(parallel.replicate(arrays, devices))
-    here = batches.local_rows((dispatch, options.batch_size), options.devices)
+    fed = parallel.feed(arrays, indices, devices, streamed=streamed)
     metrics, start = {}, clock()
-    for stop, rows, data in zip(stops, indices, chunks, strict=False):
-        state, metrics = chunk(state, data, here if streamed else rows(), key)
+    for stop, (data, rows) in zip(stops, fed, strict=True):
+        state, metrics = chunk(state, data, rows, key)
         metrics = parallel.to_host(metrics)
         if stop == warm_steps:
             start = clock()

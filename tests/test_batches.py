@@ -38,8 +38,9 @@ def test_a_streamed_batch_is_the_one_that_the_indices_name():
         chunks = list(
             batches.stream({"image": images}, [lambda r=r: r for r in rows], devices)
         )
-        local = batches.local_rows((3, 4), devices).reshape(3, devices, -1)
-        for chunk, row in zip(chunks, rows, strict=True):
+        for (chunk, local), row in zip(chunks, rows, strict=True):
+            assert local.shape == row.shape
+            local = local.reshape(3, devices, -1)
             got = [
                 np.concatenate([chunk["image"][d, local[s, d], 0] for d in range(devices)])
                 for s in range(3)

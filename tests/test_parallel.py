@@ -18,11 +18,7 @@ def losses_on(count, changes, *, one_by_one=False, streamed=False):
     rng = np.random.default_rng(0)
     data = {"image": rng.random((40, *TINY.shape), np.float32)}
     rows = rng.integers(0, 40, (STEPS, 16)).astype(np.int32)
-    if streamed:
-        from aaejax import batches
-
-        data = next(batches.stream(data, [lambda: rows], count))
-        rows = batches.local_rows((STEPS, 16), count)
+    data, rows = next(parallel.feed(data, [lambda: rows], devices, streamed=streamed))
     chunk = parallel.train_chunk(
         lambda axis: train_step(model.phases, axis),
         lambda rows: rows,
@@ -31,8 +27,6 @@ def losses_on(count, changes, *, one_by_one=False, streamed=False):
         streamed=streamed,
     )
     state = parallel.replicate(init_state(model, jax.random.key(3)), devices)
-    if not streamed:
-        data = parallel.replicate(data, devices)
     key = parallel.replicate(jax.random.key(5), devices)
     state, metrics = chunk(state, data, rows, key)
     return parallel.to_host(metrics), jax.device_get(state)
