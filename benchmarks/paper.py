@@ -121,6 +121,10 @@ class Row:
     epochs: int = 6
     dataset: str = "mnist"
 
+    def build_options(self) -> Any:
+        """Those of the model, of `aaejax.models`."""
+        return models.options(self.model)(**self.options)
+
 
 def sgd(rate: float, momentum: float, *drops: int) -> Optimizer:
     """As in the appendix, the rate falling to a tenth after these epochs."""
@@ -360,7 +364,17 @@ def run_row(arguments: Arguments, name: str, row: Row) -> list[dict[str, Any]]:
             arguments.results.mkdir(parents=True, exist_ok=True)
             text = json.dumps({**record, "command": command}, indent=2)
             files[seed].write_text(text + "\n")
-    return [json.loads(file.read_text()) for file in files.values() if file.exists()]
+    there = [file for file in files.values() if file.exists()]
+    records = [json.loads(file.read_text()) for file in there]
+    options = json.loads(json.dumps(dataclasses.asdict(row.build_options())))
+    for file, record in zip(there, records, strict=True):
+        then = record["options"]
+        changed = [name for name in then.keys() & options if then[name] != options[name]]
+        if changed:
+            print(
+                f"{file.name}: the row's {sorted(changed)} is another now", file=sys.stderr
+            )
+    return records
 
 
 def train_row(
@@ -371,7 +385,7 @@ def train_row(
     epochs = arguments.epochs or row.epochs
     steps_per_epoch = len(dataset.train_images) // BATCH
     steps = epochs * steps_per_epoch
-    options = models.options(row.model)(**row.options)
+    options = row.build_options()
     known = [
         dataset if row.labels is None else dataset.keep_labels(row.labels, seed)
         for seed in seeds
