@@ -8,7 +8,7 @@ Data: MNIST, for one row SVHN, through TFDS. Of the training images the last 10,
 fixed random order are for validation; a model trains on the others (50,000 of MNIST), and
 what is chosen (sigma, the names of clusters, by --tune also settings) is chosen on
 validation images. The test images are read once, when training is done. The seeds of a row
-train together in one program, which goes on where it stopped (--workdir); each one's score
+train together (`aaejax.seeds`) and go on where they stopped (--workdir); each one's score
 becomes a JSON file under --results.
 
 Settings: "paper" is the recipe as far as it is known, at the epochs given here and not the
@@ -344,7 +344,7 @@ def split(name: str, data_dir: Path) -> tuple[data.Dataset, tuple[np.ndarray, np
 
 
 def run_row(arguments: Arguments, name: str, row: Row) -> list[dict[str, Any]]:
-    """Trains the seeds that are missing, in one program, and scores each."""
+    """Trains the seeds that are missing, together, and scores each."""
     epochs = arguments.epochs or row.epochs
     slug = f"{arguments.table}-{name}-{arguments.setting}-{epochs}epochs"
     if arguments.dataset:
