@@ -6,7 +6,7 @@
     python benchmarks/speed.py --batch 1000 --steps 40 --warm-steps 40
     python benchmarks/speed.py --long                    # after 4,000 steps of training
     python benchmarks/speed.py --network conv --shape 32 32 3
-    python benchmarks/speed.py --what scaling            # training and sampling, in size
+    python benchmarks/speed.py --what scaling --rounds 1 # training and sampling, in size
     python benchmarks/speed.py --what startup            # of train.py and sample.py
     python benchmarks/speed.py --device cuda --peers aaejax torch torch-compile torch-graphs
 
