@@ -99,17 +99,12 @@ Program = Callable[..., tuple[TrainState, dict[str, np.ndarray]]]
 
 
 def _program(model: Model, state: TrainState, images, labels, keys: Key) -> Program:
+    """All seeds as one program, or in turn."""
     devices = jax.local_devices()[:1]
-    rows = jax.ShapeDtypeStruct((1, 1, len(model.reads)), np.int32)
-    example = (_of_seed(state, 0), images, labels[0], rows, jax.random.key(0))
-    if parallel.steps_alone(seed_steps(model), devices, *example):
-        return _in_turn(model, devices, list(keys))
-    return _mapped(model, keys)
-
-
-def _mapped(model: Model, keys: Key) -> Program:
-    """All seeds as one program."""
     mapped = jax.vmap(seed_steps(model), (AXES, None, 0, 0, 0), (AXES, 0))
+    rows = jax.ShapeDtypeStruct((len(labels), 1, 1, len(model.reads)), np.int32)
+    if parallel.steps_alone(mapped, devices, state, images, labels, rows, keys):
+        return _in_turn(model, devices, list(keys))
     compiled = jax.jit(mapped, donate_argnums=0)
 
     def program(state, images, labels, rows):
