@@ -222,6 +222,26 @@ def uninformed(logits: Array) -> Array:
     return of_each - 4 * of_all
 
 
+def mutual_information(logits: Array, moved: Array) -> Array:
+    """What the classes of an image and of the image moved tell of each other.
+
+    I(y; y') of their joint distribution, the mean of q(y|x) q(y'|x') over examples and over
+    both orders (invariant information clustering, Ji et al. 2019, eq. 3). The entropies of
+    y and y' count 1.2 times, not once, so that no class empties.
+
+    Args:
+      logits: [B, K], of q(y|x).
+      moved: [B, K], of q(y|x'), x' the same image changed in a way that leaves its class.
+
+    Returns:
+      float32 (), nats; at most 1.4 ln K.
+    """
+    joint = jax.nn.softmax(logits).T @ jax.nn.softmax(moved) / logits.shape[0]
+    joint = jnp.maximum((joint + joint.T) / 2, 1e-9)  # no logarithm of 0
+    log_each = jnp.log(joint.sum(axis=0))
+    return (joint * (jnp.log(joint) - 1.2 * (log_each[:, None] + log_each[None]))).sum()
+
+
 def _pixels(x: Array) -> Array:
     """[B, ...] as [B, P]: XLA:CPU sums over [B, H, W, 1] six times slower."""
     return x.reshape(x.shape[0], math.prod(x.shape[1:]))

@@ -170,3 +170,31 @@ def test_informed_classes_are_sure_and_equally_large():
     assert losses.uninformed(jnp.zeros((3, 3))) == pytest.approx(-3 * math.log(3), rel=1e-5)
     assert losses.uninformed(sure[:1]) == pytest.approx(0, abs=1e-5)
     assert jnp.isfinite(jax.grad(losses.uninformed)(1e4 * jnp.eye(3)[:1])).all()
+
+
+def test_mutual_information_of_classes_that_stay_and_of_classes_that_say_nothing():
+    sure = 50.0 * jnp.eye(3)
+    # ln 3, and 0.2 H more of each of both.
+    assert losses.mutual_information(sure, sure) == pytest.approx(
+        1.4 * math.log(3), rel=1e-5
+    )
+    nothing = losses.mutual_information(sure, jnp.zeros((3, 3)))
+    assert nothing == pytest.approx(0.4 * math.log(3), rel=1e-5)
+    # One class for all: nothing to tell.
+    assert losses.mutual_information(sure[:1], sure[:1]) == pytest.approx(0, abs=1e-5)
+    exchanged = sure[jnp.array([1, 2, 0])]
+    assert losses.mutual_information(sure, exchanged) < 1.2 * math.log(3)
+
+
+def test_mutual_information_is_a_sum_over_the_joint_of_both_orders():
+    y = np.array([[0.9, 0.1], [0.3, 0.7], [0.2, 0.8]])
+    moved = np.array([[0.7, 0.3], [0.4, 0.6], [0.1, 0.9]])
+    joint = sum(np.outer(a, b) + np.outer(b, a) for a, b in zip(y, moved, strict=True)) / 6
+    each = joint.sum(axis=0)
+    direct = sum(
+        joint[i, j] * (np.log(joint[i, j]) - 1.2 * np.log(each[i]) - 1.2 * np.log(each[j]))
+        for i in range(2)
+        for j in range(2)
+    )
+    found = losses.mutual_information(jnp.log(y), jnp.log(moved))
+    assert found == pytest.approx(direct, rel=1e-5)

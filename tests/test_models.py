@@ -26,6 +26,7 @@ MODELS = {
             "r1": 0.1,
             "consistency": 0.5,
             "information": 0.1,
+            "mutual_information": 0.5,
             "translation": 1.0,
             "distortion": 0.1,
         },

@@ -7,6 +7,7 @@ q(y|x) the labels of a batch of labelled images.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 import flax.linen as nn
 import jax
@@ -47,6 +48,8 @@ class Consistency:
     Attributes:
       radius: length of the worst change (`losses.virtual_adversarial`); 0 for no phase.
       information: weight of `losses.uninformed`, without which one class for all is best.
+      mutual_information: weight of `losses.mutual_information` of an image and the
+        distorted one: another way to find classes that are sure, large and stay.
       translation: as of `distortions.distorted`, as is the next.
       distortion: q(y|x) of the image as it is teaches that of the distorted one, and
         labelled images are learned distorted.
@@ -54,6 +57,7 @@ class Consistency:
 
     radius: float = 0.0
     information: float = 0.0
+    mutual_information: float = 0.0
     translation: float = 0.0
     distortion: float = 0.0
 
@@ -149,18 +153,20 @@ def semi_supervised(
         params: Networks, batch: Batch, draw: Draw
     ) -> tuple[Array, Metrics]:
         noise = draw("posterior", autoencoder.posterior.noise)
-        start = draw("start", lambda key: jax.random.normal(key, autoencoder.shape))
-        divergence = losses.virtual_adversarial(
-            lambda images: autoencoder.class_logits(params, images, noise),
-            batch["image"],
-            start,
-            consistency.radius,
-            consistency.distorted(batch["image"], draw),
-        )
-        loss = divergence.mean()
+        logits_of = partial(autoencoder.class_logits, params, noise=noise)
+        images, moved = batch["image"], consistency.distorted(batch["image"], draw)
+        loss = jnp.zeros(())
+        if consistency.radius:
+            start = draw("start", lambda key: jax.random.normal(key, autoencoder.shape))
+            loss += losses.virtual_adversarial(
+                logits_of, images, start, consistency.radius, moved
+            ).mean()
         if consistency.information:
-            logits = autoencoder.class_logits(params, batch["image"], noise)
-            loss += consistency.information * losses.uninformed(draw.gather(logits))
+            logits = draw.gather(logits_of(images))
+            loss += consistency.information * losses.uninformed(logits)
+        if consistency.mutual_information:
+            of_both = draw.gather(logits_of(images)), draw.gather(logits_of(moved))
+            loss -= consistency.mutual_information * losses.mutual_information(*of_both)
         return loss, {}
 
     phases = (
@@ -168,7 +174,7 @@ def semi_supervised(
         *adversary("class", class_discriminator, slice(0, classes), real_class),
         *adversary("style", style_discriminator, slice(classes, None), real_style),
     )
-    if consistency.radius:
+    if consistency.radius or consistency.mutual_information:
         phases += (
             Phase("consistency", ("encoder",), consistency_loss, optimizers["consistency"]),
         )
@@ -208,21 +214,29 @@ class ClassOptions(AdversarialOptions):
     """Length of the change of an image under which its class must stay; 0 for none."""
     information: float = 0.0
     """With consistency: weight of a class's information; keeps clusters from emptying."""
+    mutual_information: float = 0.0
+    """Weight of what the classes of an image and of it distorted say of each other."""
     translation: float = 0.0
-    """With consistency: pixels by which an image may move, too, and keep its class."""
+    """With either: pixels by which an image may move, too, and keep its class."""
     distortion: float = 0.0
-    """With consistency: how far it may be turned, scaled and sheared; 0.1 is little."""
+    """With either: how far it may be turned, scaled and sheared; 0.1 is little."""
     consistency_optimizer: Optimizer = field(
         default_factory=lambda: Optimizer(schedule="cosine")
     )
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_at_least(self, 0, "consistency", "information", "translation", "distortion")
+        check_at_least(
+            self,
+            0,
+            *("consistency", "information", "mutual_information"),
+            *("translation", "distortion"),
+        )
         others = self.information or self.translation or self.distortion
-        if others and not self.consistency:
+        if others and not (self.consistency or self.mutual_information):
             raise UserError(
-                "information, translation and distortion need a --consistency as well"
+                "information, translation and distortion need a --consistency "
+                "or --mutual-information as well"
             )
 
     def make_consistency(self, data: DataSpec) -> Consistency:
@@ -237,7 +251,11 @@ class ClassOptions(AdversarialOptions):
                 "leave --translation and --distortion out"
             )
         return Consistency(
-            self.consistency, self.information, self.translation, self.distortion
+            self.consistency,
+            self.information,
+            self.mutual_information,
+            self.translation,
+            self.distortion,
         )
 
 
