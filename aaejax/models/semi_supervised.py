@@ -46,7 +46,7 @@ class Consistency:
     """Changes of an image that must not change q(y|x), which must know; not in the paper.
 
     Attributes:
-      radius: length of the worst change (`losses.virtual_adversarial`); 0 for no phase.
+      radius: length of the worst change (`losses.virtual_adversarial`); 0 for none.
       information: weight of `losses.uninformed`, without which one class for all is best.
       mutual_information: weight of `losses.mutual_information` of an image and the
         distorted one: another way to find classes that are sure, large and stay.
