@@ -56,9 +56,11 @@ def adam(rate: float, momentum: float = 0.9) -> Optimizer:
     return Optimizer(learning_rate=rate, momentum=momentum, schedule="cosine")
 
 
-def adversarial(*rates_and_r1: tuple[float, float]) -> list[dict[str, Any]]:
+def adversarial(*rates_and_r1: tuple[float, float], **more: Any) -> list[dict[str, Any]]:
     both = ("discriminator_optimizer", "generator_optimizer")
-    return [{**dict.fromkeys(both, adam(x, 0.5)), "r1": r1} for x, r1 in rates_and_r1]
+    return [
+        {**dict.fromkeys(both, adam(x, 0.5)), "r1": r1, **more} for x, r1 in rates_and_r1
+    ]
 
 
 def rate(optimizer: str, *rates: float, **more: Any) -> list[dict[str, Any]]:
@@ -83,7 +85,7 @@ MODELS: dict[str, tuple[str, list[dict[str, Any]]]] = {
         "aae",
         [
             *adversarial((3e-4, 0.1), (1e-3, 0.1), (1e-3, 1.0), (1e-3, 3.0)),
-            adversarial((1e-3, 1.0))[0] | FASTER,
+            *adversarial((1e-3, 1.0), **FASTER),
         ],
     ),
     "wae-mmd": (
@@ -495,10 +497,12 @@ def main() -> None:
         print(f"classifier of the features: {digits.accuracy:.2%} of test images right")
     rows = {name: run_model(arguments, name, digits) for name in arguments.models}
     rows = {name: records for name, records in rows.items() if records}
-    folder = arguments.folder
-    print(table(rows))
-    (folder / "table.md").write_text(table(rows) + "\n")
-    one_picture([folder / f"{name}.png" for name in rows], folder / "all.png")
+    text = table(rows)
+    print(text)
+    if digits:
+        folder = arguments.folder
+        (folder / "table.md").write_text(text + "\n")
+        one_picture([folder / f"{name}.png" for name in rows], folder / "all.png")
 
 
 if __name__ == "__main__":

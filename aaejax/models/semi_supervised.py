@@ -155,18 +155,18 @@ def semi_supervised(
         noise = draw("posterior", autoencoder.posterior.noise)
         logits_of = partial(autoencoder.class_logits, params, noise=noise)
         images, moved = batch["image"], consistency.distorted(batch["image"], draw)
-        loss = jnp.zeros(())
+        loss, of_images = jnp.zeros(()), draw.gather(logits_of(images))
         if consistency.radius:
             start = draw("start", lambda key: jax.random.normal(key, autoencoder.shape))
             loss += losses.virtual_adversarial(
                 logits_of, images, start, consistency.radius, moved
             ).mean()
         if consistency.information:
-            logits = draw.gather(logits_of(images))
-            loss += consistency.information * losses.uninformed(logits)
+            loss += consistency.information * losses.uninformed(of_images)
         if consistency.mutual_information:
-            of_both = draw.gather(logits_of(images)), draw.gather(logits_of(moved))
-            loss -= consistency.mutual_information * losses.mutual_information(*of_both)
+            loss -= consistency.mutual_information * losses.mutual_information(
+                of_images, draw.gather(logits_of(moved))
+            )
         return loss, {}
 
     phases = (
