@@ -222,24 +222,30 @@ def uninformed(logits: Array) -> Array:
     return of_each - 4 * of_all
 
 
-def mutual_information(logits: Array, moved: Array) -> Array:
+def mutual_information(logits: Array, moved: Array, unevenness: float = 0.0) -> Array:
     """What the classes of an image and of the image moved tell of each other.
 
-    I(y; y') of their joint distribution, the mean of q(y|x) q(y'|x') over examples and over
-    both orders (invariant information clustering, Ji et al. 2019, eq. 3). The entropies of
-    y and y' count 1.2 times, not once, so that no class empties.
+    I(y; y') = 2 H(y) - H(y, y') of their joint distribution, the mean of q(y|x) q(y'|x')
+    over examples and over both orders (invariant information clustering, Ji et al. 2019,
+    eq. 3). H(y) counts 1.2 times, so that no class empties, and only up to
+    ln K - unevenness: sizes need not be more equal than that (IMSAT, Hu et al. 2017, bounds
+    their divergence from equal ones).
 
     Args:
       logits: [B, K], of q(y|x).
       moved: [B, K], of q(y|x'), x' the same image changed in a way that leaves its class.
+      unevenness: nats by which H(y) may be below that of equally large classes.
 
     Returns:
       float32 (), nats; at most 1.4 ln K.
     """
     joint = jax.nn.softmax(logits).T @ jax.nn.softmax(moved) / logits.shape[0]
     joint = jnp.maximum((joint + joint.T) / 2, 1e-9)  # no logarithm of 0
-    log_each = jnp.log(joint.sum(axis=0))
-    return (joint * (jnp.log(joint) - 1.2 * (log_each[:, None] + log_each[None]))).sum()
+    each = joint.sum(axis=0)
+    of_each = -(each * jnp.log(each)).sum()
+    of_both = -(joint * jnp.log(joint)).sum()
+    enough = math.log(logits.shape[1]) - unevenness
+    return 2.4 * jnp.minimum(of_each, enough) - of_both
 
 
 def _pixels(x: Array) -> Array:

@@ -134,6 +134,7 @@ OTHER |= {
     "consistency": (1.0, {}),
     "information": (0.1, {"consistency": 1.0}),
     "mutual_information": (1.0, {}),
+    "unevenness": (0.1, {"mutual_information": 1.0}),
     "translation": (1.0, {"consistency": 1.0}),
     "distortion": (0.1, {"consistency": 1.0}),
     "consistency_optimizer": (Optimizer(learning_rate=0.5), {"consistency": 1.0}),

@@ -186,6 +186,23 @@ def test_mutual_information_of_classes_that_stay_and_of_classes_that_say_nothing
     assert losses.mutual_information(sure, exchanged) < 1.2 * math.log(3)
 
 
+def test_mutual_information_rewards_equal_classes_only_as_far_as_asked():
+    equal, uneven = (50.0 * jnp.eye(3)[jnp.array(n)] for n in ([0, 1, 2, 2], [0, 2, 2, 2]))
+
+    def gain(unevenness):
+        of_equal = losses.mutual_information(equal, equal, unevenness)
+        return of_equal - losses.mutual_information(uneven, uneven, unevenness)
+
+    entropies = [
+        -sum(p * math.log(p) for p in each) for each in ((0.25, 0.25, 0.5), (0.25, 0.75))
+    ]
+    difference = entropies[0] - entropies[1]
+    assert gain(0.0) == pytest.approx(1.4 * difference, rel=1e-4)
+    # Both are as even as asked for: fewer classes are surer.
+    enough = math.log(3) - entropies[1]
+    assert gain(enough + 0.1) == pytest.approx(-difference, rel=1e-4)
+
+
 def test_mutual_information_is_a_sum_over_the_joint_of_both_orders():
     y = np.array([[0.9, 0.1], [0.3, 0.7], [0.2, 0.8]])
     moved = np.array([[0.7, 0.3], [0.4, 0.6], [0.1, 0.9]])

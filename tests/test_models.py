@@ -27,6 +27,7 @@ MODELS = {
             "consistency": 0.5,
             "information": 0.1,
             "mutual_information": 0.5,
+            "unevenness": 0.1,
             "translation": 1.0,
             "distortion": 0.1,
         },

@@ -50,6 +50,7 @@ class Consistency:
       information: weight of `losses.uninformed`, without which one class for all is best.
       mutual_information: weight of `losses.mutual_information` of an image and the
         distorted one: another way to find classes that are sure, large and stay.
+      unevenness: of the classes, as of `losses.mutual_information`.
       translation: as of `distortions.distorted`, as is the next.
       distortion: q(y|x) of the image as it is teaches that of the distorted one, and
         labelled images are learned distorted.
@@ -58,6 +59,7 @@ class Consistency:
     radius: float = 0.0
     information: float = 0.0
     mutual_information: float = 0.0
+    unevenness: float = 0.0
     translation: float = 0.0
     distortion: float = 0.0
 
@@ -165,7 +167,7 @@ def semi_supervised(
             loss += consistency.information * losses.uninformed(of_images)
         if consistency.mutual_information:
             loss -= consistency.mutual_information * losses.mutual_information(
-                of_images, draw.gather(logits_of(moved))
+                of_images, draw.gather(logits_of(moved)), consistency.unevenness
             )
         return loss, {}
 
@@ -216,6 +218,8 @@ class ClassOptions(AdversarialOptions):
     """With consistency: weight of a class's information; keeps clusters from emptying."""
     mutual_information: float = 0.0
     """Weight of what the classes of an image and of it distorted say of each other."""
+    unevenness: float = 0.0
+    """With it: nats by which the entropy of class sizes may be below that of equal ones."""
     translation: float = 0.0
     """With either: pixels by which an image may move, too, and keep its class."""
     distortion: float = 0.0
@@ -229,9 +233,11 @@ class ClassOptions(AdversarialOptions):
         check_at_least(
             self,
             0,
-            *("consistency", "information", "mutual_information"),
+            *("consistency", "information", "mutual_information", "unevenness"),
             *("translation", "distortion"),
         )
+        if self.unevenness and not self.mutual_information:
+            raise UserError("unevenness needs a --mutual-information as well")
         others = self.information or self.translation or self.distortion
         if others and not (self.consistency or self.mutual_information):
             raise UserError(
@@ -254,6 +260,7 @@ class ClassOptions(AdversarialOptions):
             self.consistency,
             self.information,
             self.mutual_information,
+            self.unevenness,
             self.translation,
             self.distortion,
         )
