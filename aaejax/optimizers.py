@@ -5,7 +5,7 @@ from typing import Literal
 
 import optax
 
-from aaejax.types import UserError
+from aaejax.types import UserError, check_choices
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class Optimizer:
     """Largest norm of a gradient; 0 leaves gradients as they are."""
 
     def __post_init__(self) -> None:
+        check_choices(self)
         if not self.learning_rate > 0:
             raise UserError(f"learning rate {self.learning_rate}: it must be positive")
         if not 0 <= self.momentum < 1:

@@ -11,7 +11,7 @@ from aaejax.autoencoder import Autoencoder
 from aaejax.likelihoods import Likelihood
 from aaejax.optimizers import Optimizer
 from aaejax.posteriors import Posterior, PosteriorKind
-from aaejax.types import DataSpec, Prior, UserError
+from aaejax.types import DataSpec, Prior, UserError, check_choices
 
 
 def check_at_least(options: Any, least: int, *names: str) -> None:
@@ -51,6 +51,7 @@ class NetworkOptions:
     """Last layer of the decoder; data outside [0, 1] need a linear one."""
 
     def __post_init__(self) -> None:
+        check_choices(self)
         check_at_least(self, 1, "latent", "width", "channels", "scales")
         check_at_least(self, 0, "depth")
 

@@ -5,8 +5,8 @@ Letters used for shapes everywhere: `B` examples of a batch, `Z` code size, `K` 
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, fields
+from typing import Any, Literal, Protocol, get_args, get_origin
 
 import flax.struct
 import jax
@@ -28,6 +28,14 @@ Batch = Mapping[str, Array]
 
 class UserError(ValueError):
     """A mistake that the user can mend; its message is one line that says how."""
+
+
+def check_choices(options: Any) -> None:
+    """Raises UserError where a field of a dataclass has none of its Literal's values."""
+    for each in fields(options):
+        known, value = get_args(each.type), getattr(options, each.name)
+        if get_origin(each.type) is Literal and value not in known:
+            raise UserError(f"{each.name} is {value!r}: it must be one of {known}")
 
 
 class Prior(Protocol):

@@ -58,6 +58,8 @@ def test_settings_that_cannot_be_are_refused(changes):
     [
         lambda: Options(latent=0),
         lambda: Options(depth=-1),
+        lambda: Options(posterior="gausian"),
+        lambda: Optimizer(0.001),
         lambda: Optimizer(learning_rate=0.0),
         lambda: Optimizer(momentum=1.0),
         lambda: Optimizer(drops=(0,)),
