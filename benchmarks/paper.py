@@ -294,7 +294,11 @@ TABLES: dict[str, dict[str, dict[str, Row]]] = {
                 "9.55 ± 2.05",
                 unlabelled({**EQUAL_CLUSTERS, "unevenness": 0.1}, 20, 250),
             ),
-            (30, "4.10 ± 1.13", unlabelled(EQUAL_CLUSTERS, 20, 250)),
+            (
+                30,
+                "4.10 ± 1.13",
+                unlabelled({**EQUAL_CLUSTERS, "information": 0.4}, 24, 250),
+            ),
         )
     },
     "figure11": {
