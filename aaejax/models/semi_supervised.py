@@ -257,12 +257,12 @@ class ClassOptions(AdversarialOptions):
                 "leave --translation and --distortion out"
             )
         return Consistency(
-            self.consistency,
-            self.information,
-            self.mutual_information,
-            self.unevenness,
-            self.translation,
-            self.distortion,
+            radius=self.consistency,
+            information=self.information,
+            mutual_information=self.mutual_information,
+            unevenness=self.unevenness,
+            translation=self.translation,
+            distortion=self.distortion,
         )
 
 
