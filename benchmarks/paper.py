@@ -132,11 +132,15 @@ def sgd(rate: float, momentum: float, *drops: int) -> Optimizer:
     return Optimizer("sgd", rate, momentum, drops=steps)
 
 
-def adversaries(discriminator: Optimizer, generator: Optimizer) -> dict[str, Any]:
-    """The options of both heads' adversaries."""
+def adversaries(
+    discriminator: Optimizer,
+    generator: Optimizer,
+    heads: tuple[str, ...] = ("class", "style"),
+) -> dict[str, Any]:
+    """The options of these heads' adversaries."""
     return {
         f"{head}_{role}_optimizer": optimizer
-        for head in ("class", "style")
+        for head in heads
         for role, optimizer in (("discriminator", discriminator), ("generator", generator))
     }
 
@@ -209,13 +213,12 @@ EQUAL_CLUSTERS: dict[str, Any] = {
     "translation": 2.0,
     "distortion": 0.15,
 }
-LASTING_CLUSTERS = {**EQUAL_CLUSTERS, "information": 0.4}
+LASTING_CLUSTERS: dict[str, Any] = {**EQUAL_CLUSTERS, "information": 0.4}
 # Noise steadies a fast adversary, which holds styles on their prior.
-CLUSTERS_IN_PLANE = {
+CLUSTERS_IN_PLANE: dict[str, Any] = {
     **LASTING_CLUSTERS,
+    **adversaries(FAST, FAST, ("style",)),
     "input_noise": 0.3,
-    "style_discriminator_optimizer": FAST,
-    "style_generator_optimizer": FAST,
 }
 # In the plane: ten heads with room for a Gaussian each.
 HEADS: dict[str, Any] = {
@@ -304,11 +307,7 @@ TABLES: dict[str, dict[str, dict[str, Row]]] = {
                 "9.55 ± 2.05",
                 unlabelled({**EQUAL_CLUSTERS, "unevenness": 0.1}, 20, 250),
             ),
-            (
-                30,
-                "4.10 ± 1.13",
-                unlabelled(LASTING_CLUSTERS, 24, 250),
-            ),
+            (30, "4.10 ± 1.13", unlabelled(LASTING_CLUSTERS, 24, 250)),
         )
     },
     "figure11": {
