@@ -11,7 +11,6 @@ Modules have parameters only: no batch statistics, no dropout.
 
 import math
 from collections.abc import Callable
-from functools import partial
 
 import flax.linen as nn
 import jax
@@ -19,8 +18,8 @@ import jax.numpy as jnp
 
 from aaejax.types import Array, Key, Params, UserError
 
-# (inputs, kernel, dimension numbers, precision) -> product, as of `jax.lax.dot_general`
-DotGeneral = Callable[..., Array]
+# (units, name=...) -> a linear layer: `nn.Dense`, or a partial of it
+Dense = Callable[..., nn.Module]
 
 
 class MLP(nn.Module):
@@ -29,15 +28,14 @@ class MLP(nn.Module):
     outputs: int
     width: int = 1000
     depth: int = 2  # hidden layers
-    dot_general: DotGeneral | None = None  # by default JAX's
+    dense: Dense = nn.Dense
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
         """From x [B, F] to [B, outputs]."""
-        dense = partial(nn.Dense, dot_general=self.dot_general)
         for layer in range(self.depth):
-            x = nn.relu(dense(self.width, name=f"hidden_{layer}")(x))
-        return dense(self.outputs, name="output")(x)
+            x = nn.relu(self.dense(self.width, name=f"hidden_{layer}")(x))
+        return self.dense(self.outputs, name="output")(x)
 
 
 class MLPEncoder(nn.Module):
@@ -46,13 +44,13 @@ class MLPEncoder(nn.Module):
     outputs: int
     width: int = 1000
     depth: int = 2
-    dot_general: DotGeneral | None = None
+    dense: Dense = nn.Dense
 
     @nn.compact
     def __call__(self, images: Array, noise: Array | None = None) -> Array:
         """Images [B, ...], noise [B, N] or None -> [B, outputs]."""
         x = _append(_flatten(images), noise)
-        return MLP(self.outputs, self.width, self.depth, self.dot_general, name="mlp")(x)
+        return MLP(self.outputs, self.width, self.depth, self.dense, name="mlp")(x)
 
 
 class MLPDecoder(nn.Module):
@@ -61,14 +59,14 @@ class MLPDecoder(nn.Module):
     shape: tuple[int, ...]  # of one example
     width: int = 1000
     depth: int = 2
-    dot_general: DotGeneral | None = None
+    dense: Dense = nn.Dense
 
     @nn.compact
     def __call__(self, codes: Array) -> Array:
         """Codes [B, Z] -> [B, *shape]."""
-        x = MLP(
-            math.prod(self.shape), self.width, self.depth, self.dot_general, name="mlp"
-        )(codes)
+        x = MLP(math.prod(self.shape), self.width, self.depth, self.dense, name="mlp")(
+            codes
+        )
         return x.reshape(x.shape[0], *self.shape)
 
 
@@ -77,12 +75,12 @@ class MLPDiscriminator(nn.Module):
 
     width: int = 1000
     depth: int = 2
-    dot_general: DotGeneral | None = None
+    dense: Dense = nn.Dense
 
     @nn.compact
     def __call__(self, codes: Array) -> Array:
         """Codes [B, Z] -> logits [B]."""
-        return MLP(1, self.width, self.depth, self.dot_general, name="mlp")(codes)[:, 0]
+        return MLP(1, self.width, self.depth, self.dense, name="mlp")(codes)[:, 0]
 
 
 class ConvEncoder(nn.Module):

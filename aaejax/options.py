@@ -1,6 +1,7 @@
 """Options that models share: each class is one part of a command line."""
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 import flax.linen as nn
@@ -40,6 +41,9 @@ class NetworkOptions:
     """Units of a hidden layer (MLP, and a discriminator of codes)."""
     depth: int = 2
     """Hidden layers (MLP, and a discriminator of codes)."""
+    initial_std: float = 0.0
+    """Standard deviation of the first weights of MLPs, 0.01 in the paper; 0: LeCun's, one
+    over the root of a layer's inputs."""
     channels: int = 32
     """Channels of the finest convolution; doubled at each coarser one."""
     scales: int = 2
@@ -53,7 +57,7 @@ class NetworkOptions:
     def __post_init__(self) -> None:
         check_choices(self)
         check_at_least(self, 1, "latent", "width", "channels", "scales")
-        check_at_least(self, 0, "depth")
+        check_at_least(self, 0, "depth", "initial_std")
 
     def make_encoder(self, data: DataSpec, outputs: int) -> nn.Module:
         """A new encoder with so many outputs.
@@ -64,19 +68,24 @@ class NetworkOptions:
         self._check(data)
         if self.network == "conv":
             return networks.ConvEncoder(outputs, self.channels, self.scales)
-        return networks.MLPEncoder(outputs, self.width, self.depth, self.dot_general)
+        return networks.MLPEncoder(outputs, self.width, self.depth, self.dense)
 
     def make_decoder(self, data: DataSpec) -> nn.Module:
         """A new decoder; raises as `make_encoder`."""
         self._check(data)
         if self.network == "conv":
             return networks.ConvDecoder(data.shape, self.channels, self.scales)
-        return networks.MLPDecoder(data.shape, self.width, self.depth, self.dot_general)
+        return networks.MLPDecoder(data.shape, self.width, self.depth, self.dense)
 
     @property
-    def dot_general(self) -> networks.DotGeneral | None:
-        """The matrix product of the MLPs; None for JAX's own."""
-        return networks.bf16_dot_general if self.precision == "bf16" else None
+    def dense(self) -> networks.Dense:
+        """A layer of the MLPs."""
+        made: networks.Dense = nn.Dense
+        if self.precision == "bf16":
+            made = partial(made, dot_general=networks.bf16_dot_general)
+        if self.initial_std:
+            made = partial(made, kernel_init=nn.initializers.normal(self.initial_std))
+        return made
 
     def optimizers(self, steps: int) -> dict[str, optax.GradientTransformation]:
         """Of the fields "<name>_optimizer", by name, for a run of so many steps."""
@@ -219,4 +228,4 @@ class AdversarialOptions(AutoencoderOptions, GaussianPriorOptions, AdversaryOpti
 
     def make_discriminator(self) -> nn.Module:
         """A new discriminator of codes."""
-        return networks.MLPDiscriminator(self.width, self.depth, self.dot_general)
+        return networks.MLPDiscriminator(self.width, self.depth, self.dense)

@@ -4,9 +4,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from aaejax import Autoencoder, Likelihood, networks
+from aaejax import Autoencoder, Likelihood, models, networks
 from aaejax.posteriors import Posterior
-from aaejax.types import UserError
+from aaejax.types import DataSpec, UserError
 
 pytestmark = pytest.mark.quick
 
@@ -58,6 +58,18 @@ def test_mlp_sizes_are_those_of_the_paper(getkey):
     assert count(networks.MLPEncoder(8), images) == 784_000 + 1000 + middle + 8008
     assert count(networks.MLPDecoder((28, 28, 1)), codes) == 9000 + middle + 784_784
     assert count(networks.MLPDiscriminator(), codes) == 9000 + middle + 1001
+
+
+def test_first_weights_of_mlps_are_drawn_with_the_std_asked_for(getkey):
+    data = DataSpec((28, 28, 1), classes=10, unit_range=True, labelled=100)
+    for std, of_hidden in ((0.01, 0.01), (0.0, 1000**-0.5)):
+        options = models.options("semi-supervised")(initial_std=std)
+        params = options.build(data, 1).init(getkey())
+        assert len(params) == 4  # encoder, decoder, a discriminator each for y and z
+        for network in params.values():
+            hidden = network["mlp"]["hidden_1"]
+            np.testing.assert_allclose(hidden["kernel"].std(), of_hidden, rtol=0.02)
+            assert not hidden["bias"].any()
 
 
 def test_bf16_products_round_operands_and_nothing_else(getkey):

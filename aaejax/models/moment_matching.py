@@ -197,5 +197,5 @@ class Options(PriorOptions, AutoencoderOptions):
             return wae(model, prior, optimizers, weight=self.weight, kernel=self.kernel)
         if self.method == "gmmn":
             return gmmn(model, prior, optimizers, kernel=self.kernel)
-        generator = networks.MLP(self.latent, self.width, self.depth, self.dot_general)
+        generator = networks.MLP(self.latent, self.width, self.depth, self.dense)
         return gmmn_codes(model, generator, prior, optimizers, kernel=self.kernel)
