@@ -1,5 +1,7 @@
 """Every model: isolation of its phases, and what is its own."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -103,6 +105,27 @@ def test_the_discriminator_of_a_label_regularized_aae_reads_labels(whole_batch, 
     unknown = {**whole_batch, "label": jnp.full(8, -1, jnp.int32)}
     losses = [step(state, b, key)[1]["discriminator/loss"] for b in (whole_batch, unknown)]
     assert losses[0] != losses[1]
+
+
+@pytest.mark.parametrize("joint", [False, True])
+def test_a_joint_adversary_sees_a_style_that_knows_its_class(joint, whole_batch, getkey):
+    model = tiny_options("semi-supervised", joint_style=joint).build(SPEC, 100)
+    state, key = init_state(model, getkey()), getkey()
+    (phase,) = [phase for phase in model.phases if phase.name == "style_discriminator"]
+    step = jax.jit(phase_step(phase))
+    mlp = state.params["encoder"]["mlp"]
+
+    # An encoder that is sure of one class for all images.
+    def loss_of(y):
+        output = {
+            "kernel": mlp["output"]["kernel"].at[:, :3].set(0.0),
+            "bias": mlp["output"]["bias"].at[y].set(50.0),
+        }
+        sure = {**state.params, "encoder": {"mlp": {**mlp, "output": output}}}
+        return step(dataclasses.replace(state, params=sure), whole_batch, key)[1]
+
+    first, other = (loss_of(k)["style_discriminator/loss"] for k in (0, 2))
+    assert (first != other) == joint
 
 
 def test_a_style_row_keeps_its_style_and_a_column_its_class(getkey):

@@ -38,6 +38,7 @@ class Options(ClassOptions):
             priors.gaussian(self.latent, self.prior_std),
             self.optimizers(steps),
             labelled=False,
+            joint_style=self.joint_style,
             consistency=self.make_consistency(data),
             generator=self.generator,
             r1=self.r1,

@@ -48,6 +48,7 @@ def reduction(
     distance: float,
     simplex: float = 0.0,
     labelled: bool,
+    joint_style: bool = False,
     consistency: Consistency = NO_CONSISTENCY,
     generator: losses.GeneratorForm = "non-saturating",
     r1: float = 0.0,
@@ -63,6 +64,7 @@ def reduction(
       distance: eta: pairs of heads nearer than this are pushed apart.
       simplex: if not 0, W_C is fixed to this times the identity; needs K = Z.
       labelled: as in `semi_supervised`.
+      joint_style: as in `semi_supervised`.
       consistency: as in `semi_supervised`.
       generator: as in `semi_supervised`.
       r1: as in `semi_supervised`.
@@ -80,6 +82,7 @@ def reduction(
         prior,
         optimizers,
         labelled=labelled,
+        joint_style=joint_style,
         consistency=consistency,
         generator=generator,
         r1=r1,
@@ -155,6 +158,7 @@ class Options(ClassOptions):
             distance=self.distance,
             simplex=self.simplex,
             labelled=data.labelled > 0,
+            joint_style=self.joint_style,
             consistency=self.make_consistency(data),
             generator=self.generator,
             r1=self.r1,

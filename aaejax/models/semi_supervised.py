@@ -85,6 +85,7 @@ def semi_supervised(
     optimizers: Mapping[str, optax.GradientTransformation],
     *,
     labelled: bool = True,
+    joint_style: bool = False,
     consistency: Consistency = NO_CONSISTENCY,
     generator: losses.GeneratorForm = "non-saturating",
     r1: float = 0.0,
@@ -98,15 +99,24 @@ def semi_supervised(
     Args:
       autoencoder: with K classes, y from the "encoder".
       class_discriminator: `(probabilities [B, K]) -> logits [B]`.
-      style_discriminator: `(styles [B, Z]) -> logits [B]`.
+      style_discriminator: `(styles [B, Z]) -> logits [B]`; with `joint_style` of the whole
+        codes [B, K + Z].
       prior: p(z) of the style.
       optimizers: by the names of the phases.
       labelled: whether there is a classification phase, on batches of labelled examples.
+      joint_style: whether the style's adversary compares [y, z] with the prior p(y) p(z),
+        and not only z: then no style may know its class, as it may where each has the
+        right distribution alone. Not in the paper.
       consistency: what q(y|x) must not depend on.
       generator: the generators' loss.
       r1: weight of the discriminators' gradient penalty.
     """
     classes, latent = autoencoder.classes, autoencoder.posterior.latent
+    joint_prior = priors.with_class(prior, classes)
+    class_part, style_part = slice(0, classes), slice(classes, None)
+    style_prior = prior
+    if joint_style:
+        style_prior, style_part = joint_prior, slice(None)
 
     def init(key: Key) -> Networks:
         autoencoder_key, class_key, style_key = jax.random.split(key, 3)
@@ -116,7 +126,9 @@ def semi_supervised(
                 class_discriminator, class_key, jnp.zeros((1, classes))
             ),
             "style_discriminator": networks.init_params(
-                style_discriminator, style_key, jnp.zeros((1, latent))
+                style_discriminator,
+                style_key,
+                jnp.zeros((1, classes + latent))[:, style_part],
             ),
         }
 
@@ -125,7 +137,7 @@ def semi_supervised(
         return jax.nn.one_hot(drawn, classes)
 
     def real_style(_: Batch, draw: Draw) -> Array:
-        return draw("prior", lambda key: prior(key, 1)[0])
+        return draw("prior", lambda key: style_prior(key, 1)[0])
 
     def adversary(head: str, module: nn.Module, part: slice, real) -> tuple[Phase, ...]:
         return Adversary(
@@ -173,8 +185,8 @@ def semi_supervised(
 
     phases = (
         autoencoder.reconstruction_phase(optimizers["reconstruction"]),
-        *adversary("class", class_discriminator, slice(0, classes), real_class),
-        *adversary("style", style_discriminator, slice(classes, None), real_style),
+        *adversary("class", class_discriminator, class_part, real_class),
+        *adversary("style", style_discriminator, style_part, real_style),
     )
     if consistency.radius or consistency.mutual_information:
         phases += (
@@ -192,7 +204,7 @@ def semi_supervised(
     return Model(
         init,
         phases,
-        priors.fixed(priors.with_class(prior, classes)),
+        priors.fixed(joint_prior),
         classes + latent,
         autoencoder.decode,
         autoencoder.encode,
@@ -212,6 +224,8 @@ class ClassOptions(AdversarialOptions):
     class_generator_optimizer: Optimizer = field(default_factory=adversarial_optimizer)
     style_discriminator_optimizer: Optimizer = field(default_factory=adversarial_optimizer)
     style_generator_optimizer: Optimizer = field(default_factory=adversarial_optimizer)
+    joint_style: bool = False
+    """The style's discriminator reads the class too, so that no style knows its class."""
     consistency: float = 0.0
     """Length of the change of an image under which its class must stay; 0 for none."""
     information: float = 0.0
@@ -289,6 +303,7 @@ class Options(ClassOptions):
             self.make_discriminator(),
             priors.gaussian(self.latent, self.prior_std),
             self.optimizers(steps),
+            joint_style=self.joint_style,
             consistency=self.make_consistency(data),
             generator=self.generator,
             r1=self.r1,
