@@ -5,7 +5,7 @@
 
 A figure is one or more runs of train.py, and what sample.py, or the run itself, draws of
 them. The pictures go to --out as <figure>-<run>-<what>.png; finished runs are not trained
-again. Figure 11 and the tables are numbers: benchmarks/paper.py.
+again. Figures 9 and 11 have numbers, and are made with them: benchmarks/paper.py.
 """
 
 import shlex
@@ -29,8 +29,6 @@ FAST_HEADS = " ".join(
     for role in ("discriminator", "generator")
 )
 PLANE = "--latent 2"
-# Without it most clusters of a short run stay empty.
-SURE = "--width 400 --consistency 1.5 --information 0.2 --translation 2 --distortion 0.2"
 RUN = "run:"  # a picture that training leaves in the run folder
 
 # figure: run: (arguments of train.py, kinds of sample.py with their arguments)
@@ -47,12 +45,12 @@ FIGURES: dict[str, dict[str, tuple[str, list[str]]]] = {
     },
     "figure5": {"samples": ("aae", ["samples", "nearest --count 10"])},
     # 4-D styles; of the paper's 15 dimensions so few steps leave most unmatched: smears.
-    "figure7": {"styles": ("supervised", ["styles"])},
-    "figure9": {"clusters": (f"clustering {SURE}", ["clusters"])},
+    "figure7": {"styles": (f"supervised --joint-style {FAST}", ["styles"])},
     "figure10": {
         "heads": (
-            f"reduction --labels 1000 {SURE} --distance 6 --heads-optimizer.learning-rate "
-            f"2e-2 {FAST_HEADS}",
+            "reduction --labels 1000 --width 400 --consistency 1.5 --information 0.2 "
+            "--translation 2 --distortion 0.2 --distance 6 "
+            f"--heads-optimizer.learning-rate 2e-2 {FAST_HEADS}",
             [f"{RUN}codes", "clusters"],
         )
     },

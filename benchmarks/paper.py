@@ -166,9 +166,8 @@ PAPER_LABELS = {
     "classification_optimizer": sgd(0.1, 0.9, 50, 1000),
 }
 # Chosen on validation images (README, "Numbers of the paper").
-SLOW, MIDDLE, FAST = (
-    Optimizer(learning_rate=rate, momentum=0.5, schedule="cosine")
-    for rate in (1e-4, 3e-4, 1e-3)
+MIDDLE, FAST = (
+    Optimizer(learning_rate=rate, momentum=0.5, schedule="cosine") for rate in (3e-4, 1e-3)
 )
 FASTER = Optimizer(learning_rate=2e-3, schedule="cosine")
 # Noise and a wide prior keep codes from escaping to where the discriminator is flat. Longer

@@ -128,6 +128,27 @@ def test_a_joint_adversary_sees_a_style_that_knows_its_class(joint, whole_batch,
     assert (first != other) == joint
 
 
+def test_a_supervised_style_has_one_prior_for_all_labels(whole_batch, getkey):
+    model = tiny_options("supervised", joint_style=True).build(SPEC, 100)
+    state, key = init_state(model, getkey()), getkey()
+    (phase,) = [phase for phase in model.phases if phase.name == "discriminator"]
+    step = jax.jit(phase_step(phase))
+    mlp = state.params["discriminator"]["mlp"]
+    first = mlp["hidden_0"]
+    styles_only = first["kernel"].at[-SPEC.classes - 1 :].set(0.0)
+    deaf = {"mlp": {**mlp, "hidden_0": {**first, "kernel": styles_only}}}
+
+    def loss_of(label, discriminator):
+        params = {**state.params, "discriminator": discriminator}
+        batch = {**whole_batch, "label": jnp.full(8, label, jnp.int32)}
+        after = step(dataclasses.replace(state, params=params), batch, key)
+        return after[1]["discriminator/loss"]
+
+    hearing = state.params["discriminator"]
+    assert loss_of(0, hearing) != loss_of(2, hearing)
+    assert loss_of(0, deaf) == loss_of(2, deaf)
+
+
 def test_a_style_row_keeps_its_style_and_a_column_its_class(getkey):
     model = build("supervised")
     networks = model.init(getkey())
@@ -147,6 +168,8 @@ VARIANTS = {
     "gmmn": ("moment-matching", {"method": "gmmn"}),
     "gmmn of codes": ("moment-matching", {"method": "gmmn-codes"}),
     "gan, minimax": ("gan", {"generator": "minimax"}),
+    "supervised, jointly": ("supervised", {"joint_style": True}),
+    "semi-supervised, jointly": ("semi-supervised", {"joint_style": True}),
     "dcgan": ("gan", {"network": "conv", "conditional": True, "r1": 0.1}),
 }
 

@@ -36,7 +36,8 @@ def aae(
         encoder is trained by two of them, each with a state of its own.
       labels: K, to let the discriminator read labels (section 2.3): it gets a one-hot
         vector of K + 1 classes, the last for "unknown", and a labelled image's prior sample
-        comes from its class's part of the prior.
+        comes from its class's part of the prior. A style has the same prior in each class,
+        and such a discriminator leaves none that knows its class (not in the paper).
       generator: the generator's loss.
       r1: weight of the discriminator's gradient penalty.
     """
@@ -64,7 +65,7 @@ def aae(
         return apply(params["discriminator"], inputs(codes, batch))
 
     def real(batch: Batch, draw: Draw) -> Array:
-        if not labels:
+        if classes or not labels:
             return draw("prior", lambda key: prior(key, 1)[0])
         return draw("prior", lambda key, y: prior(key, 1, y[None])[0], batch["label"])
 

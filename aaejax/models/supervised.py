@@ -19,6 +19,8 @@ class Options(AdversarialOptions, OneAdversaryOptions):
     latent: int = 4
     """Size of the style z. The paper's figure has 15; in a short run so many dimensions say
     the class as well, and the decoder doesn't listen to the label."""
+    joint_style: bool = False
+    """The discriminator reads the label too, so that no style knows its class."""
 
     def build(self, data: DataSpec, steps: int) -> Model:
         """The model for these data and a run of so many steps.
@@ -32,6 +34,7 @@ class Options(AdversarialOptions, OneAdversaryOptions):
             self.make_discriminator(),
             priors.gaussian(self.latent, self.prior_std),
             self.optimizers(steps),
+            labels=data.classes if self.joint_style else 0,
             generator=self.generator,
             r1=self.r1,
         )
