@@ -234,14 +234,14 @@ HEADS: dict[str, Any] = {
 }
 
 # Setting, options, epochs, batch size.
-LABELLED = (("best", BEST_LABELS, 6, 100), ("paper", PAPER_LABELS, 20, 100))
+LABELLED = (("best", BEST_LABELS, 6, 100), ("paper", PAPER_LABELS, 10, 100))
 
 
 def unlabelled(best: dict[str, Any], epochs: int, batch: int):
     """As `LABELLED`."""
     return (
         ("best", best, epochs, batch),
-        ("paper", {**PAPER, "width": 3000}, 5, 100),
+        ("paper", {**PAPER, "width": 3000}, 3, 100),
     )
 
 
@@ -278,7 +278,7 @@ TABLES: dict[str, dict[str, dict[str, Row]]] = {
             )
             for setting, options, epochs in (
                 ("best", best, epochs),
-                ("paper", PAPER_LABELS, 20),
+                ("paper", PAPER_LABELS, 10),
             )
         }
         for name, labels, paper, best, epochs in (
