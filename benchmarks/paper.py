@@ -240,7 +240,7 @@ def unlabelled(best: dict[str, Any], epochs: int, batch: int):
     """As `LABELLED`."""
     return (
         ("best", best, epochs, batch),
-        ("paper", {**PAPER, "width": 3000}, 3, 100),
+        ("paper", {**PAPER, "width": 3000}, 1, 100),
     )
 
 
