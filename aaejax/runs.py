@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from aaejax.config import differences
+from aaejax.config import differences, from_json
 from aaejax.types import UserError
 
 
@@ -82,8 +82,11 @@ class RunFolder:
             for path in (self.config, self.metrics, self.heldout):
                 path.unlink(missing_ok=True)
         if self.config.exists():
+            saved = self.read_config()
+            # An option that is younger than the run had its default.
+            saved |= from_json(saved).to_json()
             changed = differences(
-                {k: v for k, v in self.read_config().items() if k != "where"},
+                {k: v for k, v in json.loads(json.dumps(saved)).items() if k != "where"},
                 {k: v for k, v in json.loads(json.dumps(config)).items() if k != "where"},
             )
             if changed:

@@ -113,6 +113,16 @@ def test_a_finished_run_started_again_does_nothing(finished, digits):
         assert again.metrics[name] == result.metrics[name]
 
 
+def test_an_option_younger_than_the_run_had_its_default(finished, digits):
+    folder, result, _ = finished
+    saved = json.loads((folder / "config.json").read_text())
+    del saved["options"]["initial_std"]
+    (folder / "config.json").write_text(json.dumps(saved))
+    with pytest.raises(UserError, match=r"options.initial_std was 0.0, now 0.01"):
+        train(config(folder, model=tiny_options(initial_std=0.01)), digits)
+    assert train(config(folder), digits, devices=jax.devices()[:2]).step == result.step
+
+
 def test_another_configuration_is_refused_and_nothing_is_lost(finished, digits):
     folder, _, _ = finished
     before = {p: p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file()}
