@@ -511,20 +511,21 @@ def line(arguments: Arguments, name: str) -> str:
     settings = TABLES[arguments.table][name]
     paper = next(iter(settings.values())).paper
     if arguments.setting not in settings:
-        return f"| {name} | {paper} | no such setting | | |"
+        return f"| {name} | {paper} | no such setting | | | |"
     row = settings[arguments.setting]
     try:
         records = run_row(arguments, name, row)
     except (UserError, NonFiniteLoss) as error:  # data that can't be had; diverged
-        return f"| {name} | {paper} | not measured: {error} | | |"
+        return f"| {name} | {paper} | not measured: {error} | | | |"
     if not records:
-        return f"| {name} | {paper} | not measured | | |"
+        return f"| {name} | {paper} | not measured | | | |"
     values = [record["value"] for record in records]
     spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
     minutes = [r["minutes"] for r in records if r["minutes"] is not None]
     mean_minutes = f"{statistics.mean(minutes):.0f}" if minutes else "?"
     found = f"{statistics.mean(values):.2f}{spread} {row.unit}"
-    return f"| {name} | {paper} | {found} | {len(values)} | {mean_minutes} |"
+    machines = "; ".join(sorted({record["machine"] for record in records}))
+    return f"| {name} | {paper} | {found} | {len(values)} | {mean_minutes} | {machines} |"
 
 
 def main() -> None:
@@ -536,7 +537,8 @@ def main() -> None:
     if unknown:
         sys.exit(f"no row {sorted(unknown)} in {arguments.table}: there are {list(table)}")
     lines = [line(arguments, name) for name in chosen]
-    print("| row | paper | here | seeds | minutes a seed |\n|---|---|---|---|---|")
+    print("| row | paper | here | seeds | minutes a seed | machine |")
+    print("|---|---|---|---|---|---|")
     print("\n".join(lines))
 
 
