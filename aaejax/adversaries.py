@@ -8,6 +8,7 @@ images.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import jax.numpy as jnp
 import optax
 
 from aaejax import losses
@@ -57,12 +58,11 @@ class Adversary:
         self, networks: Networks, batch: Batch, draw: Draw
     ) -> tuple[Array, Metrics]:
         real = self.real(batch, draw)
-        fake = self.fake(networks, batch, draw)
-        loss, metrics = losses.discriminator_loss(
-            self.discriminate(networks, real, batch),
-            self.discriminate(networks, fake, batch),
-            self.names,
-        )
+        both = jnp.concatenate([real, self.fake(networks, batch, draw)])
+        # One pass for both: a network's kernels are read once.
+        twice = {name: jnp.concatenate([x, x]) for name, x in batch.items()}
+        to_real, to_fake = jnp.split(self.discriminate(networks, both, twice), 2)
+        loss, metrics = losses.discriminator_loss(to_real, to_fake, self.names)
         if self.r1:
             penalty = losses.gradient_penalty(
                 lambda codes: self.discriminate(networks, codes, batch), real
