@@ -83,12 +83,9 @@ class RunFolder:
                 path.unlink(missing_ok=True)
         if self.config.exists():
             saved = self.read_config()
-            # An option that is younger than the run had its default.
-            saved |= from_json(saved).to_json()
-            changed = differences(
-                {k: v for k, v in json.loads(json.dumps(saved)).items() if k != "where"},
-                {k: v for k, v in json.loads(json.dumps(config)).items() if k != "where"},
-            )
+            # An option younger than the run had its default, and the run may have moved.
+            saved |= from_json(saved).to_json() | {"where": config["where"]}
+            changed = differences(saved, config)
             if changed:
                 raise UserError(
                     f"{self.path} has a run with another configuration "

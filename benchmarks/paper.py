@@ -121,10 +121,6 @@ class Row:
     dataset: str = "mnist"
     batch: int = 100
 
-    def build_options(self) -> Any:
-        """Those of the model, of `aaejax.models`."""
-        return models.options(self.model)(**self.options)
-
 
 def sgd(rate: float, momentum: float, *drops: int) -> Optimizer:
     """As in the appendix, the rate falling to a tenth after these epochs."""
@@ -233,15 +229,20 @@ HEADS: dict[str, Any] = {
 }
 
 # Setting, options, epochs, batch size.
-LABELLED = (("best", BEST_LABELS, 6, 100), ("paper", PAPER_LABELS, 10, 100))
+Settings = tuple[tuple[str, dict[str, Any], int, int], ...]
 
 
-def unlabelled(best: dict[str, Any], epochs: int, batch: int):
-    """As `LABELLED`."""
-    return (
-        ("best", best, epochs, batch),
-        ("paper", {**PAPER, "width": 3000}, 1, 100),
-    )
+def labelled(best: dict[str, Any], epochs: int) -> Settings:
+    """Of a row that knows labels."""
+    return ("best", best, epochs, 100), ("paper", PAPER_LABELS, 10, 100)
+
+
+def unlabelled(best: dict[str, Any], epochs: int, batch: int) -> Settings:
+    """Of a row that knows none."""
+    return ("best", best, epochs, batch), ("paper", {**PAPER, "width": 3000}, 1, 100)
+
+
+LABELLED = labelled(BEST_LABELS, 6)
 
 
 # Never tried on SVHN itself, which is not to be had here.
@@ -274,16 +275,14 @@ TABLES: dict[str, dict[str, dict[str, Row]]] = {
                 classification_error,
                 labels,
                 epochs=epochs,
+                batch=batch,
             )
-            for setting, options, epochs in (
-                ("best", best, epochs),
-                ("paper", PAPER_LABELS, 10),
-            )
+            for setting, options, epochs, batch in settings
         }
-        for name, labels, paper, best, epochs in (
-            ("100", 100, "1.90 ± 0.10", CONV_LABELS, 7),
-            ("1000", 1000, "1.60 ± 0.08", CONV_LABELS, 4),
-            ("all", None, "0.85 ± 0.02", ALL_LABELS, 8),
+        for name, labels, paper, settings in (
+            ("100", 100, "1.90 ± 0.10", labelled(CONV_LABELS, 7)),
+            ("1000", 1000, "1.60 ± 0.08", labelled(CONV_LABELS, 4)),
+            ("all", None, "0.85 ± 0.02", labelled(ALL_LABELS, 8)),
         )
     }
     | {
@@ -372,6 +371,8 @@ class Arguments:
     """Seeds 0, 1, ...; each also draws other labels."""
     epochs: int | None = None
     """By default what the row says."""
+    precision: Literal["float32", "bf16"] = "float32"
+    """As of train.py."""
     tune: bool = False
     """Scores on the validation images; the test images stay unread."""
     only_print: bool = False
@@ -384,6 +385,11 @@ class Arguments:
     """A JSON file for each seed."""
     dataset: str | None = None
     """In place of a row's own; as of train.py. To try a recipe whose data can't be had."""
+
+    def options_of(self, row: Row) -> Any:
+        """Of the row's model, of `aaejax.models`."""
+        chosen = {**row.options, "precision": self.precision}
+        return models.options(row.model)(**chosen)
 
 
 @cache
@@ -408,10 +414,12 @@ def split(name: str, data_dir: Path) -> tuple[data.Dataset, tuple[np.ndarray, np
 
 def run_row(arguments: Arguments, name: str, row: Row) -> list[dict[str, Any]]:
     """Trains the seeds that are missing, together, and scores each."""
-    epochs = arguments.epochs or row.epochs
+    epochs, precision = arguments.epochs or row.epochs, arguments.precision
     slug = f"{arguments.table}-{name}-{arguments.setting}-{epochs}epochs"
     if arguments.dataset:
         slug += f"-{Path(arguments.dataset).stem}"
+    if precision != "float32":
+        slug += f"-{precision}"
     slug = slug.replace(" ", "").replace(",", "-")
     files = {
         seed: arguments.results / f"{slug}-seed{seed}{'-tune' * arguments.tune}.json"
@@ -425,13 +433,14 @@ def run_row(arguments: Arguments, name: str, row: Row) -> list[dict[str, Any]]:
                 f"--setting {arguments.setting} --epochs {epochs} --seeds {arguments.seeds}"
                 f"{' --tune' * arguments.tune}"
                 f"{f' --dataset {arguments.dataset}' if arguments.dataset else ''}"
+                f"{f' --precision {precision}' * (precision != 'float32')}"
             )
             arguments.results.mkdir(parents=True, exist_ok=True)
             text = json.dumps({**record, "command": command}, indent=2)
             files[seed].write_text(text + "\n")
     there = [file for file in files.values() if file.exists()]
     records = [json.loads(file.read_text()) for file in there]
-    options = json.loads(json.dumps(dataclasses.asdict(row.build_options())))
+    options = json.loads(json.dumps(dataclasses.asdict(arguments.options_of(row))))
     for file, record in zip(there, records, strict=True):
         then = record["options"]
         changed = [name for name in then.keys() & options if then[name] != options[name]]
@@ -450,7 +459,7 @@ def train_row(
     epochs = arguments.epochs or row.epochs
     steps_per_epoch = len(dataset.train_images) // row.batch
     steps = epochs * steps_per_epoch
-    options = row.build_options()
+    options = arguments.options_of(row)
     known = [
         dataset if row.labels is None else dataset.keep_labels(row.labels, seed)
         for seed in seeds
@@ -506,26 +515,35 @@ def train_row(
     return records
 
 
-def line(arguments: Arguments, name: str) -> str:
-    """The row of this name, as Markdown, trained where it was not."""
+COLUMNS = ("row", "paper", "here", "seeds", "minutes a seed", "machine")
+
+
+def cells(arguments: Arguments, name: str) -> tuple[str, ...]:
+    """Of the row of this name, trained where it was not; the first few of the columns."""
     settings = TABLES[arguments.table][name]
     paper = next(iter(settings.values())).paper
     if arguments.setting not in settings:
-        return f"| {name} | {paper} | no such setting | | | |"
+        return name, paper, "no such setting"
     row = settings[arguments.setting]
     try:
         records = run_row(arguments, name, row)
     except (UserError, NonFiniteLoss) as error:  # data that can't be had; diverged
-        return f"| {name} | {paper} | not measured: {error} | | | |"
+        return name, paper, f"not measured: {error}"
     if not records:
-        return f"| {name} | {paper} | not measured | | | |"
+        return name, paper, "not measured"
     values = [record["value"] for record in records]
     spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
     minutes = [r["minutes"] for r in records if r["minutes"] is not None]
     mean_minutes = f"{statistics.mean(minutes):.0f}" if minutes else "?"
     found = f"{statistics.mean(values):.2f}{spread} {row.unit}"
     machines = "; ".join(sorted({record["machine"] for record in records}))
-    return f"| {name} | {paper} | {found} | {len(values)} | {mean_minutes} | {machines} |"
+    return name, paper, found, str(len(values)), mean_minutes, machines
+
+
+def line(cells: tuple[str, ...]) -> str:
+    """Of the table, as Markdown; missing cells are empty."""
+    missing = ("",) * (len(COLUMNS) - len(cells))
+    return f"| {' | '.join(cells + missing)} |"
 
 
 def main() -> None:
@@ -536,10 +554,8 @@ def main() -> None:
     unknown = set(chosen) - set(table)
     if unknown:
         sys.exit(f"no row {sorted(unknown)} in {arguments.table}: there are {list(table)}")
-    lines = [line(arguments, name) for name in chosen]
-    print("| row | paper | here | seeds | minutes a seed | machine |")
-    print("|---|---|---|---|---|---|")
-    print("\n".join(lines))
+    rows = [cells(arguments, name) for name in chosen]
+    print("\n".join(line(row) for row in (COLUMNS, ("---",) * len(COLUMNS), *rows)))
 
 
 if __name__ == "__main__":

@@ -51,6 +51,11 @@ def whole_batch(batch):
     return batch | {f"{p}{name}": other[name] for p in prefixes for name in other}
 
 
+def step_of(model, name):
+    (phase,) = [phase for phase in model.phases if phase.name == name]
+    return jax.jit(phase_step(phase))
+
+
 def moved(before, after):
     return [
         bool((x != y).any())
@@ -88,8 +93,7 @@ def test_the_label_of_an_unlabelled_image_changes_nothing(whole_batch, getkey):
 def test_the_label_of_a_labelled_image_changes_the_encoder(whole_batch, getkey):
     model, key = build("semi-supervised"), getkey()
     state = init_state(model, getkey())
-    (phase,) = [phase for phase in model.phases if phase.name == "classification"]
-    step = jax.jit(phase_step(phase))
+    step = step_of(model, "classification")
     other = {**whole_batch, "labelled_label": (whole_batch["labelled_label"] + 1) % 3}
     first, metrics = step(state, whole_batch, key)
     second, _ = step(state, other, key)
@@ -111,8 +115,7 @@ def test_the_discriminator_of_a_label_regularized_aae_reads_labels(whole_batch, 
 def test_a_joint_adversary_sees_a_style_that_knows_its_class(joint, whole_batch, getkey):
     model = tiny_options("semi-supervised", joint_style=joint).build(SPEC, 100)
     state, key = init_state(model, getkey()), getkey()
-    (phase,) = [phase for phase in model.phases if phase.name == "style_discriminator"]
-    step = jax.jit(phase_step(phase))
+    step = step_of(model, "style_discriminator")
     mlp = state.params["encoder"]["mlp"]
 
     # An encoder that is sure of one class for all images.
@@ -131,8 +134,7 @@ def test_a_joint_adversary_sees_a_style_that_knows_its_class(joint, whole_batch,
 def test_a_supervised_style_has_one_prior_for_all_labels(whole_batch, getkey):
     model = tiny_options("supervised", joint_style=True).build(SPEC, 100)
     state, key = init_state(model, getkey()), getkey()
-    (phase,) = [phase for phase in model.phases if phase.name == "discriminator"]
-    step = jax.jit(phase_step(phase))
+    step = step_of(model, "discriminator")
     mlp = state.params["discriminator"]["mlp"]
     first = mlp["hidden_0"]
     styles_only = first["kernel"].at[-SPEC.classes - 1 :].set(0.0)
