@@ -1,4 +1,4 @@
-"""Milliseconds per training step: aaejax beside PyTorch, in turn in one sitting.
+r"""Milliseconds per training step: aaejax beside PyTorch, in turn in one sitting.
 
     pip install -r benchmarks/requirements.txt
     python benchmarks/speed.py                           # 15 minutes on 2 cores
@@ -8,7 +8,15 @@
     python benchmarks/speed.py --network conv --shape 32 32 3
     python benchmarks/speed.py --what scaling --rounds 1 # training and sampling, in size
     python benchmarks/speed.py --what startup            # of train.py and sample.py
+    python benchmarks/speed.py --what profile            # kernels a step and their gaps
+
+On a GPU, then with --batch 1000, and with --batch 8192 --examples 60000:
+
     python benchmarks/speed.py --device cuda --peers aaejax torch torch-compile torch-graphs
+    python benchmarks/speed.py --device cuda --peers aaejax-bf16 torch-bf16 --batch 8192 \
+        --examples 60000 --width 8192
+    python benchmarks/speed.py --device cuda --peers aaejax aaejax-ten-seeds
+    python benchmarks/speed.py --device cuda --what profile
 
 Measured are the AAE's three phases (the paper's 784-1000-1000-8 and back, or this project's
 convolutions), three Adams, images in memory. The peers:
@@ -16,11 +24,12 @@ convolutions), three Adams, images in memory. The peers:
 - aaejax: what `train.py` runs: 200 steps a dispatch (a convolution on a CPU: one), resident
   uint8 images; choosing the examples and bringing the metrics to the host count.
 - aaejax-bf16: the same with --precision bf16.
+- aaejax-ten-seeds: ten seeds in one program (`train_seeds`); a step is one of each.
 - sampling: its decoder, as many samples as a batch has images, a "step" each time.
 - torch: an eager loop as people write it. Default threads and Adam, the losses' `.item()`
   every 100 steps, images as one float32 tensor (faster than a DataLoader).
 - torch-tuned: fused Adam, all cores, denormals flushed to zero, and no gradients of the
-  discriminator in the generator's phase.
+  discriminator in the generator's phase; on a GPU products in TF32, as XLA's are.
 - torch-once: torch-tuned; discriminator and generator share one pass of the encoder.
 - torch-compile: torch-tuned with its networks compiled; on a CPU it needs a C++ compiler.
 - torch-graphs: the same with mode="reduce-overhead", CUDA graphs; for a GPU.
@@ -28,8 +37,8 @@ convolutions), three Adams, images in memory. The peers:
 
 Each measurement is a process of its own, so that no peer's threads disturb another's; a
 round is one turn of each. The floor is a step's matrix products, the encoder's shared, at
-the best rate of a 2000x2000 product, then Adam's 28 bytes a parameter at the best rate of
-an addition in cache, both of the same sitting.
+the best rate of a large square product in the peer's precision, then Adam's 28 bytes a
+parameter at the best rate of an addition in cache, both of the same sitting.
 """
 
 import dataclasses
@@ -37,6 +46,7 @@ import itertools
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -65,12 +75,12 @@ Record = dict[str, float]
 class Options:
     """Compares aaejax's training step with PyTorch's on this machine."""
 
-    what: Literal["steps", "scaling", "startup"] = "steps"
+    what: Literal["steps", "scaling", "startup", "profile"] = "steps"
     """Peers beside each other; the first of them, and sampling, at other sizes; the
-    scripts' start."""
+    scripts' start; where the time of the first peer, an aaejax, goes."""
     peers: tuple[str, ...] = ("aaejax", "torch", "torch-tuned", "torch-once")
-    """In this order; also aaejax-bf16, torch-bf16, torch-compile, torch-graphs and
-    sampling."""
+    """In this order; also aaejax-bf16, aaejax-ten-seeds, torch-bf16, torch-compile,
+    torch-graphs and sampling."""
     device: Literal["cpu", "cuda"] = "cpu"
     """Of PyTorch; JAX takes the best that it finds."""
     batch_size: Annotated[int, tyro.conf.arg(aliases=["--batch"])] = 100
@@ -84,7 +94,8 @@ class Options:
     latent: int = 8
     """Size of the code."""
     examples: int = 4000
-    """Images to choose from; aaejax streams them where they don't fit (on a CPU: 4 GiB)."""
+    """Images to choose from, at least a batch; aaejax streams them where they don't fit (on
+    a CPU: 4 GiB)."""
     devices: int = 1
     """Of aaejax; on a CPU they share its cores."""
     steps: int = 600
@@ -106,6 +117,10 @@ class Options:
             raise SystemExit(f"--peers {' '.join(unknown)}: there are {' '.join(PEERS)}")
         if self.steps > 200 and self.steps % 200:
             raise SystemExit(f"--steps {self.steps}: take a multiple of 200, or less")
+        if self.examples < self.batch_size:
+            raise SystemExit(
+                f"--examples {self.examples}: take {self.batch_size} or more, a batch"
+            )
 
     @property
     def path(self) -> Path:
@@ -122,8 +137,10 @@ class Options:
         return ROOT / "benchmarks" / "results" / ("-".join(parts) + ".json")
 
 
-def measure_aaejax(options: Options, precision: str = "float32") -> Record:
-    """As `aaejax.training` does it."""
+def measure_aaejax(
+    options: Options, precision: str = "float32", trace: str | None = None
+) -> Record:
+    """As `aaejax.training` does it; a profile of the measured steps goes to the folder."""
     import jax
 
     if options.device == "cpu":
@@ -160,8 +177,34 @@ def measure_aaejax(options: Options, precision: str = "float32") -> Record:
         state, metrics = chunk(state, data, rows, key)
         metrics = parallel.to_host(metrics)
         if stop == warm_steps:
+            if trace:
+                jax.profiler.start_trace(trace)
             start = clock()
-    return record(start, options.steps, float(metrics["reconstruction/loss"][-1]))
+    measured = record(start, options, float(metrics["reconstruction/loss"][-1]))
+    if trace:
+        jax.profiler.stop_trace()
+    return measured
+
+
+def measure_seeds(options: Options, seeds: int = 10) -> Record:
+    """So many seeds at once, as `benchmarks/paper.py` trains them."""
+    from aaejax.seeds import train_seeds
+
+    images, dispatch = load_images(options), min(200, options.steps)
+    warm_steps = max(1, options.warm_steps // dispatch) * dispatch
+    steps = warm_steps + options.steps
+    ends = []
+    train_seeds(
+        the_model(options, steps),
+        images,
+        np.full(len(images), -1, np.int32),
+        range(seeds),
+        steps,
+        options.batch_size,
+        chunk=dispatch,
+        tell=lambda _: ends.append(clock()),
+    )
+    return record(ends[warm_steps // dispatch - 1], options, images=seeds, end=ends[-1])
 
 
 def the_model(options: Options, steps: int, precision: Any = "float32") -> Any:
@@ -189,7 +232,7 @@ def measure_sampling(options: Options) -> Record:
         if number == options.warm_steps:
             start = clock()
         drawn = np.asarray(draw(jax.random.key(number)))
-    return record(start, options.steps, float(drawn.mean()))
+    return record(start, options, float(drawn.mean()))
 
 
 def measure_torch(
@@ -206,7 +249,7 @@ def measure_torch(
     if tuned:
         torch.set_num_threads(CORES)
         torch.set_flush_denormal(True)
-        torch.set_float32_matmul_precision("highest")
+        torch.set_float32_matmul_precision(PRODUCTS[options.device])
     torch.manual_seed(0)
     images, size, device = load_images(options), options.batch_size, options.device
     encoder, decoder, discriminator = torch_networks(nn, options)
@@ -273,7 +316,7 @@ def measure_torch(
             torch.cuda.synchronize()
         if number == options.warm_steps:
             start = clock()
-    return record(start, options.steps, losses[0].item())
+    return record(start, options, losses[0].item())
 
 
 def torch_networks(nn: Any, options: Options) -> tuple[Any, Any, Any]:
@@ -314,9 +357,12 @@ def measure_rates(options: Options) -> Record:
     """The best rates of PyTorch, on a CPU of NumPy too, in 1e9 a second."""
     import torch
 
-    a = np.random.default_rng(0).random((2000, 2000), np.float32)
+    torch.set_float32_matmul_precision(PRODUCTS[options.device])
+    size = 2000 if options.device == "cpu" else 8192  # smaller ones don't fill a GPU
+    a = np.random.default_rng(0).random((size, size), np.float32)
     moved = torch.from_numpy(a).to(options.device)
-    rows = moved[:500]  # 4 MB, as large as a layer
+    rounded = moved.bfloat16()
+    rows = torch.ones(1000, 1000, device=options.device)  # as large as a layer
     sum_ = torch.empty_like(rows)
 
     def best(function: Callable[[], Any]) -> float:
@@ -332,13 +378,16 @@ def measure_rates(options: Options) -> Record:
         products.append(best(lambda: a @ a))
     add = best(lambda: torch.add(rows, rows, out=sum_))
     return {
-        "gflop_per_s": 2 * 2000**3 / min(products) / 1e9,
+        "gflop_per_s": 2 * size**3 / min(products) / 1e9,
+        "gflop_per_s_bf16": 2 * size**3 / best(lambda: rounded @ rounded) / 1e9,
         "gbyte_per_s": 8 * rows.numel() / add / 1e9,  # one read, one written
     }
 
 
-def floor(options: Options, rates: list[Record]) -> dict[str, float] | None:
-    """Milliseconds a step, of the MLPs."""
+def floor(
+    options: Options, rates: list[Record], product: str = "gflop_per_s"
+) -> dict[str, float] | None:
+    """Milliseconds a step, of the MLPs; `product` is the rate of matrix products."""
     if options.network != "mlp":
         return None
     pixels, latent = math.prod(options.shape), options.latent
@@ -358,7 +407,7 @@ def floor(options: Options, rates: list[Record]) -> dict[str, float] | None:
     products += 2 * judge + 2 * encoder - first
     adam_bytes = 28 * (2 * encoder + decoder + judge)
     flop = 2 * products * options.batch_size
-    gemm = flop / max(r["gflop_per_s"] for r in rates) / 1e6
+    gemm = flop / max(r[product] for r in rates) / 1e6
     adam = adam_bytes / max(r["gbyte_per_s"] for r in rates) / 1e6
     return {"gflop": flop / 1e9, "gemm_ms": gemm, "adam_ms": adam, "ms": gemm + adam}
 
@@ -368,15 +417,33 @@ def clock() -> np.ndarray:
     return np.array([time.perf_counter(), time.process_time()])
 
 
-def record(start: np.ndarray, steps: int, loss: float) -> Record:
-    """Clearly fewer cores used than there are: others were at work; measure again."""
-    wall, cpu = (clock() - start).tolist()
-    return {"ms_per_step": 1000 * wall / steps, "cores_used": cpu / wall, "loss": loss}
+def record(
+    start: np.ndarray,
+    options: Options,
+    loss: float | None = None,
+    images: int = 1,
+    end: np.ndarray | None = None,
+) -> Record:
+    """Of the measured steps, each of so many times a batch's images.
 
+    Clearly fewer cores used than there are: others were at work; measure again.
+    """
+    wall, cpu = ((clock() if end is None else end) - start).tolist()
+    return {
+        "ms_per_step": 1000 * wall / options.steps,
+        "images_per_s": images * options.batch_size * options.steps / wall,
+        "cores_used": cpu / wall,
+        **({} if loss is None else {"loss": loss}),
+    }
+
+
+# Of float32 matrices: TF32 where XLA takes it.
+PRODUCTS = {"cpu": "highest", "cuda": "high"}
 
 PEERS: dict[str, Callable[[Options], Record]] = {
     "aaejax": measure_aaejax,
     "aaejax-bf16": partial(measure_aaejax, precision="bf16"),
+    "aaejax-ten-seeds": measure_seeds,
     "sampling": measure_sampling,
     "torch": partial(measure_torch, tuned=False),
     "torch-tuned": measure_torch,
@@ -419,23 +486,28 @@ def compare(options: Options) -> dict[str, Any]:
     for name in list(rounds) * options.rounds:
         rounds[name].append(alone(PEERS.get(name, measure_rates), options))
         print(name, {k: round(v, 2) for k, v in rounds[name][-1].items()}, flush=True)
-    base = rounds[options.peers[0]]
+    base_name = options.peers[0]
+    base = rounds[base_name]
     peers = {name: summary(rounds[name], base) for name in options.peers}
-    print(
-        f"\n| | ms per step | spread | images/s | time / {options.peers[0]}'s, each round |"
-    )
-    print("|" + 5 * "-|")
+    floors = {
+        "float32": floor(options, rounds["rates"]),
+        "bf16": floor(options, rounds["rates"], "gflop_per_s_bf16"),
+    }
+    print(f"\n| | ms per step | spread | images/s | floor / time | time / {base_name}'s |")
+    print("|" + 6 * "-|")
     for name, peer in peers.items():
         ratios = ", ".join(f"{ratio:.2f}" for ratio in peer["ratio_by_round"])
-        rate = 1000 * options.batch_size / peer["ms"]
+        least = floors["bf16" if name.endswith("bf16") else "float32"]
+        rate = peer["images_per_s"] / options.batch_size
+        reached = f"{rate * least['ms'] / 1000:.2f}" if least else ""
         print(
-            f"| {name} | {peer['ms']:.1f} | {peer['spread']:.0%} | {rate:,.0f} | {ratios} |"
+            f"| {name} | {peer['ms']:.1f} | {peer['spread']:.0%} | "
+            f"{peer['images_per_s']:,.0f} | {reached} | {ratios} |"
         )
-    least = floor(options, rounds["rates"])
-    if least:
-        reached = least["ms"] / peers[options.peers[0]]["ms"]
-        print(f"| floor | {least['ms']:.1f} | | | {reached:.2f} |")
-    return {"peers": peers, "floor": least, "rounds": rounds}
+    for name, least in floors.items():
+        if least:
+            print(f"| floor, {name} | {least['ms']:.1f} | | | | |")
+    return {"peers": peers, "floors": floors, "rounds": rounds}
 
 
 def summary(records: list[Record], base: list[Record]) -> dict[str, Any]:
@@ -443,6 +515,7 @@ def summary(records: list[Record], base: list[Record]) -> dict[str, Any]:
     return {
         "ms": float(np.median(mine)),
         "spread": float(np.ptp(mine) / np.median(mine)),
+        "images_per_s": float(np.median([r["images_per_s"] for r in records])),
         "ratio": float(np.median(mine / others)),
         "ratio_by_round": (mine / others).tolist(),
     }
@@ -477,6 +550,62 @@ def scale(options: Options) -> dict[str, Any]:
         label = ", ".join(f"{k} {v:,}" for k, v in change.items()) or "base"
         print(f"| {name} | {label} | {row['ms']:.2f} | {row['ratio']:.2f} |")
     return {"sizes": rows}
+
+
+def profile(options: Options) -> dict[str, Any]:
+    """Kernels (on a CPU: XLA's thunks) of one peer's steps, and the gaps between them."""
+    with tempfile.TemporaryDirectory() as folder:
+        measured = alone(partial(PEERS[options.peers[0]], trace=folder), options)
+        found = alone(partial(kernels, folder=folder), options)
+    print(f"{options.peers[0]}: {measured['ms_per_step']:.2f} ms a step under the profiler")
+    print("\n| | a step |\n|-|-|")
+    for name, value in found["of_step"].items():
+        print(f"| {name} | {value:.2f} |")
+    print("\n| kernel, all of one name | a step | ms a step |\n|-|-|-|")
+    for name, (count, ms) in list(found["by_name"].items())[:20]:
+        print(f"| {name} | {count:.1f} | {ms:.3f} |")
+    return {"measured": measured, **found}
+
+
+def kernels(options: Options, folder: str) -> dict[str, Any]:
+    """What a profile of the measured steps holds, by the step."""
+    import jax
+
+    (file,) = Path(folder).rglob("*.xplane.pb")
+    lines = [
+        (plane.name, line)
+        for plane in jax.profiler.ProfileData.from_file(str(file)).planes
+        for line in plane.lines
+    ]
+    streams = [
+        line for plane, line in lines if "GPU" in plane and line.name.startswith("Stream")
+    ] or [line for _, line in lines if line.name.startswith("tf_XLA")]
+    events = sorted(
+        (event.start_ns, event.start_ns + event.duration_ns, event.name)
+        for line in streams
+        for event in line.events
+        # XLA:CPU also marks what waits for the kernels.
+        if not re.match("Thunk|Slinky|end: ", event.name)
+    )
+    by_name: dict[str, list[float]] = {}
+    gap, last = 0.0, events[0][0]
+    for start, end, name in events:
+        gap += max(0.0, start - last)
+        last = max(last, end)
+        of_name = by_name.setdefault(re.sub(r"[._\d]+$", "", name), [0.0, 0.0])
+        of_name[0] += 1 / options.steps
+        of_name[1] += (end - start) / 1e6 / options.steps
+    ms = (last - events[0][0]) / 1e6 / options.steps
+    all_ms = sum(of_name[1] for of_name in by_name.values())
+    return {
+        "of_step": {
+            "kernels": len(events) / options.steps,
+            "ms from the first to the last": ms,
+            "ms in gaps, with no kernel running": gap / 1e6 / options.steps,
+            "kernels running at a time, mean": all_ms / ms,
+        },
+        "by_name": dict(sorted(by_name.items(), key=lambda item: -item[1][1])),
+    }
 
 
 def start_up(options: Options) -> dict[str, Any]:
@@ -518,6 +647,14 @@ def start_up(options: Options) -> dict[str, Any]:
     return {"seconds": seconds}
 
 
+WHAT: dict[str, Callable[[Options], dict[str, Any]]] = {
+    "steps": compare,
+    "scaling": scale,
+    "startup": start_up,
+    "profile": profile,
+}
+
+
 def main(options: Options) -> None:
     if options.long:
         options = dataclasses.replace(options, warm_steps=4000)
@@ -533,7 +670,7 @@ def main(options: Options) -> None:
         "machine": {"cpu": cpu, "cores": CORES, "device": options.device},
         "versions": {name: version(name) for name in packages} | {"python": sys.version},
         "options": kept,
-        **{"steps": compare, "scaling": scale, "startup": start_up}[options.what](options),
+        **WHAT[options.what](options),
     }
     print(f"\nbatch {options.batch_size}, {CORES} cores of {cpu}")
     if not options.quick:
