@@ -117,6 +117,8 @@ class Options:
             raise SystemExit(f"--peers {' '.join(unknown)}: there are {' '.join(PEERS)}")
         if self.steps > 200 and self.steps % 200:
             raise SystemExit(f"--steps {self.steps}: take a multiple of 200, or less")
+        if self.what == "profile" and self.peers[0] not in ("aaejax", "aaejax-bf16"):
+            raise SystemExit(f"--peers {self.peers[0]}: a profile is of aaejax's steps")
         if self.examples < self.batch_size:
             raise SystemExit(
                 f"--examples {self.examples}: take {self.batch_size} or more, a batch"
