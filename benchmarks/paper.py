@@ -540,10 +540,10 @@ def cells(arguments: Arguments, name: str) -> tuple[str, ...]:
     return name, paper, found, str(len(values)), mean_minutes, machines
 
 
-def line(cells: tuple[str, ...]) -> str:
+def line(row: tuple[str, ...]) -> str:
     """Of the table, as Markdown; missing cells are empty."""
-    missing = ("",) * (len(COLUMNS) - len(cells))
-    return f"| {' | '.join(cells + missing)} |"
+    missing = ("",) * (len(COLUMNS) - len(row))
+    return f"| {' | '.join(row + missing)} |"
 
 
 def main() -> None:

@@ -67,6 +67,8 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
 CORES = len(os.sched_getaffinity(0))
+# PyTorch's products of float32 matrices: TF32 where XLA takes it.
+FLOAT32_PRODUCTS = {"cpu": "highest", "cuda": "high"}
 Images = np.ndarray  # uint8 [N, H, W, C]
 Record = dict[str, float]
 
@@ -125,6 +127,13 @@ class Options:
             )
 
     @property
+    def dispatches(self) -> tuple[int, int, int]:
+        """Of aaejax: steps in each, steps before the measured ones, and all steps."""
+        dispatch = min(200, self.steps)
+        warm_steps = max(1, self.warm_steps // dispatch) * dispatch
+        return dispatch, warm_steps, warm_steps + self.steps
+
+    @property
     def path(self) -> Path:
         """Of the result: what differs from the defaults is in the name."""
         if self.out:
@@ -149,9 +158,7 @@ def measure_aaejax(
         jax.config.update("jax_num_cpu_devices", options.devices)
     from aaejax import batches, init_state, parallel, train_step
 
-    dispatch = min(200, options.steps)
-    warm_steps = max(1, options.warm_steps // dispatch) * dispatch
-    steps = warm_steps + options.steps
+    dispatch, warm_steps, steps = options.dispatches
     devices = jax.local_devices()[: options.devices]
     model = the_model(options, steps, precision)
     init_key, key = jax.random.split(jax.random.key(0))
@@ -192,9 +199,8 @@ def measure_seeds(options: Options, seeds: int = 10) -> Record:
     """So many seeds at once, as `benchmarks/paper.py` trains them."""
     from aaejax.seeds import train_seeds
 
-    images, dispatch = load_images(options), min(200, options.steps)
-    warm_steps = max(1, options.warm_steps // dispatch) * dispatch
-    steps = warm_steps + options.steps
+    images = load_images(options)
+    dispatch, warm_steps, steps = options.dispatches
     ends = []
     train_seeds(
         the_model(options, steps),
@@ -251,7 +257,7 @@ def measure_torch(
     if tuned:
         torch.set_num_threads(CORES)
         torch.set_flush_denormal(True)
-        torch.set_float32_matmul_precision(PRODUCTS[options.device])
+        torch.set_float32_matmul_precision(FLOAT32_PRODUCTS[options.device])
     torch.manual_seed(0)
     images, size, device = load_images(options), options.batch_size, options.device
     encoder, decoder, discriminator = torch_networks(nn, options)
@@ -359,7 +365,7 @@ def measure_rates(options: Options) -> Record:
     """The best rates of PyTorch, on a CPU of NumPy too, in 1e9 a second."""
     import torch
 
-    torch.set_float32_matmul_precision(PRODUCTS[options.device])
+    torch.set_float32_matmul_precision(FLOAT32_PRODUCTS[options.device])
     size = 2000 if options.device == "cpu" else 8192  # smaller ones don't fill a GPU
     a = np.random.default_rng(0).random((size, size), np.float32)
     moved = torch.from_numpy(a).to(options.device)
@@ -438,9 +444,6 @@ def record(
         **({} if loss is None else {"loss": loss}),
     }
 
-
-# Of float32 matrices: TF32 where XLA takes it.
-PRODUCTS = {"cpu": "highest", "cuda": "high"}
 
 PEERS: dict[str, Callable[[Options], Record]] = {
     "aaejax": measure_aaejax,
