@@ -11,9 +11,9 @@ from typing import Annotated, Literal
 
 import tyro
 
-from aaejax.kinds import sample, write
-from aaejax.programs import keep_compiled
-from aaejax.restoring import restore
+from aaejax.ask.kinds import sample, write
+from aaejax.runs.compile_cache import keep_compiled
+from aaejax.runs.restore import restore
 from aaejax.types import UserError
 
 

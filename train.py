@@ -14,9 +14,9 @@ from typing import Annotated
 import tyro
 
 from aaejax import data, models
-from aaejax.config import RunConfig
-from aaejax.programs import keep_compiled
-from aaejax.training import NonFiniteLoss, Result, train
+from aaejax.runs.compile_cache import keep_compiled
+from aaejax.runs.config import RunConfig
+from aaejax.runs.loop import NonFiniteLoss, Result, train
 from aaejax.types import UserError
 
 

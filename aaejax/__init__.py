@@ -1,19 +1,30 @@
 """Adversarial autoencoders in JAX and Flax, as pure functions.
 
-The pure half (types, networks, priors, posteriors, losses, optimizers, phases, models) does
-no I/O and is meant to be imported into other JAX code; the names below are its public list.
-Data, training, sampling and restoring are imported by module: `from aaejax.training import
-train`, `from aaejax.restoring import restore`.
+The names below are the library: networks, components, models and the step functions. They
+do no I/O and are meant to be imported into other JAX code. The application around them is
+imported by module: `from aaejax.runs.loop import train`, `from aaejax.runs.restore import
+restore`, `from aaejax import data`.
 """
 
-from aaejax.autoencoder import Autoencoder
-from aaejax.likelihoods import Likelihood
+from aaejax import networks, sampling
+from aaejax.components import densities, losses, priors
+from aaejax.components.adversaries import Adversary
+from aaejax.components.autoencoder import Autoencoder
+from aaejax.components.likelihoods import Likelihood
+from aaejax.components.posteriors import Posterior
 from aaejax.models.aae import aae
+from aaejax.models.autoencoder import autoencoder
+from aaejax.models.gan import gan
+from aaejax.models.moment_matching import gmmn, gmmn_codes, wae
+from aaejax.models.reduction import reduction
+from aaejax.models.semi_supervised import Consistency, semi_supervised
+from aaejax.models.vae import vae
 from aaejax.phases import init_state, phase_step, scan_steps, train_step
-from aaejax.posteriors import Posterior
 from aaejax.types import (
     Batch,
     DataSpec,
+    Draw,
+    Loss,
     Metrics,
     Model,
     Phase,
@@ -23,10 +34,14 @@ from aaejax.types import (
 )
 
 __all__ = [
+    "Adversary",
     "Autoencoder",
     "Batch",
+    "Consistency",
     "DataSpec",
+    "Draw",
     "Likelihood",
+    "Loss",
     "Metrics",
     "Model",
     "Phase",
@@ -35,8 +50,21 @@ __all__ = [
     "TrainState",
     "UserError",
     "aae",
+    "autoencoder",
+    "densities",
+    "gan",
+    "gmmn",
+    "gmmn_codes",
     "init_state",
+    "losses",
+    "networks",
     "phase_step",
+    "priors",
+    "reduction",
+    "sampling",
     "scan_steps",
+    "semi_supervised",
     "train_step",
+    "vae",
+    "wae",
 ]

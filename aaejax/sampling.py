@@ -1,7 +1,7 @@
 """What a trained decoder and encoder can be asked for.
 
 Pure functions of (model, networks, ...): usable on any restored parameters, under jit.
-The words of `sample.py` that ask for them are in `kinds.py`.
+The words of `sample.py` that ask for them are in `ask/kinds.py`.
 """
 
 import math
@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from aaejax.batches import to_unit
+from aaejax.components.pixels import to_unit
 from aaejax.types import Array, Key, Model, Networks
 
 Path = Literal["linear", "spherical"]

@@ -33,20 +33,14 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from digit_features import train_classifier
 
-from aaejax import (
-    batches,
-    codes,
-    data,
-    evaluation,
-    fidelity,
-    init_state,
-    losses,
-    models,
-    parzen,
-    sampling,
-)
-from aaejax.optimizers import Optimizer
-from aaejax.seeds import seed_steps
+from aaejax import data, init_state, models, sampling
+from aaejax.components import losses
+from aaejax.components.pixels import to_unit
+from aaejax.data import batches
+from aaejax.metrics import codes, fidelity, parzen
+from aaejax.metrics.heldout import importance_bound
+from aaejax.models._optimizers import Optimizer
+from aaejax.runs.seeds import seed_steps
 from aaejax.types import DataSpec, Model, Networks
 
 TUNING_SEED = 1000  # of the tries; the seeds of the table are 0, 1, ...
@@ -157,7 +151,7 @@ class Split(NamedTuple):
 
     def unit(self, most: int) -> np.ndarray:
         """The first of them, in [0, 1]."""
-        return np.asarray(batches.to_unit(self.images[:most]))
+        return np.asarray(to_unit(self.images[:most]))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -281,7 +275,7 @@ def score(
     if model.log_weights:
         images = held_out.unit(200)  # a thousand decodings each
         for name, samples in (("elbo_nats", 1), ("importance_weighted_nats", 1000)):
-            bound = jax.jit(evaluation.importance_bound, static_argnums=(0, 4))
+            bound = jax.jit(importance_bound, static_argnums=(0, 4))
             key = jax.random.fold_in(bound_key, samples)
             found[name] = float(bound(model, networks, images, key, samples).mean())
     return found

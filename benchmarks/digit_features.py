@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from aaejax import batches
+from aaejax.components.pixels import to_unit
+from aaejax.data import batches
 
 FEATURES = 64
 
@@ -59,14 +60,14 @@ def train_classifier(
     state = optimizer.init(params)
     order = batches.batch_indices(seed, 0, steps, len(images), 100)
     for number, rows in enumerate(order):
-        batch = batches.to_unit(jnp.asarray(images[rows]))
+        batch = to_unit(jnp.asarray(images[rows]))
         key = jax.random.fold_in(noise_key, number)
         params, state = step(params, state, batch, jnp.asarray(labels[rows]), key)
     apply = jax.jit(net.apply)
 
     def classify(images):
         found = [
-            jax.device_get(apply(params, batches.to_unit(jnp.asarray(block))))
+            jax.device_get(apply(params, to_unit(jnp.asarray(block))))
             for block in np.array_split(images, -(-len(images) // 1000))
         ]
         features, logits = (np.concatenate(part) for part in zip(*found, strict=True))

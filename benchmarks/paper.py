@@ -8,8 +8,8 @@ Data: MNIST, for one row SVHN, through TFDS. Of the training images the last 10,
 fixed random order are for validation; a model trains on the others (50,000 of MNIST), and
 what is chosen (sigma, the names of clusters, by --tune also settings) is chosen on
 validation images. The test images are read once, when training is done. The seeds of a row
-train together (`aaejax.seeds`) and go on where they stopped (--workdir); each one's score
-becomes a JSON file under --results.
+train together (`aaejax.runs.seeds`) and go on where they stopped (--workdir); each one's
+score becomes a JSON file under --results.
 
 Settings: "paper" is the recipe as far as it is known, at the epochs given here and not the
 paper's thousands; "best" is what worked best here.
@@ -36,15 +36,17 @@ import tyro
 # So that it runs from a clone in which nothing was installed.
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from aaejax import clusters, data, kinds, models, parzen, sampling
-from aaejax.batches import to_unit
-from aaejax.evaluation import HeldOut
-from aaejax.optimizers import Optimizer
-from aaejax.restoring import Trained
-from aaejax.run_pictures import RunPictures
-from aaejax.runs import RunFolder
-from aaejax.seeds import train_seeds
-from aaejax.training import NonFiniteLoss, data_spec
+from aaejax import data, models, sampling
+from aaejax.ask import kinds
+from aaejax.components.pixels import to_unit
+from aaejax.metrics import clusters, parzen
+from aaejax.metrics.heldout import HeldOut
+from aaejax.models._optimizers import Optimizer
+from aaejax.runs.folder import RunFolder
+from aaejax.runs.loop import NonFiniteLoss, data_spec
+from aaejax.runs.restore import Trained
+from aaejax.runs.seeds import train_seeds
+from aaejax.runs.snapshots import RunPictures
 from aaejax.types import UserError
 
 VALIDATION = 10_000  # or a sixth of smaller data

@@ -151,24 +151,27 @@ class Options:
 def measure_aaejax(
     options: Options, precision: str = "float32", trace: str | None = None
 ) -> Record:
-    """As `aaejax.training` does it; a profile of the measured steps goes to the folder."""
+    """As `aaejax.runs.loop` does it; a profile of the measured steps goes to the folder."""
     import jax
 
     if options.device == "cpu":
         jax.config.update("jax_num_cpu_devices", options.devices)
-    from aaejax import batches, init_state, parallel, train_step
+    from aaejax import init_state, train_step
+    from aaejax.components.pixels import to_unit
+    from aaejax.data import batches
+    from aaejax.runs.devices import feed, replicate, to_host, train_chunk
 
     dispatch, warm_steps, steps = options.dispatches
     devices = jax.local_devices()[: options.devices]
     model = the_model(options, steps, precision)
     init_key, key = jax.random.split(jax.random.key(0))
     state = jax.jit(lambda key: init_state(model, key))(init_key)
-    state, key = parallel.replicate((state, key), devices)
+    state, key = replicate((state, key), devices)
     arrays = {"image": load_images(options)}
     streamed = not batches.fits_on(devices[0], arrays)
-    chunk = parallel.train_chunk(
+    chunk = train_chunk(
         lambda axis: train_step(model.phases, axis),
-        lambda rows: {"image": batches.to_unit(rows["image"])},
+        lambda rows: {"image": to_unit(rows["image"])},
         devices,
         one_by_one=options.network == "conv" and devices[0].platform == "cpu",
         streamed=streamed,
@@ -180,11 +183,11 @@ def measure_aaejax(
         )
         for stop in stops
     ]
-    fed = parallel.feed(arrays, indices, devices, streamed=streamed)
+    fed = feed(arrays, indices, devices, streamed=streamed)
     metrics, start = {}, clock()
     for stop, (data, rows) in zip(stops, fed, strict=True):
         state, metrics = chunk(state, data, rows, key)
-        metrics = parallel.to_host(metrics)
+        metrics = to_host(metrics)
         if stop == warm_steps:
             if trace:
                 jax.profiler.start_trace(trace)
@@ -197,7 +200,7 @@ def measure_aaejax(
 
 def measure_seeds(options: Options, seeds: int = 10) -> Record:
     """So many seeds at once, as `benchmarks/paper.py` trains them."""
-    from aaejax.seeds import train_seeds
+    from aaejax.runs.seeds import train_seeds
 
     images = load_images(options)
     dispatch, warm_steps, steps = options.dispatches

@@ -27,7 +27,7 @@ import pytest
 
 from aaejax import models
 from aaejax.data import load
-from aaejax.optimizers import Optimizer
+from aaejax.models._optimizers import Optimizer
 from aaejax.types import DataSpec
 
 jax.config.update("jax_numpy_rank_promotion", "raise")

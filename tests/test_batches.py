@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from aaejax import batches
+from aaejax.components.pixels import to_unit
+from aaejax.data import batches
 
 pytestmark = pytest.mark.quick
 
@@ -25,10 +26,10 @@ def test_the_step_alone_says_which_examples_come():
 
 def test_uint8_becomes_unit_floats_and_floats_stay():
     np.testing.assert_allclose(
-        batches.to_unit(np.array([0, 51, 255], np.uint8)), [0, 0.2, 1], rtol=1e-6
+        to_unit(np.array([0, 51, 255], np.uint8)), [0, 0.2, 1], rtol=1e-6
     )
     x = np.array([-3.0, 0.25], np.float32)
-    np.testing.assert_array_equal(batches.to_unit(x), x)
+    np.testing.assert_array_equal(to_unit(x), x)
 
 
 def test_a_streamed_batch_is_the_one_that_the_indices_name():

@@ -1,6 +1,6 @@
 import numpy as np
 
-from aaejax import clusters
+from aaejax.metrics import clusters
 
 # Five examples, three clusters; the third has no member.
 PROBABILITIES = np.array(

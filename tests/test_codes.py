@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from aaejax import losses
-from aaejax.codes import (
+from aaejax.components import losses
+from aaejax.metrics.codes import (
     classifier_two_sample,
     knn_accuracy,
     linear_accuracy,

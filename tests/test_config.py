@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from aaejax import init_state, train_step
-from aaejax.config import RunConfig, differences, from_json
 from aaejax.models import NAMES, options
+from aaejax.models._optimizers import Optimizer
 from aaejax.models.aae import Options
-from aaejax.optimizers import Optimizer
+from aaejax.runs.config import RunConfig, differences, from_json
 from aaejax.types import DataSpec, UserError
 from tests.conftest import TINY, tiny_options
 

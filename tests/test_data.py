@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from aaejax import tfds_source
-from aaejax.data import Dataset, from_arrays, load
+from aaejax.data import Dataset, from_arrays, load, tfds
 from aaejax.types import UserError
 
 
@@ -506,9 +505,9 @@ def test_spoilt_decoded_arrays_are_made_anew(mnist, mnist_dir, tmp_path, capsys)
     for name in ("image.npy", "checksums.json"):
         shutil.copytree(folder, tmp_path / name)
         keys = ("image", "label")
-        assert tfds_source._load_decoded(tmp_path / name, sums["shards"], keys)
+        assert tfds._load_decoded(tmp_path / name, sums["shards"], keys)
         (tmp_path / name / name).write_bytes(b"")
-        assert not tfds_source._load_decoded(tmp_path / name, sums["shards"], keys)
+        assert not tfds._load_decoded(tmp_path / name, sums["shards"], keys)
 
 
 def test_spoilt_shards_are_an_error(mnist_dir, tmp_path):

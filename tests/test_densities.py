@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from aaejax import densities, priors
+from aaejax.components import densities, priors
 
 PAIRS = {
     "gaussian": (priors.gaussian(2, 1.5), densities.gaussian(2, 1.5)),

@@ -1,7 +1,7 @@
 import jax.numpy as jnp
 import numpy as np
 
-from aaejax.distortions import distorted
+from aaejax.components.distortions import distorted
 
 
 def test_a_distorted_ramp_is_a_moved_and_turned_ramp(getkey):

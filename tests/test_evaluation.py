@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from aaejax import evaluation
+from aaejax.metrics.heldout import HeldOut
 from tests.conftest import TINY, tiny_options
 
 
@@ -9,7 +9,7 @@ def test_heldout_scores_are_means_over_all_examples(getkey):
     model = tiny_options().build(TINY, 1)
     networks = model.init(getkey())
     images = np.random.default_rng(0).integers(0, 256, (1203, *TINY.shape), np.uint8)
-    scores, codes = evaluation.HeldOut(model, images, None, getkey())(networks)
+    scores, codes = HeldOut(model, images, None, getkey())(networks)
     unit = images.astype(np.float32) / 255
     expected = model.encode(networks, unit, getkey())
     np.testing.assert_allclose(codes, expected, atol=1e-5)

@@ -4,7 +4,7 @@ from scipy.linalg import sqrtm
 from scipy.spatial.distance import cdist
 from sklearn.metrics.pairwise import polynomial_kernel
 
-from aaejax.fidelity import (
+from aaejax.metrics.fidelity import (
     density_coverage,
     frechet_distance,
     kernel_distance,

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from aaejax import losses
+from aaejax.components import losses
 
 pytestmark = pytest.mark.quick
 

@@ -4,11 +4,11 @@ import jax
 import numpy as np
 import pytest
 
-from aaejax.config import RunConfig
+from aaejax.ask.kinds import kinds, sample, write
 from aaejax.data import from_arrays
-from aaejax.kinds import kinds, sample, write
-from aaejax.restoring import restore
-from aaejax.training import train
+from aaejax.runs.config import RunConfig
+from aaejax.runs.loop import train
+from aaejax.runs.restore import restore
 from aaejax.types import UserError
 from tests.conftest import TINY, tiny_options
 from tests.test_models import MODELS

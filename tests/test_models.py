@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from aaejax import batches, init_state, models, phase_step, scan_steps, train_step
-from aaejax.optimizers import Optimizer
+from aaejax import init_state, models, phase_step, scan_steps, train_step
+from aaejax.data import batches
+from aaejax.models._optimizers import Optimizer
 from aaejax.sampling import styles
 from aaejax.types import DataSpec, UserError
 from tests.conftest import TINY, tiny_options

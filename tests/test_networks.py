@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from aaejax import Autoencoder, Likelihood, models, networks
-from aaejax.posteriors import Posterior
+from aaejax.components.posteriors import Posterior
 from aaejax.types import DataSpec, UserError
 
 pytestmark = pytest.mark.quick

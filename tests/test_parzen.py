@@ -5,7 +5,7 @@ import pytest
 from scipy.special import logsumexp
 from sklearn.neighbors import KernelDensity
 
-from aaejax import parzen
+from aaejax.metrics import parzen
 
 
 def test_one_sample_by_hand():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from aaejax import priors
+from aaejax.components import priors
 from aaejax.types import UserError
 
 pytestmark = pytest.mark.quick

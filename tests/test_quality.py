@@ -8,11 +8,13 @@ import numpy as np
 import optax
 import pytest
 
-from aaejax import batches, data, init_state, scan_steps, train_step
-from aaejax.evaluation import HeldOut
+from aaejax import data, init_state, scan_steps, train_step
+from aaejax.components.pixels import to_unit
+from aaejax.data import batches
+from aaejax.metrics.heldout import HeldOut
+from aaejax.models._optimizers import Optimizer
 from aaejax.models.aae import Options
-from aaejax.optimizers import Optimizer
-from aaejax.training import data_spec
+from aaejax.runs.loop import data_spec
 
 STEPS, BATCH = 800, 50
 PHASES = ("reconstruction", "discriminator", "generator")
@@ -50,7 +52,7 @@ def scores():
         state = init_state(dataclasses.replace(model, phases=tuple(phases)), init_key)
 
         def step(state, rows, key):
-            batch = {"image": batches.to_unit(images[rows["rows"]])}
+            batch = {"image": to_unit(images[rows["rows"]])}
             return train_step(phases)(state, batch, key)
 
         return scan_steps(step)(state, {"rows": rows}, run_key)[0].params

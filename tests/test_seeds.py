@@ -4,12 +4,12 @@ import jax
 import numpy as np
 import pytest
 
-from aaejax import seeds
-from aaejax.config import RunConfig
 from aaejax.data import from_arrays
-from aaejax.restoring import restore
-from aaejax.seeds import train_seeds
-from aaejax.training import NonFiniteLoss, data_spec, train
+from aaejax.runs import seeds
+from aaejax.runs.config import RunConfig
+from aaejax.runs.loop import NonFiniteLoss, data_spec, train
+from aaejax.runs.restore import restore
+from aaejax.runs.seeds import train_seeds
 from tests.conftest import TINY, tiny_options
 
 STEPS, BATCH = 40, 20

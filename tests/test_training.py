@@ -13,12 +13,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from aaejax import data, init_state, training
-from aaejax.checkpoints import Checkpoints
-from aaejax.config import RunConfig
-from aaejax.restoring import restore
-from aaejax.runs import locked
-from aaejax.training import NonFiniteLoss, check_finite, train
+from aaejax import data, init_state
+from aaejax.runs import loop
+from aaejax.runs.checkpoints import Checkpoints
+from aaejax.runs.config import RunConfig
+from aaejax.runs.folder import locked
+from aaejax.runs.loop import NonFiniteLoss, check_finite, train
+from aaejax.runs.restore import restore
 from aaejax.types import UserError
 from tests.conftest import tiny_options
 
@@ -160,7 +161,7 @@ def test_a_run_cut_anywhere_ends_bit_for_bit_where_an_unbroken_one_does(
             if line["step"] == step:
                 raise Cut
 
-        monkeypatch.setattr(training.Progress, "show", show)
+        monkeypatch.setattr(loop.Progress, "show", show)
 
     told = []
     for step in (10, 20, 30):
@@ -270,7 +271,7 @@ def test_two_processes_cannot_share_a_run(tmp_path, digits):
 
 
 def test_a_diverging_run_stops_and_names_phase_and_step(digits, tmp_path):
-    from aaejax.optimizers import Optimizer
+    from aaejax.models._optimizers import Optimizer
 
     wild = tiny_options(discriminator_optimizer=Optimizer("sgd", 1e30))
     with pytest.raises(NonFiniteLoss, match=r"in the \w+ phase of step \d+:"):
@@ -315,7 +316,7 @@ def test_broken_checkpoints_are_passed_over_and_the_user_is_told(digits, tmp_pat
 
 def test_a_foreign_checkpoint_is_refused(digits, tmp_path):
     train(config(tmp_path / "a"), digits, devices=jax.devices()[:1])
-    other = tiny_options(width=9).build(training.data_spec(digits), 40)
+    other = tiny_options(width=9).build(loop.data_spec(digits), 40)
     state = init_state(other, jax.random.key(0))
     shutil.rmtree(tmp_path / "a/checkpoints")
     (tmp_path / "a/checkpoints").mkdir()
@@ -336,7 +337,7 @@ def test_only_the_last_checkpoints_are_kept(digits, tmp_path):
 
 
 def test_a_restored_state_is_the_saved_one_and_lives_anywhere(digits, tmp_path):
-    model = tiny_options().build(training.data_spec(digits), 10)
+    model = tiny_options().build(loop.data_spec(digits), 10)
     state = init_state(model, jax.random.key(0))
     with Checkpoints(tmp_path, keep=1) as checkpoints:
         checkpoints.save(state.replace(step=jnp.int32(7)))
@@ -348,7 +349,7 @@ def test_a_restored_state_is_the_saved_one_and_lives_anywhere(digits, tmp_path):
 
 
 def test_streamed_data_train_like_resident_ones(finished, digits, tmp_path, monkeypatch):
-    monkeypatch.setattr(training.batches, "fits_on", lambda *_: False)
+    monkeypatch.setattr(loop.batches, "fits_on", lambda *_: False)
     result = train(config(tmp_path), digits, devices=jax.devices()[:2])
     assert result.metrics["reconstruction/loss"] == pytest.approx(
         finished[1].metrics["reconstruction/loss"], rel=1e-3
@@ -378,7 +379,7 @@ def test_a_batch_larger_than_the_set_is_refused(digits, tmp_path):
 
 
 def test_a_model_from_python_trains_and_is_restored_with_it(digits, tmp_path):
-    model = tiny_options(latent=3).build(training.data_spec(digits), 40)
+    model = tiny_options(latent=3).build(loop.data_spec(digits), 40)
     train(config(tmp_path), digits, model=model, devices=jax.devices()[:1])
     with pytest.raises(UserError, match="a model passed from Python"):
         restore(tmp_path)

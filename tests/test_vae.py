@@ -9,8 +9,9 @@ import numpy as np
 import optax
 import pytest
 
-from aaejax import Autoencoder, Likelihood, Posterior, densities, init_state, priors
-from aaejax.evaluation import importance_bound
+from aaejax import Autoencoder, Likelihood, Posterior, init_state
+from aaejax.components import densities, priors
+from aaejax.metrics.heldout import importance_bound
 from aaejax.models.vae import vae
 from aaejax.phases import phase_step
 

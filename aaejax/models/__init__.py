@@ -1,6 +1,7 @@
 """One file a system. Each has `Options`: the fields of its command line, with `build`.
 
-A file put here is a model: `models/my_model.py` is `python train.py my-model`.
+A file put here is a model: `models/my_model.py` is `python train.py my-model`. Files with a
+leading underscore are what the models' command lines share.
 """
 
 import importlib
@@ -8,7 +9,11 @@ import pkgutil
 from typing import Any
 
 NAMES = tuple(
-    sorted(module.name.replace("_", "-") for module in pkgutil.iter_modules(__path__))
+    sorted(
+        module.name.replace("_", "-")
+        for module in pkgutil.iter_modules(__path__)
+        if not module.name.startswith("_")
+    )
 )
 
 

@@ -8,10 +8,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from aaejax import losses, networks, priors
-from aaejax.adversaries import Adversary
-from aaejax.autoencoder import Autoencoder
-from aaejax.options import AdversarialOptions, OneAdversaryOptions, PriorOptions
+from aaejax import networks
+from aaejax.components import losses, priors
+from aaejax.components.adversaries import Adversary
+from aaejax.components.autoencoder import Autoencoder
+from aaejax.models._options import AdversarialOptions, OneAdversaryOptions, PriorOptions
 from aaejax.types import Array, Batch, DataSpec, Draw, Key, Model, Networks, Prior
 
 

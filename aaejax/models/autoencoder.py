@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from aaejax.autoencoder import Autoencoder
-from aaejax.options import AutoencoderOptions
+from aaejax.components.autoencoder import Autoencoder
+from aaejax.models._options import AutoencoderOptions
 from aaejax.types import Array, Batch, DataSpec, Draw, Key, Metrics, Model, Networks, Phase
 
 RATE = 0.01  # weight of one batch in the moving average

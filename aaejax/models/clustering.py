@@ -1,14 +1,14 @@
 """The clustering AAE (Makhzani et al. 2015, section 5, figure 9, table 3).
 
 The semi-supervised AAE without labels: y is a cluster. What a cluster is called is decided
-afterwards, in `aaejax.evaluation`.
+afterwards, in `aaejax.metrics.heldout`.
 """
 
 from dataclasses import dataclass
 
-from aaejax import priors
+from aaejax.components import priors
+from aaejax.models._options import check_at_least
 from aaejax.models.semi_supervised import ClassOptions, semi_supervised
-from aaejax.options import check_at_least
 from aaejax.types import DataSpec, Model
 
 

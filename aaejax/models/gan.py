@@ -13,10 +13,16 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from aaejax import losses, networks, priors
-from aaejax.adversaries import Adversary
-from aaejax.likelihoods import Likelihood
-from aaejax.options import OneAdversaryOptions, PriorOptions, check_at_least, need_labels
+from aaejax import networks
+from aaejax.components import losses, priors
+from aaejax.components.adversaries import Adversary
+from aaejax.components.likelihoods import Likelihood
+from aaejax.models._options import (
+    OneAdversaryOptions,
+    PriorOptions,
+    check_at_least,
+    need_labels,
+)
 from aaejax.types import Array, Batch, DataSpec, Draw, Key, Model, Networks, Prior
 
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from aaejax.models import aae
-from aaejax.optimizers import Optimizer
-from aaejax.options import need_labels
+from aaejax.models._optimizers import Optimizer
+from aaejax.models._options import need_labels
 from aaejax.types import DataSpec, Model, UserError
 
 

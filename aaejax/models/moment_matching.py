@@ -17,10 +17,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from aaejax import losses, networks, priors
-from aaejax.autoencoder import Autoencoder
-from aaejax.optimizers import Optimizer
-from aaejax.options import AutoencoderOptions, PriorOptions, check_at_least
+from aaejax import networks
+from aaejax.components import losses, priors
+from aaejax.components.autoencoder import Autoencoder
+from aaejax.models._optimizers import Optimizer
+from aaejax.models._options import AutoencoderOptions, PriorOptions, check_at_least
 from aaejax.types import (
     Array,
     Batch,

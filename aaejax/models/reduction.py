@@ -14,16 +14,16 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from aaejax import losses, priors
-from aaejax.autoencoder import Autoencoder
+from aaejax.components import losses, priors
+from aaejax.components.autoencoder import Autoencoder
+from aaejax.models._optimizers import Optimizer
+from aaejax.models._options import check_at_least
 from aaejax.models.semi_supervised import (
     NO_CONSISTENCY,
     ClassOptions,
     Consistency,
     semi_supervised,
 )
-from aaejax.optimizers import Optimizer
-from aaejax.options import check_at_least
 from aaejax.types import (
     Array,
     Batch,

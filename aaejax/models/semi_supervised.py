@@ -14,12 +14,13 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from aaejax import losses, networks, priors
-from aaejax.adversaries import Adversary
-from aaejax.autoencoder import Autoencoder
-from aaejax.distortions import distorted
-from aaejax.optimizers import Optimizer
-from aaejax.options import (
+from aaejax import networks
+from aaejax.components import losses, priors
+from aaejax.components.adversaries import Adversary
+from aaejax.components.autoencoder import Autoencoder
+from aaejax.components.distortions import distorted
+from aaejax.models._optimizers import Optimizer
+from aaejax.models._options import (
     AdversarialOptions,
     adversarial_optimizer,
     check_at_least,

@@ -6,9 +6,9 @@ say: the style. An image whose label is unknown is decoded with no label at all.
 
 from dataclasses import dataclass
 
-from aaejax import priors
+from aaejax.components import priors
+from aaejax.models._options import AdversarialOptions, OneAdversaryOptions, need_labels
 from aaejax.models.aae import aae
-from aaejax.options import AdversarialOptions, OneAdversaryOptions, need_labels
 from aaejax.types import DataSpec, Model
 
 

@@ -10,15 +10,15 @@ from dataclasses import dataclass, replace
 
 import optax
 
-from aaejax import densities, priors
-from aaejax.autoencoder import Autoencoder
-from aaejax.options import (
+from aaejax.components import densities, priors
+from aaejax.components.autoencoder import Autoencoder
+from aaejax.components.posteriors import Posterior
+from aaejax.models._options import (
     AutoencoderOptions,
     PriorOptions,
     check_at_least,
     need_labels,
 )
-from aaejax.posteriors import Posterior
 from aaejax.types import (
     Array,
     Batch,

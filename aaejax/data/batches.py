@@ -8,17 +8,10 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 
+from aaejax.components.pixels import to_unit
 from aaejax.types import LABELLED, Array, Device
-
-
-def to_unit(images: Array) -> Array:
-    """uint8 0 ... 255 -> float32 in [0, 1]; float32 stays. Runs on the device."""
-    if images.dtype == jnp.uint8:
-        return images.astype(jnp.float32) / 255
-    return jnp.asarray(images)
 
 
 def batch_indices(

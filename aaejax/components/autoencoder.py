@@ -17,8 +17,8 @@ import jax.numpy as jnp
 import optax
 
 from aaejax import networks
-from aaejax.likelihoods import Likelihood
-from aaejax.posteriors import Posterior
+from aaejax.components.likelihoods import Likelihood
+from aaejax.components.posteriors import Posterior
 from aaejax.types import Array, Batch, Draw, Key, Metrics, Networks, Phase
 
 

@@ -8,10 +8,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from aaejax import evaluation, sampling
-from aaejax.batches import to_unit
+from aaejax import sampling
+from aaejax.components.pixels import to_unit
 from aaejax.data import Dataset, load
-from aaejax.restoring import Trained
+from aaejax.metrics.heldout import importance_bound
+from aaejax.runs.restore import Trained
 from aaejax.types import Key, UserError
 
 LINE = 10  # images on one line of an interpolation, and of a cluster
@@ -118,7 +119,9 @@ def _drawn(question: Question) -> np.ndarray:
 
 def nearest(question: Question) -> Arrays:
     """Makes "images" [count, LINE, ...]: a sample, then the closest training images."""
-    from aaejax import fidelity  # SciPy and scikit-learn: only those who ask pay for them
+    from aaejax.metrics import (
+        fidelity,  # SciPy and scikit-learn: only those who ask pay for them
+    )
 
     made = _drawn(question)
     dataset = question.load(question.trained.config["run"]["dataset"])
@@ -137,7 +140,7 @@ def bounds(question: Question) -> Arrays:
 
         def bound(networks, images, key, labels, samples=samples):
             return {
-                "bound": evaluation.importance_bound(
+                "bound": importance_bound(
                     trained.model, networks, images, key, samples, labels
                 )
             }

@@ -6,7 +6,7 @@ from typing import Literal
 
 import jax
 
-from aaejax import losses
+from aaejax.components import losses
 from aaejax.types import Array, UserError
 
 

@@ -6,8 +6,10 @@ import jax
 import numpy as np
 from jax.random import clone
 
-from aaejax import batches, pictures, sampling
+from aaejax import sampling
+from aaejax.components.pixels import to_unit
 from aaejax.data import Dataset
+from aaejax.runs import pictures
 from aaejax.types import Array, Key, Model, Networks
 
 
@@ -34,7 +36,7 @@ class RunPictures:
           codes: [N, 2], of the first held-out examples, as they are drawn; or None.
         """
         labels = self._dataset.test_labels
-        originals = np.asarray(batches.to_unit(self._dataset.test_images[:40]))
+        originals = np.asarray(to_unit(self._dataset.test_images[:40]))
         original_labels = None if labels is None else labels[: len(originals)]
         key = clone(self._key)
         made = jax.device_get(self._arrays(networks, originals, original_labels, key))

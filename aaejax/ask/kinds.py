@@ -7,9 +7,11 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from aaejax import answers, pictures, sampling
-from aaejax.answers import Arrays, Question
-from aaejax.restoring import Trained
+from aaejax import sampling
+from aaejax.ask import answers
+from aaejax.ask.answers import Arrays, Question
+from aaejax.runs import pictures
+from aaejax.runs.restore import Trained
 from aaejax.types import Model, UserError
 
 
@@ -121,7 +123,7 @@ def sample(
       minus: and takes away the mean code of these.
 
     Returns:
-      Arrays by name; which, the kind's function in `answers.py` says.
+      Arrays by name; which, the kind's function in `ask/answers.py` says.
 
     Raises:
       UserError: a kind that the model doesn't have, or data of another shape.

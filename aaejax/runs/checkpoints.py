@@ -16,7 +16,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from aaejax.runs import RunFolder
+from aaejax.runs.folder import RunFolder
 from aaejax.types import Networks, TrainState, UserError
 
 

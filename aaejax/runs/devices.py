@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from aaejax import batches
+from aaejax.data import batches
 from aaejax.phases import scan_steps
 from aaejax.types import Batch, Device, Key, Step, TrainState, UserError
 

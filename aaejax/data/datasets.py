@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from aaejax import files
+from aaejax.data import files
 from aaejax.types import UserError
 
 
@@ -169,9 +169,9 @@ def load(name: str, data_dir: str | Path, *, hold_out: bool = True) -> Dataset:
         short = (path.resolve() if path.is_dir() else path).name
         return from_arrays(**files.read(path), name=short, hold_out=hold_out)
     # Here, since most runs need nothing of it.
-    from aaejax import tfds_source
+    from aaejax.data import tfds
 
-    arrays = tfds_source.read(name, Path(data_dir))
+    arrays = tfds.read(name, Path(data_dir))
     return from_arrays(**arrays, name=name, hold_out=hold_out)
 
 

@@ -1,8 +1,8 @@
 """Several seeds of one model at once: a vmap over states and keys, not a loop.
 
-What the loop of `training.py` does for one run, without its pictures and log: each seed has
+What the loop of `runs/loop.py` does for one run, without its pictures and log: each seed has
 the parameters, the order of the data and the noise of a run of its own. Where steps are
-dispatched alone (`parallel.steps_alone`) the seeds of a chunk run in turn.
+dispatched alone (`steps_alone`) the seeds of a chunk run in turn.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,10 +14,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from aaejax import batches, parallel
-from aaejax.checkpoints import Checkpoints
+from aaejax.data import batches
 from aaejax.phases import init_state, scan_steps, train_step
-from aaejax.training import check_finite, in_phase_order
+from aaejax.runs.checkpoints import Checkpoints
+from aaejax.runs.devices import steps_alone, to_host, train_chunk
+from aaejax.runs.loop import check_finite, in_phase_order
 from aaejax.types import Array, Batch, Device, Key, Model, Networks, TrainState
 
 AXES = TrainState(step=None, params=0, opt_state=0)  # type: ignore[arg-type]
@@ -58,7 +59,7 @@ def train_seeds(
     labels = np.broadcast_to(labels, (len(seeds), len(images)))
 
     def start(seed: Array) -> tuple[TrainState, Key]:
-        # As in training.py: a seed is the same run here and there.
+        # As in runs/loop.py: a seed is the same run here and there.
         init_key, run_key, *_ = jax.random.split(jax.random.key(seed), 4)
         return init_state(model, init_key), run_key
 
@@ -103,7 +104,7 @@ def _program(model: Model, state: TrainState, images, labels, keys: Key) -> Prog
     devices = jax.local_devices()[:1]
     mapped = jax.vmap(seed_steps(model), (AXES, None, 0, 0, 0), (AXES, 0))
     rows = jax.ShapeDtypeStruct((len(labels), 1, 1, len(model.reads)), np.int32)
-    if parallel.steps_alone(mapped, devices, state, images, labels, rows, keys):
+    if steps_alone(mapped, devices, state, images, labels, rows, keys):
         return _in_turn(model, devices, list(keys))
     compiled = jax.jit(mapped, donate_argnums=0)
 
@@ -115,8 +116,8 @@ def _program(model: Model, state: TrainState, images, labels, keys: Key) -> Prog
 
 
 def _in_turn(model: Model, devices: Sequence[Device], keys: Sequence[Key]) -> Program:
-    """A chunk of each seed as in `training.py`."""
-    chunk = parallel.train_chunk(
+    """A chunk of each seed as in `runs/loop.py`."""
+    chunk = train_chunk(
         partial(train_step, model.phases),
         partial(batches.step_batch, model.reads),
         devices,
@@ -128,7 +129,7 @@ def _in_turn(model: Model, devices: Sequence[Device], keys: Sequence[Key]) -> Pr
         for number, key in enumerate(keys):
             data = {"image": images, "label": labels[number]}
             one, metrics = chunk(_of_seed(state, number), data, rows[number], key)
-            ended.append((one, parallel.to_host(metrics)))
+            ended.append((one, to_host(metrics)))
         states, metrics = zip(*ended, strict=True)
         stacked = jax.tree.map(lambda *each: np.stack(each), *metrics)
         return _stack(states), stacked

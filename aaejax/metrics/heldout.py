@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.random import clone
 
-from aaejax import clusters, losses
-from aaejax.batches import to_unit
+from aaejax.components import losses
+from aaejax.components.pixels import to_unit
+from aaejax.metrics import clusters
 from aaejax.sampling import in_batches
 from aaejax.types import LABELLED, Array, Key, Model, Networks, UserError
 

@@ -2,7 +2,15 @@ import jax
 import numpy as np
 import pytest
 
-from aaejax import init_state, parallel, train_step
+from aaejax import init_state, train_step
+from aaejax.runs.devices import (
+    check_batch_size,
+    feed,
+    replicate,
+    steps_alone,
+    to_host,
+    train_chunk,
+)
 from aaejax.types import UserError
 from tests.conftest import TINY, tiny_options
 
@@ -18,18 +26,18 @@ def losses_on(count, changes, *, one_by_one=False, streamed=False):
     rng = np.random.default_rng(0)
     data = {"image": rng.random((40, *TINY.shape), np.float32)}
     rows = rng.integers(0, 40, (STEPS, 16)).astype(np.int32)
-    data, rows = next(parallel.feed(data, [lambda: rows], devices, streamed=streamed))
-    chunk = parallel.train_chunk(
+    data, rows = next(feed(data, [lambda: rows], devices, streamed=streamed))
+    chunk = train_chunk(
         lambda axis: train_step(model.phases, axis),
         lambda rows: rows,
         devices,
         one_by_one=one_by_one,
         streamed=streamed,
     )
-    state = parallel.replicate(init_state(model, jax.random.key(3)), devices)
-    key = parallel.replicate(jax.random.key(5), devices)
+    state = replicate(init_state(model, jax.random.key(3)), devices)
+    key = replicate(jax.random.key(5), devices)
     state, metrics = chunk(state, data, rows, key)
-    return parallel.to_host(metrics), jax.device_get(state)
+    return to_host(metrics), jax.device_get(state)
 
 
 NOISY = {"posterior": "universal", "prior": "mixture"}
@@ -94,10 +102,10 @@ def test_a_batch_that_does_not_divide_is_refused():
     with pytest.raises(
         UserError, match="100 does not divide over 8 devices: take 96 or 104"
     ):
-        parallel.check_batch_size(100, jax.devices())
+        check_batch_size(100, jax.devices())
     with pytest.raises(UserError, match="take 8"):
-        parallel.check_batch_size(3, jax.devices())
-    parallel.check_batch_size(104, jax.devices())
+        check_batch_size(3, jax.devices())
+    check_batch_size(104, jax.devices())
 
 
 def test_convolutions_on_a_cpu_are_dispatched_alone(batch):
@@ -105,5 +113,5 @@ def test_convolutions_on_a_cpu_are_dispatched_alone(batch):
         model = tiny_options(network=network).build(TINY, 1)
         state = jax.eval_shape(lambda key, m=model: init_state(m, key), jax.random.key(0))
         step = train_step(model.phases)
-        found = parallel.steps_alone(step, jax.devices(), state, batch, jax.random.key(0))
+        found = steps_alone(step, jax.devices(), state, batch, jax.random.key(0))
         assert found == alone

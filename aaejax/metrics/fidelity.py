@@ -9,7 +9,7 @@ import math
 import numpy as np
 from sklearn.neighbors import NearestNeighbors
 
-from aaejax.batches import to_unit
+from aaejax.components.pixels import to_unit
 from aaejax.types import Array, UserError
 
 BLOCK = 1000  # rows of a matrix of all pairs that are held at once

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import jax.numpy as jnp
 import optax
 
-from aaejax import losses
+from aaejax.components import losses
 from aaejax.types import Array, Batch, Draw, Metrics, Networks, Phase
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from aaejax.config import differences, from_json
+from aaejax.runs.config import differences, from_json
 from aaejax.types import UserError
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import jax
 
-from aaejax.checkpoints import Checkpoints
-from aaejax.config import from_json
-from aaejax.runs import RunFolder
+from aaejax.runs.checkpoints import Checkpoints
+from aaejax.runs.config import from_json
+from aaejax.runs.folder import RunFolder
 from aaejax.types import DataSpec, Model, Networks, UserError
 
 
@@ -48,7 +48,7 @@ def restore(
         if config.get("custom_model"):
             raise UserError(
                 f"{run} was trained on a model passed from Python: "
-                "call aaejax.restoring.restore(run, model=...)"
+                "call aaejax.runs.restore.restore(run, model=...)"
             )
         try:
             kept = {f.name: config["data"][f.name] for f in dataclasses.fields(DataSpec)}

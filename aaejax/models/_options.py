@@ -7,11 +7,12 @@ from typing import Any, Literal
 import flax.linen as nn
 import optax
 
-from aaejax import losses, networks, priors
-from aaejax.autoencoder import Autoencoder
-from aaejax.likelihoods import Likelihood
-from aaejax.optimizers import Optimizer
-from aaejax.posteriors import Posterior, PosteriorKind
+from aaejax import networks
+from aaejax.components import losses, priors
+from aaejax.components.autoencoder import Autoencoder
+from aaejax.components.likelihoods import Likelihood
+from aaejax.components.posteriors import Posterior, PosteriorKind
+from aaejax.models._optimizers import Optimizer
 from aaejax.types import DataSpec, Prior, UserError, check_choices
 
 

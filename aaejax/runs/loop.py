@@ -13,15 +13,23 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from aaejax import batches, parallel
-from aaejax.checkpoints import Checkpoints
-from aaejax.config import RunConfig
-from aaejax.data import Dataset
-from aaejax.evaluation import HeldOut
-from aaejax.interrupts import Interrupts
+from aaejax.data import Dataset, batches
+from aaejax.metrics.heldout import HeldOut
 from aaejax.phases import init_state, train_step
-from aaejax.run_pictures import RunPictures
-from aaejax.runs import RunFolder, locked
+from aaejax.runs.checkpoints import Checkpoints
+from aaejax.runs.config import RunConfig
+from aaejax.runs.devices import (
+    Chunk,
+    check_batch_size,
+    feed,
+    replicate,
+    steps_alone,
+    to_host,
+    train_chunk,
+)
+from aaejax.runs.folder import RunFolder, locked
+from aaejax.runs.interrupts import Interrupts
+from aaejax.runs.snapshots import RunPictures
 from aaejax.types import (
     DataSpec,
     Device,
@@ -79,7 +87,7 @@ def train(
             f"a batch of {config.batch_size} is larger than the training set of "
             f"{examples}: take a --batch-size of at most {examples}"
         )
-    parallel.check_batch_size(config.batch_size, devices)
+    check_batch_size(config.batch_size, devices)
     steps_per_epoch = examples // config.batch_size
     steps = config.epochs * steps_per_epoch
     spec = data_spec(dataset)
@@ -163,13 +171,13 @@ class _Run:
         if first >= self.steps:
             line |= self._evaluate(restored.params)  # type: ignore[union-attr]
             return Result(self.folder.path, first, self.steps, line)
-        state = parallel.replicate(restored or self.initial, self.devices)
-        key = parallel.replicate(self.run_key, self.devices)
+        state = replicate(restored or self.initial, self.devices)
+        key = replicate(self.run_key, self.devices)
         chunk = self._chunk(state, key)
         starts = range(first, self.steps, self.config.log_every)
         stops = [*starts[1:], self.steps]
         indices = [partial(self._rows, *ends) for ends in zip(starts, stops, strict=True)]
-        fed = parallel.feed(self.arrays, indices, self.devices, streamed=self.streamed)
+        fed = feed(self.arrays, indices, self.devices, streamed=self.streamed)
         bar = Progress(self.steps, first, self.steps_per_epoch, self.config.batch_size)
         with bar:
             for stop, (data, rows) in zip(stops, fed, strict=True):
@@ -180,7 +188,7 @@ class _Run:
                     compiled = time.perf_counter()
                 jax.block_until_ready(metrics)
                 seconds = time.perf_counter() - compiled
-                host = in_phase_order(self.model, parallel.to_host(metrics))
+                host = in_phase_order(self.model, to_host(metrics))
                 check_finite(host, number)
                 line = {
                     "step": stop,
@@ -209,18 +217,18 @@ class _Run:
             stopped.name if stopped else None,
         )
 
-    def _chunk(self, state: TrainState, key: jax.Array) -> parallel.Chunk:
+    def _chunk(self, state: TrainState, key: jax.Array) -> Chunk:
         prepare = partial(batches.step_batch, self.model.reads)
         example = jax.eval_shape(
             lambda data, rows: prepare({name: data[name][rows] for name in data}),
             self.arrays,
             jax.ShapeDtypeStruct((self.config.batch_size, len(self.model.reads)), np.int32),
         )
-        return parallel.train_chunk(
+        return train_chunk(
             partial(train_step, self.model.phases),
             prepare,
             self.devices,
-            one_by_one=parallel.steps_alone(
+            one_by_one=steps_alone(
                 train_step(self.model.phases), self.devices, state, example, key
             ),
             streamed=self.streamed,

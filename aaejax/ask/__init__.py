@@ -1,0 +1,1 @@
+"""The words of `sample.py` and what they answer."""

@@ -1,0 +1,1 @@
+"""The parts that models are made of: pure functions of arrays, without I/O."""

@@ -1,0 +1,12 @@
+"""Pixels as the models read them."""
+
+import jax.numpy as jnp
+
+from aaejax.types import Array
+
+
+def to_unit(images: Array) -> Array:
+    """uint8 0 ... 255 -> float32 in [0, 1]; float32 stays. Runs on the device."""
+    if images.dtype == jnp.uint8:
+        return images.astype(jnp.float32) / 255
+    return jnp.asarray(images)

@@ -1,0 +1,5 @@
+"""Where examples come from, checked, and which of them a step sees."""
+
+from aaejax.data.datasets import Dataset, from_arrays, load
+
+__all__ = ["Dataset", "from_arrays", "load"]

@@ -1,0 +1,46 @@
+"""A dense layer's product in bfloat16, for machines that have units for it."""
+
+import jax
+import jax.numpy as jnp
+from jax.experimental.layout import Layout, with_layout_constraint
+
+from aaejax.types import Array
+
+
+def bf16_dot_general(
+    inputs: Array, kernel: Array, dimension_numbers: object, precision: object = None
+) -> Array:
+    """Inputs [B, F] times a dense layer's kernel [F, G], for `dot_general` of the modules.
+
+    Operands are rounded to bfloat16 and sums kept in float32, in the backward products too:
+    the form that matrix units (AMX, tensor cores) take. Other dimension numbers than a
+    dense layer's are not read, nor is the precision.
+    """
+    del dimension_numbers, precision
+    return _bf16_product(inputs, kernel)
+
+
+@jax.custom_vjp
+def _bf16_product(a: Array, b: Array) -> Array:
+    rounded = (_row_major(x.astype(jnp.bfloat16)) for x in (a, b))
+    return _row_major(jnp.matmul(*rounded, preferred_element_type=jnp.float32))
+
+
+def _bf16_product_backward(operands: tuple[Array, Array], gradient: Array):
+    a, b = operands
+    return _bf16_product(gradient, b.T), _bf16_product(a.T, gradient)
+
+
+_bf16_product.defvjp(lambda a, b: (_bf16_product(a, b), (a, b)), _bf16_product_backward)
+
+
+def _row_major(x: Array) -> Array:
+    """On a CPU a transposed x is laid out anew.
+
+    XLA:CPU gives transposed operands no units for bfloat16: it multiplies them as float32,
+    in twice the time.
+    """
+    layout = Layout(major_to_minor=tuple(range(x.ndim)))
+    return jax.lax.platform_dependent(
+        x, cpu=lambda x: with_layout_constraint(x, layout), default=lambda x: x
+    )
