@@ -1,8 +1,8 @@
 """Several seeds of one model at once: a vmap over states and keys, not a loop.
 
-What the loop of `runs/loop.py` does for one run, without its pictures and log: each seed has
-the parameters, the order of the data and the noise of a run of its own. Where steps are
-dispatched alone (`steps_alone`) the seeds of a chunk run in turn.
+What the loop of `runs/loop.py` does for one run, without its pictures and log: each seed
+has the parameters, the order of the data and the noise of a run of its own. Where steps are
+dispatched alone (`devices.steps_alone`) the seeds of a chunk run in turn.
 """
 
 from collections.abc import Callable, Sequence
