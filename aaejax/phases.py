@@ -1,42 +1,69 @@
 """A phase -> a pure step; a list of phases -> the train step.
 
-A step is `(state, batch, key) -> (state, metrics)`. Without `axis_name` it runs under jit,
-vmap and scan; with one it averages gradients and metrics over that axis, and runs under
-pmap or shard_map, each device holding its part of the global batch.
+A step is `(state, batch, key) -> (state, metrics)`. Without `axis_name` it runs under jit
+(also over a mesh), vmap and scan; with one it averages gradients and metrics over that
+axis, and runs under pmap or shard_map, each device holding its part of the global batch.
 
 The key is the run's and is never carried: run key -> fold_in(step) -> fold_in(phase) ->
 fold_in(name of the draw) -> fold_in(position in the global batch). So a step draws the same
 noise on any number of devices, and a resumed run the same as an unbroken one.
 """
 
+import difflib
 import zlib
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
+from jax.core import Tracer
 
 from aaejax.types import (
     Array,
     Batch,
     Draw,
+    Input,
     Key,
+    Keys,
     Metrics,
     Model,
     Phase,
     Step,
     TrainState,
+    UserError,
 )
 
 
-def init_state(model: Model, key: Key) -> TrainState:
-    """The state before the first step; the key is consumed."""
-    params = model.init(key)
+def init_state(model: Model, key: Key, ema: float = 0.0) -> TrainState:
+    """The state before the first step; the key is consumed.
+
+    Args:
+      model: to train.
+      key: of the first parameters.
+      ema: as of `train_step`.
+
+    Raises:
+      UserError: phases that don't fit each other or the networks.
+    """
+    variables = model.init(key)
+    _check_phases(model.phases, variables)
+    params = {name: variables[name]["params"] for name in variables}
     opt_state = {
         phase.name: phase.optimizer.init({name: params[name] for name in phase.trains})
         for phase in model.phases
     }
-    return TrainState(step=jnp.zeros((), jnp.int32), params=params, opt_state=opt_state)
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=params,
+        network_state={
+            name: {k: x for k, x in variables[name].items() if k != "params"}
+            for name in variables
+        },
+        opt_state=opt_state,
+        ema=optax.ema(ema).init(params) if ema else None,
+    )
 
 
 def phase_step(phase: Phase, axis_name: str | None = None) -> Step:
@@ -44,29 +71,51 @@ def phase_step(phase: Phase, axis_name: str | None = None) -> Step:
 
     The metrics are "<phase>/loss", "<phase>/gradient_norm" and those of the loss, each
     under the phase's name: float32, shape (), means over the global batch.
+
+    Args:
+      phase: to step.
+      axis_name: the axis over devices, under pmap or shard_map; None where there is none.
+
+    Returns:
+      `(state, batch, key) -> (state, metrics)`. When traced it raises UserError where the
+      batch lacks what the phase reads, or has it in another shape or dtype.
     """
 
     def step(state: TrainState, batch: Batch, key: Key) -> tuple[TrainState, Metrics]:
+        for each in phase.inputs:
+            _check_input(each, batch, phase.name)
         key = _fold_in_name(jax.random.fold_in(key, state.step), phase.name)
         batch_size = jax.tree.leaves(dict(batch))[0].shape[0]
         draw = _ExampleDraw(key, batch_size, axis_name)
         trained = {name: state.params[name] for name in phase.trains}
+        if axis_name is not None:
+            trained = _of_each_device(trained, axis_name)
 
         def loss(trained):
-            return phase.loss({**state.params, **trained}, batch, draw)
+            own = {
+                name: {"params": trained[name], **state.network_state[name]}
+                for name in trained
+            }
+            value, metrics, states = phase.loss({**state.variables, **own}, batch, draw)
+            return value, ({"loss": value, **metrics}, states)
 
-        (value, metrics), gradients = jax.value_and_grad(loss, has_aux=True)(trained)
-        metrics = {"loss": value, **metrics}
+        gradients, (metrics, states) = jax.grad(loss, has_aux=True)(trained)
+        # A network that this phase does not train keeps its state.
+        states = {name: states[name] for name in phase.trains if states.get(name)}
         if axis_name is not None:
-            gradients, metrics = jax.lax.pmean((gradients, metrics), axis_name)
+            gradients, metrics, states = jax.lax.pmean(
+                (gradients, metrics, states), axis_name
+            )
         # The barrier keeps XLA from sharing these squares with Adam's, for which it would
         # write them all to memory: 6 % of a step on a CPU.
         metrics["gradient_norm"] = optax.tree.norm(jax.lax.optimization_barrier(gradients))
+        trained = {name: state.params[name] for name in phase.trains}
         updates, opt_state = phase.optimizer.update(
             gradients, state.opt_state[phase.name], trained
         )
         state = state.replace(  # type: ignore[attr-defined]
             params=state.params | optax.apply_updates(trained, updates),  # type: ignore
+            network_state=state.network_state | states,
             opt_state={**state.opt_state, phase.name: opt_state},
         )
         return state, {f"{phase.name}/{name}": metrics[name] for name in metrics}
@@ -74,8 +123,18 @@ def phase_step(phase: Phase, axis_name: str | None = None) -> Step:
     return step
 
 
-def train_step(phases: Sequence[Phase], axis_name: str | None = None) -> Step:
-    """All phases in order, each seeing the parameters that the one before left."""
+def train_step(
+    phases: Sequence[Phase], axis_name: str | None = None, ema: float = 0.0
+) -> Step:
+    """All phases in order, each seeing the parameters that the one before left.
+
+    Args:
+      phases: of the step.
+      axis_name: as of `phase_step`.
+      ema: decay of the exponential moving average of all parameters after each step, as of
+        `optax.ema` with its bias correction; 0 for none. The state must be of
+        `init_state(..., ema)`.
+    """
     steps = [phase_step(phase, axis_name) for phase in phases]
 
     def step(state: TrainState, batch: Batch, key: Key) -> tuple[TrainState, Metrics]:
@@ -83,9 +142,17 @@ def train_step(phases: Sequence[Phase], axis_name: str | None = None) -> Step:
         for one in steps:
             state, more = one(state, batch, key)
             metrics |= more
+        if ema:
+            _, averaged = optax.ema(ema).update(state.params, state.ema)
+            state = state.replace(ema=averaged)  # type: ignore[attr-defined]
         return state.replace(step=state.step + 1), metrics  # type: ignore[attr-defined]
 
     return step
+
+
+def averaged_params(state: TrainState, ema: float) -> dict[str, Any]:
+    """The moving average of the parameters, by network name, its start corrected for."""
+    return optax.tree.bias_correction(state.ema.ema, ema, state.ema.count)
 
 
 def scan_steps(step: Step) -> Callable:
@@ -104,18 +171,88 @@ class _ExampleDraw(Draw):
     def __init__(self, key: Key, batch_size: int, axis_name: str | None):
         first = 0 if axis_name is None else jax.lax.axis_index(axis_name) * batch_size
         self._position = first + jnp.arange(batch_size)
-        self._key, self._axis_name = key, axis_name
+        self._key, self.axis_name = key, axis_name
 
     def __call__(self, name: str, sampler: Callable[..., Array], *args: Array) -> Array:
+        return jax.vmap(sampler)(self.keys(name), *args)
+
+    def keys(self, name: str) -> Keys:
         key = _fold_in_name(self._key, name)
-        keys = jax.vmap(jax.random.fold_in, (None, 0))(key, self._position)
-        return jax.vmap(sampler)(keys, *args)
+        return jax.vmap(jax.random.fold_in, (None, 0))(key, self._position)
 
     def gather(self, x: Array) -> Array:
-        if self._axis_name is None:
+        if self.axis_name is None:
             return x
-        return jax.lax.all_gather(x, self._axis_name, tiled=True)
+        return jax.lax.all_gather(x, self.axis_name, tiled=True)
 
 
 def _fold_in_name(key: Key, name: str) -> Key:
     return jax.random.fold_in(key, zlib.crc32(name.encode()))
+
+
+def _of_each_device(params: Any, axis_name: str) -> Any:
+    """Parameters whose gradients are those of each device's own examples.
+
+    Under `shard_map` with its default `check_vma`, gradients of what all devices share are
+    sums over devices; those of a value that varies from device to device are not.
+    """
+
+    def vary(x: Array) -> Array:
+        if axis_name in getattr(jax.typeof(x), "vma", ()):
+            return x
+        return jax.lax.pcast(x, axis_name, to="varying")
+
+    return jax.tree.map(vary, params)
+
+
+def _check_phases(phases: Sequence[Phase], networks: Any) -> None:
+    """Raises UserError for a network that is not there, or one name for unlike phases."""
+    first: dict[str, Phase] = {}
+    for phase in phases:
+        for name in phase.trains:
+            if name not in networks:
+                raise UserError(
+                    f"phase {phase.name} trains {name!r}: the model has the networks "
+                    f"{', '.join(networks)}"
+                )
+        same = first.setdefault(phase.name, phase)
+        if set(same.trains) != set(phase.trains):
+            raise UserError(
+                f"two phases are called {phase.name} but train {', '.join(same.trains)} "
+                f"and {', '.join(phase.trains)}: give them two names"
+            )
+
+
+def _check_input(wanted: Input, batch: Batch, phase: str) -> None:
+    """Raises UserError where the batch has not what the phase reads."""
+    name = wanted.name
+    if name not in batch:
+        near = difflib.get_close_matches(name, batch, n=1, cutoff=0.5)
+        hint = f"; is it the {near[0]!r} there?" if near else ""
+        raise UserError(
+            f"phase {phase} reads {name!r} of the batch, which has "
+            f"{', '.join(map(repr, batch))}{hint}"
+        )
+    x = batch[name]
+    kind = jnp.floating if wanted.classes is None else jnp.integer
+    if not jnp.issubdtype(x.dtype, kind):
+        what = "float32" if wanted.classes is None else "int32"
+        hint = ": divide by 255" * (x.dtype == jnp.uint8 and wanted.classes is None)
+        raise UserError(f"{name!r} of the batch is {x.dtype}: it must be {what}{hint}")
+    if tuple(x.shape[1:]) != tuple(wanted.shape) or x.ndim == 0:
+        expected = ", ".join(map(str, ("B", *wanted.shape)))
+        raise UserError(
+            f"{name!r} of the batch has shape {list(x.shape)}: it must be [{expected}]"
+        )
+    if isinstance(x, Tracer):
+        return  # under jit the values are not known
+    low, high = float(np.min(x)), float(np.max(x))
+    if wanted.unit_range and not (low >= 0 and high <= 1):
+        raise UserError(
+            f"{name!r} of the batch lies in [{low:.9g}, {high:.9g}]: it must lie in [0, 1]"
+        )
+    if wanted.classes is not None and not (low >= -1 and high < wanted.classes):
+        raise UserError(
+            f"{name!r} of the batch lies in {low:.0f} ... {high:.0f}: it must lie in "
+            f"0 ... {wanted.classes - 1}, or be -1 for unknown"
+        )

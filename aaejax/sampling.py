@@ -171,9 +171,9 @@ def walk(model: Model, networks: Networks, key: Key, steps: int) -> Array:
         return codes[order].reshape(steps, -1, codes.shape[1]).mean(axis=1)
 
     # One key for all classes: their walks differ by the class alone.
-    codes = jax.vmap(points)(jnp.arange(model.labels))
+    codes = jax.vmap(points)(jnp.arange(model.prior_classes))
     images = model.decode(networks, codes.reshape(-1, model.latent))
-    return images.reshape(model.labels, steps, *images.shape[1:])
+    return images.reshape(model.prior_classes, steps, *images.shape[1:])
 
 
 def in_batches(

@@ -16,26 +16,40 @@ import optax
 Array = jax.Array | np.ndarray
 Device = Any  # a `jax.Device`, which type checkers don't take for a type
 Key = jax.Array  # a typed key, shape (), made by `jax.random.key`
-Params = Any  # a pytree of float32 arrays: the parameters of one network
-Networks = dict[str, Params]  # parameters by network name
+Keys = jax.Array  # typed keys [B], one for each example of a batch
+Params = Any  # a pytree of float32 arrays: what an optimizer trains of one network
+# What one network is made of: "params", and beside them its state, such as batch
+# statistics, in collections of any other name.
+NetworkVariables = dict[str, Any]
+Variables = Mapping[str, NetworkVariables]  # by network name
+Networks = Variables
+NetworkState = dict[str, Any]  # the collections of one network without its "params"
+States = dict[str, NetworkState]  # by network name
 Metrics = dict[str, Array]  # float32 scalars by name
 
 # One minibatch: "image" float32 [B, ...] in [0, 1] (vectors: any finite values) and,
-# where the data have labels, "label" int32 [B] with -1 for "unknown". Models that ask for
-# further batches (`Model.reads`) find them under a prefix: "labelled_image", ...
+# where the data have labels, "label" int32 [B] with -1 for "unknown". Phases that read
+# further batches find them under a prefix: "labelled_image", ...
 Batch = Mapping[str, Array]
+LABELLED = "labelled_"  # prefix of a batch of labelled examples
 
 
 class UserError(ValueError):
     """A mistake that the user can mend; its message is one line that says how."""
 
 
+def check_word(name: str, word: Any, words: Any) -> None:
+    """Raises UserError where a word is none of a `Literal`'s."""
+    if word not in get_args(words):
+        known = ", ".join(map(repr, get_args(words)))
+        raise UserError(f"{name} is {word!r}: it must be one of {known}")
+
+
 def check_choices(options: Any) -> None:
     """Raises UserError where a field of a dataclass has none of its Literal's values."""
     for each in fields(options):
-        known, value = get_args(each.type), getattr(options, each.name)
-        if get_origin(each.type) is Literal and value not in known:
-            raise UserError(f"{each.name} is {value!r}: it must be one of {known}")
+        if get_origin(each.type) is Literal:
+            check_word(each.name, getattr(options, each.name), each.type)
 
 
 class Prior(Protocol):
@@ -57,17 +71,28 @@ class Prior(Protocol):
 
 
 class Loss(Protocol):
-    """What a phase minimises, as a function of the parameters of all networks."""
+    """What a phase minimises, as a function of the variables of all networks."""
 
     def __call__(
-        self, networks: Networks, batch: Batch, draw: "Draw", /
-    ) -> tuple[Array, Metrics]:
-        """Returns the mean loss over the batch, shape (), and named float32 scalars."""
+        self, variables: Variables, batch: Batch, draw: "Draw", /
+    ) -> tuple[Array, Metrics, States]:
+        """The loss and what else was found on the way.
+
+        Returns:
+          The mean loss over the batch, shape (); named float32 scalars; and the new states
+          of networks that have one, by name ({} where none has).
+        """
         ...
 
 
 class Draw(Protocol):
-    """The randomness of one phase of one step."""
+    """The randomness of one phase of one step, and the devices that take part in it.
+
+    Attributes:
+      axis_name: the axis over devices, None on one device.
+    """
+
+    axis_name: str | None
 
     def __call__(self, name: str, sampler: Callable[..., Array], *args: Array) -> Array:
         """`sampler(key, *one_example_of_each_arg)` for every example of the batch.
@@ -80,6 +105,10 @@ class Draw(Protocol):
         """
         ...
 
+    def keys(self, name: str) -> Keys:
+        """The keys of that stream, [B]."""
+        ...
+
     def gather(self, x: Array) -> Array:
         """[B, ...] of one device's examples -> those of the global batch, on every device.
 
@@ -88,17 +117,47 @@ class Draw(Protocol):
         ...
 
 
+@dataclass(frozen=True, kw_only=True)
+class Input:
+    """An array that a phase reads from its batch.
+
+    Attributes:
+      name: its key in the batch.
+      shape: of one example.
+      classes: K of a label, an integer in -1 ... K - 1, -1 for "unknown"; None where the
+        array is float32.
+      unit_range: whether all values lie in [0, 1].
+    """
+
+    name: str
+    shape: tuple[int, ...] = ()
+    classes: int | None = None
+    unit_range: bool = False
+
+
+def image_input(shape: tuple[int, ...], unit_range: bool, prefix: str = "") -> Input:
+    """The image of a batch."""
+    return Input(name=f"{prefix}image", shape=shape, unit_range=unit_range)
+
+
+def label_input(classes: int, prefix: str = "") -> Input:
+    """The label of a batch."""
+    return Input(name=f"{prefix}label", classes=classes)
+
+
 @dataclass(frozen=True)
 class Phase:
     """A loss, the networks that it trains, and an optimizer.
 
-    Phases of one name (a discriminator's k steps) share the state of the optimizer.
+    Phases of one name (a discriminator's k steps) share the state of the optimizer, so they
+    train the same networks with the same optimizer.
     """
 
     name: str
-    trains: tuple[str, ...]  # no other network is touched
+    trains: tuple[str, ...]  # no other network's parameters or state are touched
     loss: Loss
     optimizer: optax.GradientTransformation
+    inputs: tuple[Input, ...] = ()  # what the loss reads, checked when a step is traced
 
 
 def no_encoder(*_: object) -> Array:
@@ -106,66 +165,107 @@ def no_encoder(*_: object) -> Array:
     raise UserError("this model has no encoder")
 
 
-LABELLED = "labelled_"  # prefix of a batch of labelled examples
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Model:
-    """Networks, a prior and an ordered list of phases, and what the result can do."""
+    """Networks, a prior and an ordered list of phases, and what the result can do.
 
-    # (key) -> the parameters of all networks; the key is consumed
-    init: Callable[[Key], Networks]
+    Functions whose first argument is `variables` read those of all networks, and run them
+    as in evaluation: with running averages, without dropout.
+
+    Attributes:
+      init: `(key) -> variables` of all networks; the key is consumed.
+      phases: of a step, in order.
+      prior: `(variables, key, n, labels [n] or None) -> codes [n, Z]`, as `Prior`; the
+        variables are read where p(z) is learned.
+      latent: Z, of the whole code: a class's one-hot part is in it.
+      decode: `(variables, codes [B, Z]) -> images [B, ...]`, in [0, 1] unless the output is
+        linear.
+      encode: `(variables, images [B, ...], key, labels [B] or None) -> codes [B, Z]`; the
+        key is consumed, or unused where q(z|x) is deterministic; labels are read where the
+        code has them in it (supervised). By default the model has no encoder.
+      error: `(variables, images [B, ...], codes [B, Z]) ->` reconstruction loss of each
+        example [B].
+      log_weights: `(variables, images [B, ...], key, labels [B] or None) ->`
+        log p(x, z) - log q(z|x) of one z for each image, [B], nats; None where the model
+        has no such densities.
+      classify: `(variables, images [B, ...], key) -> q(y|x)` [B, K]; None where the encoder
+        has no such head.
+      classes: K where a code is [one-hot class, style]; 0 where it is a style alone.
+      prior_classes: K where the prior can be asked for a class.
+      represent: `(variables, codes [B, Z]) -> [B, n]`: what stands for a code where it is
+        looked at; None where that is the code itself.
+      plane: `(variables, codes [B, Z]) -> [B, 2]`: how codes are drawn; None where they
+        are not.
+    """
+
+    init: Callable[[Key], Variables]
     phases: tuple[Phase, ...]
-    # (networks, key, n, labels [n] or None) -> codes [n, Z], as `Prior`; the networks are
-    # read where p(z) is learned
     prior: Callable[..., Array]
-    latent: int  # Z, of the whole code: a class's one-hot part is in it
-    # (networks, codes [B, Z]) -> images [B, ...], in [0, 1] unless the output is linear
-    decode: Callable[[Networks, Array], Array]
-    # (networks, images [B, ...], key, labels [B] or None) -> codes [B, Z]; the key is
-    # consumed, or unused where q(z|x) is deterministic; labels are read where the code has
-    # them in it (supervised)
+    latent: int
+    decode: Callable[[Variables, Array], Array]
     encode: Callable[..., Array] = no_encoder
-    # (networks, images [B, ...], codes [B, Z]) -> reconstruction loss of each example [B]
-    error: Callable[[Networks, Array, Array], Array] = no_encoder
-    # (networks, images [B, ...], key, labels [B] or None) -> log p(x, z) - log q(z|x) of
-    # one z for each image, [B], nats, where the model has these densities
+    error: Callable[[Variables, Array, Array], Array] = no_encoder
     log_weights: Callable[..., Array] | None = None
-    # K where a code is [one-hot class, style]; 0 where it is a style alone
+    classify: Callable[[Variables, Array, Key], Array] | None = None
     classes: int = 0
-    # K where a label given to `prior` is seen in the image
-    labels: int = 0
-    # (networks, images [B, ...], key) -> q(y|x) [B, K], where the encoder has that head
-    classify: Callable[[Networks, Array, Key], Array] | None = None
-    # prefixes of the batches of a step: "" the training batch, LABELLED one of labelled
-    # examples, any other a further training batch in an order of its own
-    reads: tuple[str, ...] = ("",)
-    # (networks, codes [B, Z]) -> [B, represented]: what to look at, where not the code
-    represent: Callable[[Networks, Array], Array] = lambda _, codes: codes
-    represented: int | None = None  # by default Z
-    # [represented, 2]: how that is drawn, where it has not two dimensions of its own
-    projection: np.ndarray | None = None
+    prior_classes: int = 0
+    represent: Callable[[Variables, Array], Array] | None = None
+    plane: Callable[[Variables, Array], Array] | None = None
 
     @property
     def encodes(self) -> bool:
         """Whether it has an encoder."""
         return self.encode is not no_encoder
 
-    def in_plane(self, networks: Networks, codes: Array) -> Array | None:
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Prefixes of the batches of a step, from what its phases read.
+
+        "" is the training batch, `LABELLED` one of labelled examples, any other a further
+        training batch in an order of its own.
+        """
+        names = [each.name for phase in self.phases for each in phase.inputs]
+        prefixes = [
+            name.removesuffix(word)
+            for name in names
+            for word in ("image", "label")
+            if name.endswith(word)
+        ]
+        return tuple(dict.fromkeys(["", *prefixes]))
+
+    def in_plane(self, variables: Variables, codes: Array) -> Array | None:
         """Codes [B, Z] as they are drawn, [B, 2]; None where there is no plane for them."""
-        represented = self.represent(networks, codes)
-        if self.projection is not None:
-            return represented @ self.projection
-        return represented if represented.shape[1] == 2 else None
+        if self.plane is not None:
+            return self.plane(variables, codes)
+        return codes if self.latent == 2 else None
 
 
 @flax.struct.dataclass
 class TrainState:
-    """All that changes while training: no functions and no key."""
+    """All that changes while training: no functions and no key.
 
-    step: Array  # int32 (): steps done
-    params: Networks  # by network name
-    opt_state: dict[str, Any]  # by phase name
+    Attributes:
+      step: steps done, int32 ().
+      params: by network name.
+      network_state: batch statistics and the like, by network name; {} of a network that
+        has parameters only.
+      opt_state: by phase name.
+      ema: the exponential moving average of the parameters (an `optax.EmaState`), or None.
+    """
+
+    step: Array
+    params: dict[str, Params]
+    network_state: States
+    opt_state: dict[str, Any]
+    ema: Any = None
+
+    @property
+    def variables(self) -> Variables:
+        """Parameters and state of each network, by name."""
+        return {
+            name: {"params": params, **self.network_state[name]}
+            for name, params in self.params.items()
+        }
 
 
 # (state, batch, key) -> (state, metrics); the key is the run's, the same at every step

@@ -170,7 +170,7 @@ VARIANTS = {
     "wae, Gaussians": ("moment-matching", {"kernel": "rbf"}),
     "gmmn": ("moment-matching", {"method": "gmmn"}),
     "gmmn of codes": ("moment-matching", {"method": "gmmn-codes"}),
-    "gan, minimax": ("gan", {"generator": "minimax"}),
+    "gan, minimax": ("gan", {"generator_loss": "minimax"}),
     "supervised, jointly": ("supervised", {"joint_style": True}),
     "semi-supervised, jointly": ("semi-supervised", {"joint_style": True}),
     "dcgan": ("gan", {"network": "conv", "conditional": True, "r1": 0.1}),
@@ -230,8 +230,8 @@ def test_an_autoencoder_is_sampled_from_the_moments_of_its_codes(getkey):
     step = jax.jit(scan_steps(train_step(model.phases)))
     same = {"image": jnp.broadcast_to(images[None], (1500, *images.shape))}
     state, _ = step(init_state(model, getkey()), same, key)
-    codes = model.encode(state.params, images, getkey())
-    drawn = model.prior(state.params, getkey(), 20_000)
+    codes = model.encode(state.variables, images, getkey())
+    drawn = model.prior(state.variables, getkey(), 20_000)
     spread = codes.std(axis=0)
     np.testing.assert_allclose(drawn.mean(0), codes.mean(0), atol=0.05 * spread.max())
     np.testing.assert_allclose(

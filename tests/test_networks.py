@@ -1,4 +1,3 @@
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -6,7 +5,8 @@ import pytest
 
 from aaejax import Autoencoder, Likelihood, models, networks
 from aaejax.components.posteriors import Posterior
-from aaejax.types import DataSpec, UserError
+from aaejax.networks import conv
+from aaejax.types import DataSpec
 
 pytestmark = pytest.mark.quick
 
@@ -40,9 +40,9 @@ def test_every_pixel_reaches_the_code_and_is_reached_by_it(getkey):
 
 def test_moving_pixels_to_channels_is_undone(getkey):
     x = jax.random.uniform(getkey(), (2, 4, 6, 3))
-    packed = networks._pixels_to_channels(x)
+    packed = conv._pixels_to_channels(x)
     assert packed.shape == (2, 2, 3, 12)
-    np.testing.assert_array_equal(networks._channels_to_pixels(packed), x)
+    np.testing.assert_array_equal(conv._channels_to_pixels(packed), x)
     # The four pixels of a 2x2 block stand in one place.
     np.testing.assert_array_equal(packed[0, 0, 0].reshape(2, 2, 3), x[0, :2, :2])
 
@@ -51,7 +51,7 @@ def test_mlp_sizes_are_those_of_the_paper(getkey):
     images, codes = jnp.zeros((1, 28, 28, 1)), jnp.zeros((1, 8))
 
     def count(module, *inputs):
-        params = networks.init_params(module, getkey(), *inputs)
+        params = networks.as_network(module).init(getkey(), *inputs)["params"]
         return sum(x.size for x in jax.tree.leaves(params))
 
     middle = 1000 * 1000 + 1000
@@ -67,7 +67,7 @@ def test_first_weights_of_mlps_are_drawn_with_the_std_asked_for(getkey):
         params = options.build(data, 1).init(getkey())
         assert len(params) == 4  # encoder, decoder, a discriminator each for y and z
         for network in params.values():
-            hidden = network["mlp"]["hidden_1"]
+            hidden = network["params"]["mlp"]["hidden_1"]
             np.testing.assert_allclose(hidden["kernel"].std(), of_hidden, rtol=0.02)
             assert not hidden["bias"].any()
 
@@ -84,16 +84,6 @@ def test_bf16_products_round_operands_and_nothing_else(getkey):
     np.testing.assert_allclose(to_a, rounded(up) @ rounded(b).T, rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(to_b, rounded(a).T @ rounded(up), rtol=1e-5, atol=1e-5)
     assert not np.allclose(product, a @ b, rtol=1e-5, atol=1e-5)
-
-
-def test_a_module_with_state_is_refused(getkey):
-    class Normed(nn.Module):
-        @nn.compact
-        def __call__(self, x):
-            return nn.BatchNorm(use_running_average=False)(x)
-
-    with pytest.raises(UserError, match="keeps batch_stats"):
-        networks.init_params(Normed(), getkey(), jnp.zeros((2, 3)))
 
 
 def test_gaussian_posterior_has_the_mean_and_std_of_its_encoder(getkey):
@@ -125,3 +115,32 @@ def test_deterministic_posterior_ignores_noise_and_universal_reads_it(getkey):
         params = module.init(getkey())
         codes = [module.code(params, images, noise) for noise in (first, second)]
         assert bool((codes[0] == codes[1]).all()) == (kind == "deterministic")
+
+
+def test_an_mlp_normalises_and_drops_out_as_asked(getkey):
+    x, keys = jax.random.normal(getkey(), (64, 5)) * 3 + 2, jax.random.split(getkey(), 64)
+    for norm, state in (("none", {}), ("layer", {}), ("batch", {"batch_stats"})):
+        network = networks.as_network(networks.MLP(3, width=16, norm=norm))
+        variables = network.init(getkey(), x)
+        assert set(variables) == {"params", *state}
+        assert network.same_in_training == (norm != "batch")
+        assert network.evaluate(variables, x).shape == (64, 3)
+    dropping = networks.as_network(networks.MLPDiscriminator(16, dropout=0.3))
+    assert not dropping.same_in_training
+    variables = dropping.init(getkey(), x)
+    trained, _ = dropping.apply(variables, x, train=True, key=keys, axis_name=None)
+    assert (trained != dropping.evaluate(variables, x)).mean() > 0.9
+
+
+def test_hidden_layers_of_an_mlp_are_dropped_out_with_its_inputs(getkey):
+    # Width 1 and depth 1: an output is 0 where the input or the hidden unit is.
+    module = networks.MLP(1, width=1, depth=1, dropout=0.5)
+    network = networks.as_network(module)
+    one = {"kernel": jnp.ones((1, 1)), "bias": jnp.zeros(1)}
+    variables = {"params": {"hidden_0": one, "output": one}}
+    keys = jax.random.split(getkey(), 2000)
+    made, _ = network.apply(
+        variables, jnp.ones((2000, 1)), train=True, key=keys, axis_name=None
+    )
+    assert set(np.unique(made)) == {0.0, 4.0}
+    assert (made > 0).mean() == pytest.approx(0.25, abs=0.03)

@@ -1,3 +1,5 @@
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -5,21 +7,34 @@ import optax
 import pytest
 from jax.sharding import Mesh, PartitionSpec
 
-from aaejax import Phase, init_state, phase_step, scan_steps, train_step
+from aaejax import Model, Phase, UserError, init_state, phase_step, scan_steps, train_step
+from aaejax.models._optimizers import Optimizer
+from aaejax.phases import averaged_params
 from tests.conftest import TINY, tiny_options
 
 pytestmark = pytest.mark.quick
+LABELLED_TINY = dataclasses.replace(TINY, labelled=8)
 KINDS = [
     {"posterior": "deterministic"},
     {"posterior": "gaussian", "prior": "mixture"},
-    {"posterior": "universal", "prior": "swiss-roll", "generator": "minimax"},
+    {"posterior": "universal", "prior": "swiss-roll", "generator_loss": "minimax"},
     {"network": "conv", "prior": "uniform", "reconstruction": "squared-error"},
 ]
 
 
-def make(getkey, **changes):
-    model = tiny_options(**changes).build(TINY, steps=100)
+def make(getkey, name="aae", **changes):
+    model = tiny_options(name, **changes).build(LABELLED_TINY, steps=100)
     return model, init_state(model, getkey())
+
+
+def one_number(w, *phases):
+    return Model(
+        init=lambda key: {"net": {"params": {"w": jnp.array(w)}}},
+        phases=phases,
+        prior=lambda *_: jnp.zeros((1, 1)),
+        latent=1,
+        decode=lambda variables, codes: codes,
+    )
 
 
 def equal(a, b):
@@ -85,16 +100,12 @@ def test_metrics_are_losses_norms_and_accuracies(batch, getkey):
 
 def test_a_step_does_what_the_optimizer_says(getkey):
     # loss = mean(w * x) with x = 1, 2, 3: gradient 2; SGD with rate 0.1: w = 5 - 0.2.
-    def loss(networks, batch, draw):
-        return (networks["net"]["w"] * batch["image"]).mean(), {}
+    def loss(variables, batch, draw):
+        return (variables["net"]["params"]["w"] * batch["image"]).mean(), {}, {}
 
     phase = Phase("only", ("net",), loss, optax.sgd(0.1))
 
-    class Model:
-        phases = (phase,)
-        init = staticmethod(lambda key: {"net": {"w": jnp.array(5.0)}})
-
-    state = init_state(Model, getkey())
+    state = init_state(one_number(5.0, phase), getkey())
     state, metrics = phase_step(phase)(
         state, {"image": jnp.array([1.0, 2.0, 3.0])}, getkey()
     )
@@ -106,21 +117,11 @@ def test_a_step_does_what_the_optimizer_says(getkey):
 def test_noise_depends_on_step_phase_name_and_position_alone(getkey):
     drawn = []
 
-    def loss(networks, batch, draw):
+    def loss(variables, batch, draw):
         values = [draw(name, lambda key: jax.random.normal(key)) for name in ("a", "b")]
-        return networks["net"]["w"], {"a": values[0], "b": values[1]}
+        return variables["net"]["params"]["w"], {"a": values[0], "b": values[1]}, {}
 
-    state = init_state(
-        type(
-            "Model",
-            (),
-            {
-                "phases": (),
-                "init": staticmethod(lambda key: {"net": {"w": jnp.zeros(())}}),
-            },
-        ),
-        getkey(),
-    )
+    state = init_state(one_number(0.0), getkey())
     key = getkey()
     for size, step, name in ((4, 0, "x"), (2, 0, "x"), (4, 1, "x"), (4, 0, "y")):
         phase = Phase(name, ("net",), loss, optax.sgd(0.1))
@@ -150,7 +151,7 @@ def test_no_second_compile(batch, getkey):
     assert traces == 1
 
 
-def test_the_step_runs_under_scan_vmap_and_shard_map(batch, getkey):
+def test_the_step_runs_under_scan_and_vmap(batch, getkey):
     model, state = make(getkey)
     key = getkey()
     step = jax.jit(train_step(model.phases))
@@ -177,14 +178,133 @@ def test_the_step_runs_under_scan_vmap_and_shard_map(batch, getkey):
     assert many.step.tolist() == [1, 1]
     assert one.step == 1
 
-    mesh = Mesh(np.array(jax.devices()[:2]), ("data",))
+
+@pytest.mark.parametrize("model_changes", [{"r1": 0.1}, {"posterior": "universal"}])
+@pytest.mark.parametrize("check_vma", [True, False])
+def test_a_step_under_shard_map_is_that_of_one_device(
+    model_changes, check_vma, batch, getkey
+):
+    # SGD and clipping: Adam would hide a gradient that is a multiple of the right one.
+    sgd = Optimizer("sgd", 1e-3, clip=1e3)
+    kinds = ("reconstruction", "discriminator", "generator")
+    optimizers = {f"{kind}_optimizer": sgd for kind in kinds}
+    model, state = make(getkey, **model_changes, **optimizers)
+    key = getkey()
+    expected, metrics = jax.jit(train_step(model.phases))(state, batch, key)
+    mesh = Mesh(np.array(jax.devices()[:4]), ("data",))
     sharded = jax.shard_map(
         train_step(model.phases, "data"),
         mesh=mesh,
         in_specs=(PartitionSpec(), PartitionSpec("data"), PartitionSpec()),
         out_specs=PartitionSpec(),
-        check_vma=False,
+        check_vma=check_vma,
     )
-    after, metrics = jax.jit(sharded)(state, batch, key)
-    np.testing.assert_allclose(metrics["reconstruction/loss"], losses[0], rtol=1e-5)
-    assert after.step == 1
+    after, found = jax.jit(sharded)(state, batch, key)
+
+    def change(new):
+        return jax.tree.map(lambda x, y: x - y, new.params, state.params)
+
+    jax.tree.map(
+        lambda x, y: np.testing.assert_allclose(x, y, rtol=2e-3, atol=1e-7),
+        change(after),
+        change(expected),
+    )
+    for name in metrics:
+        np.testing.assert_allclose(found[name], metrics[name], rtol=1e-4, err_msg=name)
+
+
+def test_gradients_of_a_distance_between_samples_are_those_of_one_device(batch, getkey):
+    # The losses of moment matching gather the codes of all devices.
+    options = tiny_options(
+        "moment-matching", reconstruction_optimizer=Optimizer("sgd", 0.01)
+    )
+    model = options.build(TINY, 100)
+    state, key = init_state(model, getkey()), getkey()
+    expected, _ = jax.jit(train_step(model.phases))(state, batch, key)
+    mesh = Mesh(np.array(jax.devices()[:4]), ("data",))
+    for check_vma in (True, False):
+        sharded = jax.shard_map(
+            train_step(model.phases, "data"),
+            mesh=mesh,
+            in_specs=(PartitionSpec(), PartitionSpec("data"), PartitionSpec()),
+            out_specs=PartitionSpec(),
+            check_vma=check_vma,
+        )
+        after, _ = jax.jit(sharded)(state, batch, key)
+        jax.tree.map(
+            lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-6),
+            after.params,
+            expected.params,
+        )
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "words"),
+    [
+        (
+            "image",
+            None,
+            "phase reconstruction reads 'image' of the batch, which has 'label'",
+        ),
+        ("label", None, "phase discriminator reads 'label' .* which has 'image'$"),
+        ("labels", "label", "reads 'label' .* is it the 'labels' there"),
+        (
+            "image",
+            lambda x: (x * 255).astype(jnp.uint8),
+            "is uint8: it must be float32: di",
+        ),
+        ("image", lambda x: x * 2 - 1, r"lies in \[-.*\]: it must lie in \[0, 1\]"),
+        ("image", lambda x: x[..., 0], r"has shape \[8, 6, 5\]: it must be \[B, 6, 5, 1\]"),
+        (
+            "label",
+            lambda y: y.astype(jnp.float32),
+            "'label' .* is float32: it must be int32",
+        ),
+        ("label", lambda y: y + 1, r"lies in . ... 3: it must lie in 0 ... 2"),
+        ("label", lambda y: jax.nn.one_hot(y, 3).astype(jnp.int32), r"it must be \[B\]"),
+    ],
+)
+def test_a_batch_without_what_the_model_reads_is_refused(name, change, words, getkey):
+    model, state = make(getkey, "label-regularized", components=3)
+    images = jax.random.uniform(getkey(), (8, *TINY.shape))
+    batch = {"image": images, "label": jnp.arange(8) % 3}
+    if change is None:
+        del batch[name]
+    elif isinstance(change, str):
+        batch[name] = batch.pop(change)
+    else:
+        batch[name] = change(batch[name])
+    with pytest.raises(UserError, match=words):
+        train_step(model.phases)(state, batch, getkey())
+
+
+def test_a_label_of_minus_one_is_unknown_and_allowed(batch, getkey):
+    model, state = make(getkey, "label-regularized", components=3)
+    batch["label"] = jnp.full(8, -1, jnp.int32)
+    assert train_step(model.phases)(state, batch, getkey())[0].step == 1
+
+
+def test_phases_that_do_not_fit_the_networks_or_each_other_are_refused(getkey):
+    model, _ = make(getkey)
+    twin = dataclasses.replace(model.phases[0], trains=("encoder",))
+    stray = dataclasses.replace(model.phases[0], name="new", trains=("nope",))
+    for phase, words in (
+        (twin, "two phases are called reconstruction but train encoder, decoder and enc"),
+        (stray, "phase new trains 'nope': the model has the networks encoder, decoder, d"),
+    ):
+        changed = dataclasses.replace(model, phases=(*model.phases, phase))
+        with pytest.raises(UserError, match=words):
+            init_state(changed, getkey())
+
+
+def test_the_average_of_the_parameters_is_that_of_every_step(batch, getkey):
+    model, _ = make(getkey)
+    state, key = init_state(model, getkey(), ema=0.5), getkey()
+    seen = []
+    for _ in range(3):
+        state, _ = jax.jit(train_step(model.phases, ema=0.5))(state, batch, key)
+        seen.append(state.params["encoder"]["mlp"]["output"]["bias"])
+    # Weights 1, 2, 4 of the three, over their sum.
+    expected = (seen[0] + 2 * seen[1] + 4 * seen[2]) / 7
+    found = averaged_params(state, 0.5)["encoder"]["mlp"]["output"]["bias"]
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)

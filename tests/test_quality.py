@@ -55,7 +55,7 @@ def scores():
             batch = {"image": to_unit(images[rows["rows"]])}
             return train_step(phases)(state, batch, key)
 
-        return scan_steps(step)(state, {"rows": rows}, run_key)[0].params
+        return scan_steps(step)(state, {"rows": rows}, run_key)[0].variables
 
     alive = np.ones((4, 3), np.float32) - np.eye(4, 3, -1, np.float32)
     networks = jax.jit(jax.vmap(trained))(alive)

@@ -103,7 +103,11 @@ def samples(question: Question) -> Arrays:
 
 
 def _drawn(question: Question) -> np.ndarray:
-    count, label, classes = question.count, question.label, question.trained.model.labels
+    count, label, classes = (
+        question.count,
+        question.label,
+        question.trained.model.prior_classes,
+    )
     if label is not None and not classes:
         raise UserError(
             "samples of this model can't be asked for by --label: "
@@ -229,7 +233,7 @@ def codes(question: Question) -> Arrays:
 
     def encode(networks, images, key, labels):
         codes = model.encode(networks, images, key, labels)
-        if not model.represented:
+        if model.represent is None:
             return {"codes": codes}
         return {"codes": codes, "represented": model.represent(networks, codes)}
 

@@ -32,7 +32,7 @@ def _plane(model: Model) -> bool:
 
 
 def _has_parts(model: Model) -> bool:
-    return model.labels > 0 and not model.classes
+    return model.prior_classes > 0 and not model.classes
 
 
 def _encodes(model: Model) -> bool:

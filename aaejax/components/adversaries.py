@@ -12,33 +12,61 @@ import jax.numpy as jnp
 import optax
 
 from aaejax.components import losses
-from aaejax.types import Array, Batch, Draw, Metrics, Networks, Phase
+from aaejax.networks import Network
+from aaejax.types import (
+    Array,
+    Batch,
+    Draw,
+    Input,
+    Metrics,
+    NetworkState,
+    NetworkVariables,
+    Phase,
+    States,
+    Variables,
+    check_choices,
+)
 
 
-@dataclass(frozen=True)
+def _alone(codes: Array, _: Batch) -> tuple[Array, ...]:
+    return (codes,)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Adversary:
     """One discriminator and what it compares.
 
     Attributes:
-      discriminate: `(networks, codes [B, ...], batch) -> logits [B]`.
+      discriminator: `(*inputs of B codes) -> logits`, [B] or [B, 1].
       real: `(batch, draw) -> codes [B, ...]`, samples of the prior.
-      fake: `(networks, batch, draw) -> codes [B, ...]`, the generator's.
+      fake: `(variables, batch, draw) -> (codes [B, ...], states)`, the generator's.
+      inputs_of: `(codes [B, ...], batch) ->` what the discriminator reads of them; by
+        default they alone.
+      inputs: what the two phases read of a batch.
       prefix: of the names of phases and network: "style_" gives "style_discriminator" and
         "style_generator".
       generator: the network that makes the fake ones.
       names: of real and fake in the metrics.
-      form: of the generator's loss.
+      generator_loss: the form of it.
       r1: weight of the discriminator's gradient penalty (`losses.gradient_penalty`).
+
+    Raises:
+      UserError: a word that is none.
     """
 
-    discriminate: Callable[[Networks, Array, Batch], Array]
+    discriminator: Network
     real: Callable[[Batch, Draw], Array]
-    fake: Callable[[Networks, Batch, Draw], Array]
+    fake: Callable[[Variables, Batch, Draw], tuple[Array, States]]
+    inputs_of: Callable[[Array, Batch], tuple[Array, ...]] = _alone
+    inputs: tuple[Input, ...] = ()
     prefix: str = ""
     generator: str = "encoder"
     names: tuple[str, str] = ("prior", "codes")
-    form: losses.GeneratorForm = "non-saturating"
+    generator_loss: losses.GeneratorLoss = "non-saturating"
     r1: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_choices(self)
 
     def phases(
         self, optimizers: Mapping[str, optax.GradientTransformation]
@@ -50,30 +78,63 @@ class Adversary:
         """
         network, phase = f"{self.prefix}discriminator", f"{self.prefix}generator"
         return (
-            Phase(network, (network,), self._discriminator_loss, optimizers[network]),
-            Phase(phase, (self.generator,), self._generator_loss, optimizers[phase]),
+            Phase(
+                network,
+                (network,),
+                self._discriminator_loss,
+                optimizers[network],
+                self.inputs,
+            ),
+            Phase(
+                phase,
+                (self.generator,),
+                self._generator_loss,
+                optimizers[phase],
+                self.inputs,
+            ),
         )
 
     def _discriminator_loss(
-        self, networks: Networks, batch: Batch, draw: Draw
-    ) -> tuple[Array, Metrics]:
+        self, variables: Variables, batch: Batch, draw: Draw
+    ) -> tuple[Array, Metrics, States]:
+        name = f"{self.prefix}discriminator"
+        own = variables[name]
         real = self.real(batch, draw)
-        both = jnp.concatenate([real, self.fake(networks, batch, draw)])
-        # One pass for both: a network's kernels are read once.
-        twice = {name: jnp.concatenate([x, x]) for name, x in batch.items()}
-        to_real, to_fake = jnp.split(self.discriminate(networks, both, twice), 2)
+        fake, _ = self.fake(variables, batch, draw)
+        if self.discriminator.same_in_training:
+            # One pass for both: a network's kernels are read once.
+            twice = {key: jnp.concatenate([x, x]) for key, x in batch.items()}
+            both, state = self._train(own, jnp.concatenate([real, fake]), twice, draw, name)
+            to_real, to_fake = jnp.split(both, 2)
+        else:
+            # Batch statistics are those of one kind alone.
+            to_real, state = self._train(own, real, batch, draw, f"{name} of real")
+            own = {**own, **state}
+            to_fake, state = self._train(own, fake, batch, draw, f"{name} of fake")
         loss, metrics = losses.discriminator_loss(to_real, to_fake, self.names)
         if self.r1:
+            # As in evaluation, where each logit is that of its own code alone.
             penalty = losses.gradient_penalty(
-                lambda codes: self.discriminate(networks, codes, batch), real
+                lambda codes: self.discriminator.evaluate(
+                    own, *self.inputs_of(codes, batch)
+                ).reshape(len(codes)),
+                real,
             )
             loss += self.r1 * penalty
             metrics = {**metrics, "gradient_penalty": penalty}
-        return loss, metrics
+        return loss, metrics, {name: state}
 
     def _generator_loss(
-        self, networks: Networks, batch: Batch, draw: Draw
-    ) -> tuple[Array, Metrics]:
-        codes = self.fake(networks, batch, draw)
-        logits = self.discriminate(networks, codes, batch)
-        return losses.generator_loss(logits, self.form), {}
+        self, variables: Variables, batch: Batch, draw: Draw
+    ) -> tuple[Array, Metrics, States]:
+        name = f"{self.prefix}discriminator"
+        codes, states = self.fake(variables, batch, draw)
+        logits, _ = self._train(variables[name], codes, batch, draw, name)
+        return losses.generator_loss(logits, self.generator_loss), {}, states
+
+    def _train(
+        self, own: NetworkVariables, codes: Array, batch: Batch, draw: Draw, stream: str
+    ) -> tuple[Array, NetworkState]:
+        inputs = self.inputs_of(codes, batch)
+        logits, state = self.discriminator.train(own, *inputs, draw=draw, stream=stream)
+        return logits.reshape(len(codes)), state

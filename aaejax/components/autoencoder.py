@@ -9,17 +9,30 @@ A code is [y, z]: K class probabilities, where a model has them, then Z style di
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
 
-from aaejax import networks
 from aaejax.components.likelihoods import Likelihood
 from aaejax.components.posteriors import Posterior
-from aaejax.types import Array, Batch, Draw, Key, Metrics, Networks, Phase
+from aaejax.networks import as_network, check_outputs
+from aaejax.types import (
+    Array,
+    Batch,
+    Draw,
+    Input,
+    Key,
+    Metrics,
+    Phase,
+    States,
+    UserError,
+    Variables,
+    check_choices,
+    image_input,
+    label_input,
+)
 
 
 @dataclass(frozen=True)
@@ -27,8 +40,9 @@ class Autoencoder:
     """The networks "encoder" and "decoder".
 
     Attributes:
-      encoder: `(images [B, ...], noise or None) -> [B, outputs]`: K logits of y, where it
-        comes from the encoder, then the posterior's `encoder_outputs`.
+      encoder: `(images [B, ...]) -> [B, outputs]`, and of the universal posterior
+        `(images, noise [B, N])`: K logits of y, where it comes from the encoder, then the
+        posterior's `encoder_outputs`. Anything that `networks.as_network` takes.
       decoder: `(codes [B, K + Z]) -> [B, ...]`, before any sigmoid.
       posterior: q(z|x).
       likelihood: p(x|z).
@@ -37,41 +51,89 @@ class Autoencoder:
       y_from: where the K numbers come from.
       input_noise: std of Gaussian noise added to the encoder's input, in training alone
         (appendix A.2.1).
-      join: `(networks, codes [B, K + Z]) -> [B, decoder's inputs]`; by default the code.
+      join: `(variables, codes [B, K + Z]) -> [B, decoder's inputs]`; by default the code.
       joined: how many inputs that makes; by default K + Z.
+
+    Raises:
+      UserError: networks that don't fit each other, or a word that is none.
     """
 
-    encoder: nn.Module
-    decoder: nn.Module
+    encoder: Any
+    decoder: Any
     posterior: Posterior
     likelihood: Likelihood
     shape: tuple[int, ...]
     classes: int = 0
     y_from: Literal["labels", "encoder"] = "labels"
     input_noise: float = 0.0
-    join: Callable[[Networks, Array], Array] = lambda _, codes: codes
+    join: Callable[[Variables, Array], Array] = lambda _, codes: codes
     joined: int | None = None
 
-    def init(self, key: Key) -> Networks:
-        """Parameters of both networks; the key is consumed."""
+    def __post_init__(self) -> None:
+        check_choices(self)
+        object.__setattr__(self, "encoder", as_network(self.encoder))
+        object.__setattr__(self, "decoder", as_network(self.decoder))
+        outputs = self.posterior.encoder_outputs
+        if self.y_from == "encoder":
+            outputs += self.classes
+        inputs = [self.shape]
+        if self.posterior.kind == "universal":
+            if not self.encoder.reads_noise:
+                raise UserError(
+                    f"encoder {self.encoder.name} takes no argument noise: a universal "
+                    "posterior needs one; give it one, or take another posterior"
+                )
+            inputs.append((self.posterior.noise_inputs,))
+        check_outputs(self.encoder, "encoder", inputs, (outputs,))
+        check_outputs(self.decoder, "decoder", [(self.decoder_inputs,)], self.shape)
+
+    @property
+    def decoder_inputs(self) -> int:
+        """How many numbers the decoder reads of an example."""
+        return self.joined or self.classes + self.posterior.latent
+
+    @property
+    def inputs(self) -> tuple[Input, ...]:
+        """What a phase reads that encodes and decodes the training batch."""
+        image = image_input(self.shape, self.likelihood.output == "sigmoid")
+        if self.classes and self.y_from == "labels":
+            return image, label_input(self.classes)
+        return (image,)
+
+    def init(self, key: Key) -> Variables:
+        """Variables of both networks; the key is consumed."""
         encoder_key, decoder_key, noise_key = jax.random.split(key, 3)
-        noise = self.posterior.input_noise(self.posterior.noise(noise_key)[None])
-        inputs = (jnp.zeros((1, *self.shape)), *([] if noise is None else [noise]))
-        size = self.joined or self.classes + self.posterior.latent
+        noise = self.posterior.noise(noise_key)[None]
+        images, codes = jnp.zeros((1, *self.shape)), jnp.zeros((1, self.decoder_inputs))
+        encoder_inputs = images, *self.posterior.encoder_noise(noise)
         return {
-            "encoder": networks.init_params(self.encoder, encoder_key, *inputs),
-            "decoder": networks.init_params(
-                self.decoder, decoder_key, jnp.zeros((1, size))
-            ),
+            "encoder": self.encoder.init(encoder_key, *encoder_inputs),
+            "decoder": self.decoder.init(decoder_key, codes),
         }
 
+    # In evaluation.
+
+    def encoder_outputs(self, variables: Variables, images: Array, noise: Array) -> Array:
+        """The encoder's outputs [B, ...], before they are a code."""
+        inputs = images, *self.posterior.encoder_noise(noise)
+        return self.encoder.evaluate(variables["encoder"], *inputs)
+
+    def decoder_outputs(self, variables: Variables, codes: Array) -> Array:
+        """The decoder's outputs [B, ...], before any sigmoid."""
+        inputs = self.join(variables, codes)
+        return self.decoder.evaluate(variables["decoder"], inputs)
+
     def code(
-        self, params: Networks, images: Array, noise: Array, labels: Array | None = None
+        self,
+        variables: Variables,
+        images: Array,
+        noise: Array,
+        labels: Array | None = None,
     ) -> Array:
         """A sample of q(y, z|x) for each image.
 
         Args:
-          params: of the networks.
+          variables: of the networks.
           images: [B, ...].
           noise: [B, *posterior.noise(key).shape].
           labels: int32 [B], read by "labels" alone; where unknown (-1, or None) y is 0.
@@ -79,10 +141,92 @@ class Autoencoder:
         Returns:
           float32 [B, K + Z].
         """
-        return self.code_of(self.encoder_outputs(params, images, noise), noise, labels)
+        return self.code_of(self.encoder_outputs(variables, images, noise), noise, labels)
+
+    def encode(
+        self, variables: Variables, images: Array, key: Key, labels: Array | None = None
+    ) -> Array:
+        """`Model.encode`: codes [B, K + Z] of images as they are; the key is consumed."""
+        noise = self.noise(key, images.shape[0])
+        return self.code(variables, images, noise, labels)
+
+    def classify(self, variables: Variables, images: Array, key: Key) -> Array:
+        """`Model.classify`: q(y|x), [B, K]; the key is consumed."""
+        noise = self.noise(key, images.shape[0])
+        outputs = self.encoder_outputs(variables, images, noise)
+        return jax.nn.softmax(outputs[:, : self.classes])
+
+    def decode(self, variables: Variables, codes: Array) -> Array:
+        """`Model.decode`: codes [B, K + Z] -> images [B, ...]."""
+        return self.likelihood.images(self.decoder_outputs(variables, codes))
+
+    def error(self, variables: Variables, images: Array, codes: Array) -> Array:
+        """`Model.error`: the reconstruction loss of each example, [B]."""
+        return self.likelihood.error(self.decoder_outputs(variables, codes), images)
+
+    def noise(self, key: Key, n: int) -> Array:
+        """The posterior's noise of n examples, [n, ...]; the key is consumed."""
+        return jax.vmap(self.posterior.noise)(jax.random.split(key, n))
+
+    # In training: what is asked for, and the new state of the network.
+
+    def train_encoder(
+        self,
+        variables: Variables,
+        images: Array,
+        noise: Array,
+        draw: Draw,
+        stream: str = "encoder",
+    ) -> tuple[Array, States]:
+        """`encoder_outputs` as in training; the stream is that of this pass's draws."""
+        inputs = images, *self.posterior.encoder_noise(noise)
+        outputs, state = self.encoder.train(
+            variables["encoder"], *inputs, draw=draw, stream=stream
+        )
+        return outputs, {"encoder": state}
+
+    def train_decoder(
+        self, variables: Variables, codes: Array, draw: Draw
+    ) -> tuple[Array, States]:
+        """`decoder_outputs` as in training."""
+        outputs, state = self.decoder.train(
+            variables["decoder"], self.join(variables, codes), draw=draw, stream="decoder"
+        )
+        return outputs, {"decoder": state}
+
+    def draw_code(
+        self, variables: Variables, batch: Batch, draw: Draw
+    ) -> tuple[Array, States]:
+        """`code` of a training batch, with the noise of training."""
+        images = self.noisy(batch["image"], draw)
+        noise = draw("posterior", self.posterior.noise)
+        outputs, states = self.train_encoder(variables, images, noise, draw)
+        return self.code_of(outputs, noise, batch.get("label")), states
+
+    def train_error(
+        self, variables: Variables, images: Array, codes: Array, draw: Draw
+    ) -> tuple[Array, States]:
+        """The mean of `error` over a training batch, ()."""
+        outputs, states = self.train_decoder(variables, codes, draw)
+        return self.likelihood.error(outputs, images).mean(), states
+
+    def reconstruction_phase(self, optimizer: optax.GradientTransformation) -> Phase:
+        """Trains both networks on the error's mean over the batch."""
+
+        def loss(
+            variables: Variables, batch: Batch, draw: Draw
+        ) -> tuple[Array, Metrics, States]:
+            codes, encoded = self.draw_code(variables, batch, draw)
+            error, decoded = self.train_error(variables, batch["image"], codes, draw)
+            return error, {}, {**encoded, **decoded}
+
+        networks = ("encoder", "decoder")
+        return Phase("reconstruction", networks, loss, optimizer, self.inputs)
+
+    # In both.
 
     def code_of(self, outputs: Array, noise: Array, labels: Array | None = None) -> Array:
-        """`code` where the `encoder_outputs` are there already."""
+        """`code` where the encoder's outputs are there already."""
         if not self.classes:
             return self.posterior.code(outputs, noise)
         if self.y_from == "encoder":
@@ -94,62 +238,9 @@ class Autoencoder:
             y = jax.nn.one_hot(labels, self.classes)
         return jnp.concatenate([y, self.posterior.code(outputs, noise)], axis=1)
 
-    def draw_code(self, params: Networks, batch: Batch, draw: Draw) -> Array:
-        """`code` of a training batch, with the noise of training."""
-        images = self.noisy(batch["image"], draw)
-        noise = draw("posterior", self.posterior.noise)
-        return self.code(params, images, noise, batch.get("label"))
-
     def noisy(self, images: Array, draw: Draw) -> Array:
         """Images [B, ...] as the encoder sees them in training."""
         if not self.input_noise:
             return images
         noise = draw("input", lambda key: jax.random.normal(key, self.shape))
         return images + self.input_noise * noise
-
-    def class_logits(self, params: Networks, images: Array, noise: Array) -> Array:
-        """Logits of q(y|x), [B, K], where the encoder has that head."""
-        return self.encoder_outputs(params, images, noise)[:, : self.classes]
-
-    def encode(
-        self, params: Networks, images: Array, key: Key, labels: Array | None = None
-    ) -> Array:
-        """`Model.encode`: codes [B, K + Z] of images as they are; the key is consumed."""
-        noise = self.noise(key, images.shape[0])
-        return self.code(params, images, noise, labels)
-
-    def classify(self, params: Networks, images: Array, key: Key) -> Array:
-        """`Model.classify`: q(y|x), [B, K]; the key is consumed."""
-        noise = self.noise(key, images.shape[0])
-        return jax.nn.softmax(self.class_logits(params, images, noise))
-
-    def outputs_of(self, params: Networks, codes: Array) -> Array:
-        """The decoder's outputs [B, ...], before any sigmoid."""
-        inputs = self.join(params, codes)
-        return networks.applier(self.decoder)(params["decoder"], inputs)
-
-    def decode(self, params: Networks, codes: Array) -> Array:
-        """`Model.decode`: codes [B, K + Z] -> images [B, ...]."""
-        return self.likelihood.images(self.outputs_of(params, codes))
-
-    def error(self, params: Networks, images: Array, codes: Array) -> Array:
-        """`Model.error`: the reconstruction loss of each example, [B]."""
-        return self.likelihood.error(self.outputs_of(params, codes), images)
-
-    def reconstruction_phase(self, optimizer: optax.GradientTransformation) -> Phase:
-        """Trains both networks on the error's mean over the batch."""
-
-        def loss(params: Networks, batch: Batch, draw: Draw) -> tuple[Array, Metrics]:
-            codes = self.draw_code(params, batch, draw)
-            return self.error(params, batch["image"], codes).mean(), {}
-
-        return Phase("reconstruction", ("encoder", "decoder"), loss, optimizer)
-
-    def noise(self, key: Key, n: int) -> Array:
-        """The posterior's noise of n examples, [n, ...]; the key is consumed."""
-        return jax.vmap(self.posterior.noise)(jax.random.split(key, n))
-
-    def encoder_outputs(self, params: Networks, images: Array, noise: Array) -> Array:
-        """The encoder's outputs [B, ...], before they are a code."""
-        apply: Callable[..., Array] = networks.applier(self.encoder)
-        return apply(params["encoder"], images, self.posterior.input_noise(noise))

@@ -7,7 +7,7 @@ from typing import Literal
 import jax
 
 from aaejax.components import losses
-from aaejax.types import Array, UserError
+from aaejax.types import Array, UserError, check_choices
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,8 @@ class Likelihood:
       std: of the Gaussian that squared error stands for.
 
     Raises:
-      UserError: a Bernoulli decoder with linear output, or a std that is not positive.
+      UserError: a word that is none, a Bernoulli decoder with linear output, or a std that
+        is not positive.
     """
 
     reconstruction: Literal["bernoulli", "squared-error"] = "bernoulli"
@@ -28,6 +29,7 @@ class Likelihood:
     std: float = 1.0
 
     def __post_init__(self) -> None:
+        check_choices(self)
         if not self.std > 0:
             raise UserError(f"std of a decoder is {self.std}: it must be positive")
         if self.reconstruction == "bernoulli" and self.output == "linear":

@@ -12,9 +12,9 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
-from aaejax.types import Array, Metrics
+from aaejax.types import Array, Metrics, check_word
 
-GeneratorForm = Literal["non-saturating", "minimax"]
+GeneratorLoss = Literal["non-saturating", "minimax"]
 Kernel = Literal["imq", "rbf"]
 
 
@@ -73,7 +73,7 @@ def discriminator_loss(
     }
 
 
-def generator_loss(code_logits: Array, form: GeneratorForm = "non-saturating") -> Array:
+def generator_loss(code_logits: Array, form: GeneratorLoss = "non-saturating") -> Array:
     """Teaches the encoder to make codes that the discriminator takes for the prior.
 
     Args:
@@ -83,7 +83,11 @@ def generator_loss(code_logits: Array, form: GeneratorForm = "non-saturating") -
 
     Returns:
       The loss, ().
+
+    Raises:
+      UserError: a form that is none.
     """
+    check_word("form of the generator's loss", form, GeneratorLoss)
     if form == "minimax":
         return -jax.nn.softplus(code_logits).mean()
     return jax.nn.softplus(-code_logits).mean()
@@ -121,7 +125,11 @@ def mmd(x: Array, y: Array, kernel: Kernel = "imq", *, biased: bool = False) -> 
 
     Returns:
       float32 ().
+
+    Raises:
+      UserError: a kernel that is none.
     """
+    check_word("kernel", kernel, Kernel)
     scale = 2 * x.shape[1] * y.var(axis=0).mean()
 
     def values(a: Array, b: Array) -> Array:

@@ -14,7 +14,7 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
-from aaejax.types import Array, Key
+from aaejax.types import Array, Key, UserError, check_choices
 
 PosteriorKind = Literal["deterministic", "gaussian", "universal"]
 
@@ -27,11 +27,20 @@ class Posterior:
       kind: one of the three.
       latent: Z, the code size.
       noise_inputs: N, the size of the universal approximator's second input.
+
+    Raises:
+      UserError: a kind that is none of the three, or sizes below 1.
     """
 
     kind: PosteriorKind
     latent: int
     noise_inputs: int = 16
+
+    def __post_init__(self) -> None:
+        check_choices(self)
+        for name in ("latent", "noise_inputs"):
+            if getattr(self, name) < 1:
+                raise UserError(f"{name} is {getattr(self, name)}: it must be at least 1")
 
     @property
     def encoder_outputs(self) -> int:
@@ -47,9 +56,9 @@ class Posterior:
         }
         return jax.random.normal(key, (sizes[self.kind],))
 
-    def input_noise(self, noise: Array) -> Array | None:
-        """The part of the noise [B, N] that is the encoder's second input, or None."""
-        return noise if self.kind == "universal" else None
+    def encoder_noise(self, noise: Array) -> tuple[Array, ...]:
+        """The encoder's second input, (noise [B, N],), or () where it has none."""
+        return (noise,) if self.kind == "universal" else ()
 
     def code(self, outputs: Array, noise: Array) -> Array:
         """A sample of q(z|x) for each image.

@@ -192,7 +192,7 @@ def adversarial_optimizer() -> Optimizer:
 class AdversaryOptions(NetworkOptions):
     """Of models with discriminators."""
 
-    generator: losses.GeneratorForm = "non-saturating"
+    generator_loss: losses.GeneratorLoss = "non-saturating"
     """Form of the generator's loss."""
     r1: float = 0.1
     """Weight of the discriminator's gradient penalty (R1); 0 for none."""

@@ -2,28 +2,39 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
 
-from aaejax import networks
 from aaejax.components import losses, priors
 from aaejax.components.adversaries import Adversary
 from aaejax.components.autoencoder import Autoencoder
 from aaejax.models._options import AdversarialOptions, OneAdversaryOptions, PriorOptions
-from aaejax.types import Array, Batch, DataSpec, Draw, Key, Model, Networks, Prior
+from aaejax.networks import as_network, check_outputs
+from aaejax.types import (
+    Array,
+    Batch,
+    DataSpec,
+    Draw,
+    Key,
+    Model,
+    Prior,
+    States,
+    Variables,
+    label_input,
+)
 
 
 def aae(
     autoencoder: Autoencoder,
-    discriminator: nn.Module,
+    discriminator: Any,
     prior: Prior,
     optimizers: Mapping[str, optax.GradientTransformation],
     *,
-    labels: int = 0,
-    generator: losses.GeneratorForm = "non-saturating",
+    discriminator_classes: int = 0,
+    generator_loss: losses.GeneratorLoss = "non-saturating",
     r1: float = 0.0,
 ) -> Model:
     """An AAE: reconstruction, discriminator, generator.
@@ -31,63 +42,74 @@ def aae(
     Args:
       autoencoder: encoder, decoder, q(z|x) and p(x|z). Where its code has a class in front
         (y from "labels"), the adversary sees the style z alone (section 3).
-      discriminator: `(codes [B, Z]) -> logits [B]`; with labels `(codes [B, Z + K + 1])`.
+      discriminator: `(codes [B, Z]) -> logits [B]`; with K discriminator classes
+        `(codes [B, Z + K + 1])`. Anything that `networks.as_network` takes.
       prior: p(z), of the style.
       optimizers: Optax transformations "reconstruction", "discriminator", "generator". The
         encoder is trained by two of them, each with a state of its own.
-      labels: K, to let the discriminator read labels (section 2.3): it gets a one-hot
-        vector of K + 1 classes, the last for "unknown", and a labelled image's prior sample
-        comes from its class's part of the prior. A style has the same prior in each class,
-        and such a discriminator leaves none that knows its class (not in the paper).
-      generator: the generator's loss.
+      discriminator_classes: K, to let the discriminator read labels (section 2.3): it gets
+        a one-hot vector of K + 1 classes, the last for "unknown", and a labelled image's
+        prior sample comes from its class's part of the prior. A style has the same prior in
+        each class, and such a discriminator leaves none that knows its class (not in the
+        paper).
+      generator_loss: its form.
       r1: weight of the discriminator's gradient penalty.
+
+    Raises:
+      UserError: networks that don't fit, or a word that is none.
     """
-    classes = autoencoder.classes
+    classes, read = autoencoder.classes, discriminator_classes
+    network = as_network(discriminator)
+    size = autoencoder.posterior.latent + (read + 1 if read else 0)
+    check_outputs(network, "discriminator", [(size,)], ())
 
-    def inputs(codes: Array, batch: Batch) -> Array:
-        if not labels:
-            return codes
-        given = jnp.where(batch["label"] < 0, labels, batch["label"])
-        return jnp.concatenate([codes, jax.nn.one_hot(given, labels + 1)], axis=1)
-
-    def init(key: Key) -> Networks:
+    def init(key: Key) -> Variables:
         autoencoder_key, discriminator_key = jax.random.split(key)
-        codes = jnp.zeros((1, autoencoder.posterior.latent))
-        example = inputs(codes, {"label": jnp.zeros(1, jnp.int32)})
         return {
             **autoencoder.init(autoencoder_key),
-            "discriminator": networks.init_params(
-                discriminator, discriminator_key, example
-            ),
+            "discriminator": network.init(discriminator_key, jnp.zeros((1, size))),
         }
 
-    def discriminate(params: Networks, codes: Array, batch: Batch) -> Array:
-        apply = networks.applier(discriminator)
-        return apply(params["discriminator"], inputs(codes, batch))
+    def inputs_of(codes: Array, batch: Batch) -> tuple[Array, ...]:
+        if not read:
+            return (codes,)
+        label = jnp.where(batch["label"] < 0, read, batch["label"])
+        return (jnp.concatenate([codes, jax.nn.one_hot(label, read + 1)], axis=1),)
 
     def real(batch: Batch, draw: Draw) -> Array:
-        if classes or not labels:
+        if classes or not read:
             return draw("prior", lambda key: prior(key, 1)[0])
         return draw("prior", lambda key, y: prior(key, 1, y[None])[0], batch["label"])
 
-    def fake(params: Networks, batch: Batch, draw: Draw) -> Array:
-        return autoencoder.draw_code(params, batch, draw)[:, classes:]
+    def fake(variables: Variables, batch: Batch, draw: Draw) -> tuple[Array, States]:
+        codes, states = autoencoder.draw_code(variables, batch, draw)
+        return codes[:, classes:], states
 
-    adversary = Adversary(discriminate, real, fake, form=generator, r1=r1)
-    phases = (
-        autoencoder.reconstruction_phase(optimizers["reconstruction"]),
-        *adversary.phases(optimizers),
+    inputs = autoencoder.inputs
+    if read and not classes:
+        inputs += (label_input(read),)
+    adversary = Adversary(
+        discriminator=network,
+        real=real,
+        fake=fake,
+        inputs_of=inputs_of,
+        inputs=inputs,
+        generator_loss=generator_loss,
+        r1=r1,
     )
     return Model(
-        init,
-        phases,
-        priors.fixed(priors.with_class(prior, classes) if classes else prior),
-        classes + autoencoder.posterior.latent,
-        autoencoder.decode,
-        autoencoder.encode,
-        autoencoder.error,
+        init=init,
+        phases=(
+            autoencoder.reconstruction_phase(optimizers["reconstruction"]),
+            *adversary.phases(optimizers),
+        ),
+        prior=priors.fixed(priors.with_class(prior, classes) if classes else prior),
+        latent=classes + autoencoder.posterior.latent,
+        decode=autoencoder.decode,
+        encode=autoencoder.encode,
+        error=autoencoder.error,
         classes=classes,
-        labels=labels or classes,
+        prior_classes=read or classes,
     )
 
 
@@ -106,6 +128,6 @@ class Options(PriorOptions, AdversarialOptions, OneAdversaryOptions):
             self.make_discriminator(),
             self.make_prior(data.classes or 10),
             self.optimizers(steps),
-            generator=self.generator,
+            generator_loss=self.generator_loss,
             r1=self.r1,
         )

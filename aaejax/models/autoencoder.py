@@ -13,7 +13,18 @@ import optax
 
 from aaejax.components.autoencoder import Autoencoder
 from aaejax.models._options import AutoencoderOptions
-from aaejax.types import Array, Batch, DataSpec, Draw, Key, Metrics, Model, Networks, Phase
+from aaejax.types import (
+    Array,
+    Batch,
+    DataSpec,
+    Draw,
+    Key,
+    Metrics,
+    Model,
+    Phase,
+    States,
+    Variables,
+)
 
 RATE = 0.01  # weight of one batch in the moving average
 
@@ -29,34 +40,38 @@ def autoencoder(
     """
     latent = networks.posterior.latent
 
-    def init(key: Key) -> Networks:
+    def init(key: Key) -> Variables:
         moments = {"mean": jnp.zeros(latent), "second": jnp.eye(latent)}
-        return {**networks.init(key), "prior": moments}
+        return {**networks.init(key), "prior": {"params": moments}}
 
-    def fit(params: Networks, batch: Batch, draw: Draw) -> tuple[Array, Metrics]:
+    def fit(
+        variables: Variables, batch: Batch, draw: Draw
+    ) -> tuple[Array, Metrics, States]:
         # Under SGD the distance to each code's moments is an exponential moving average.
-        codes = networks.draw_code(params, batch, draw)
-        mean = jnp.square(codes - params["prior"]["mean"][None]).sum(axis=1)
+        moments = variables["prior"]["params"]
+        codes, _ = networks.draw_code(variables, batch, draw)
+        mean = jnp.square(codes - moments["mean"][None]).sum(axis=1)
         products = codes[:, :, None] * codes[:, None]
-        second = jnp.square(products - params["prior"]["second"][None]).sum(axis=(1, 2))
-        return 0.5 * (mean + second).mean(), {}
+        second = jnp.square(products - moments["second"][None]).sum(axis=(1, 2))
+        return 0.5 * (mean + second).mean(), {}, {}
 
-    def prior(params: Networks, key: Key, n: int, labels: Array | None = None) -> Array:
-        mean, second = params["prior"]["mean"], params["prior"]["second"]
-        covariance = second - mean[:, None] * mean[None]
+    def prior(variables: Variables, key: Key, n: int, labels: Array | None = None) -> Array:
+        moments = variables["prior"]["params"]
+        mean = moments["mean"]
+        covariance = moments["second"] - mean[:, None] * mean[None]
         return jax.random.multivariate_normal(key, mean, covariance, (n,), method="svd")
 
     return Model(
-        init,
-        (
+        init=init,
+        phases=(
             networks.reconstruction_phase(optimizers["reconstruction"]),
-            Phase("fit", ("prior",), fit, optax.sgd(RATE)),
+            Phase("fit", ("prior",), fit, optax.sgd(RATE), networks.inputs),
         ),
-        prior,
-        latent,
-        networks.decode,
-        networks.encode,
-        networks.error,
+        prior=prior,
+        latent=latent,
+        decode=networks.decode,
+        encode=networks.encode,
+        error=networks.error,
     )
 
 

@@ -40,6 +40,6 @@ class Options(ClassOptions):
             labelled=False,
             joint_style=self.joint_style,
             consistency=self.make_consistency(data),
-            generator=self.generator,
+            generator_loss=self.generator_loss,
             r1=self.r1,
         )

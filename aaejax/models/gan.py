@@ -5,10 +5,10 @@ or convolutional networks as in DCGAN (Radford et al. 2015) with layer norm in p
 batch norm; conditional on the label as in Mirza & Osindero 2014.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any, Literal
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
@@ -23,56 +23,72 @@ from aaejax.models._options import (
     check_at_least,
     need_labels,
 )
-from aaejax.types import Array, Batch, DataSpec, Draw, Key, Model, Networks, Prior
+from aaejax.types import (
+    Array,
+    Batch,
+    DataSpec,
+    Draw,
+    Key,
+    Model,
+    Prior,
+    States,
+    Variables,
+    image_input,
+    label_input,
+)
 
 
 def gan(
-    generator: nn.Module,
-    discriminator: nn.Module,
+    generator: Any,
+    discriminator: Any,
     prior: Prior,
     latent: int,
     shape: tuple[int, ...],
     optimizers: Mapping[str, optax.GradientTransformation],
     *,
     classes: int = 0,
-    images: Callable[[Array], Array] = jax.nn.sigmoid,
+    output: Literal["sigmoid", "linear"] = "sigmoid",
     steps: int = 1,
-    form: losses.GeneratorForm = "non-saturating",
+    generator_loss: losses.GeneratorLoss = "non-saturating",
     r1: float = 0.0,
 ) -> Model:
     """A GAN: `steps` discriminator phases and one generator phase.
 
     Args:
-      generator: `(codes [B, K + Z]) -> [B, ...]`.
-      discriminator: `(images [B, ...], one-hot labels [B, K] or None) -> logits [B, 1]`.
+      generator: `(codes [B, K + Z]) -> [B, ...]`; it and the discriminator are anything
+        that `networks.as_network` takes.
+      discriminator: `(images [B, ...]) -> logits [B, 1]`, with classes
+        `(images, one-hot labels [B, K])`.
       prior: p(z), without the class.
       latent: Z.
       shape: of one image.
       optimizers: "discriminator" and "generator".
       classes: K, where both networks read the label; 0 for none.
-      images: from the generator's outputs to images.
+      output: what the generator's last layer goes through.
       steps: k of Algorithm 1.
-      form: of the generator's loss.
+      generator_loss: its form.
       r1: weight of the discriminator's gradient penalty.
+
+    Raises:
+      UserError: networks that don't fit, or a word that is none.
     """
     drawn = priors.with_class(prior, classes) if classes else prior
-    reads = ("", *(f"step{number}_" for number in range(1, steps)))
+    images = Likelihood("squared-error", output).images
+    maker, judge = networks.as_network(generator), networks.as_network(discriminator)
+    code_shape, label_shapes = (classes + latent,), [(classes,)] if classes else []
+    networks.check_outputs(maker, "generator", [code_shape], shape)
+    networks.check_outputs(judge, "discriminator", [shape, *label_shapes], (1,))
 
-    def init(key: Key) -> Networks:
+    def init(key: Key) -> Variables:
         generator_key, discriminator_key = jax.random.split(key)
-        image = jnp.zeros((1, *shape))
-        labels = (jnp.zeros((1, classes)),) if classes else ()
+        read = [jnp.zeros((1, *each)) for each in (shape, *label_shapes)]
         return {
-            "generator": networks.init_params(
-                generator, generator_key, jnp.zeros((1, classes + latent))
-            ),
-            "discriminator": networks.init_params(
-                discriminator, discriminator_key, image, *labels
-            ),
+            "generator": maker.init(generator_key, jnp.zeros((1, *code_shape))),
+            "discriminator": judge.init(discriminator_key, *read),
         }
 
-    def decode(params: Networks, codes: Array) -> Array:
-        return images(networks.applier(generator)(params["generator"], codes))
+    def decode(variables: Variables, codes: Array) -> Array:
+        return images(maker.evaluate(variables["generator"], codes))
 
     def adversary(prefix: str) -> Adversary:
         def one_hot(batch: Batch) -> tuple[Array, ...]:
@@ -80,34 +96,39 @@ def gan(
                 return ()
             return (jax.nn.one_hot(batch[f"{prefix}label"], classes),)
 
-        def discriminate(params: Networks, images: Array, batch: Batch) -> Array:
-            apply = networks.applier(discriminator)
-            return apply(params["discriminator"], images, *one_hot(batch))[:, 0]
-
-        def fake(params: Networks, batch: Batch, draw: Draw) -> Array:
+        def fake(variables: Variables, batch: Batch, draw: Draw) -> tuple[Array, States]:
             styles = draw(f"{prefix}prior", lambda key: prior(key, 1)[0])
-            return decode(params, jnp.concatenate([*one_hot(batch), styles], axis=1))
+            codes = jnp.concatenate([*one_hot(batch), styles], axis=1)
+            outputs, state = maker.train(
+                variables["generator"], codes, draw=draw, stream=f"{prefix}generator"
+            )
+            return images(outputs), {"generator": state}
 
+        inputs = (image_input(shape, output == "sigmoid", prefix),)
+        if classes:
+            inputs += (label_input(classes, prefix),)
         return Adversary(
-            discriminate,
-            lambda batch, _: batch[f"{prefix}image"],
-            fake,
+            discriminator=judge,
+            real=lambda batch, _: batch[f"{prefix}image"],
+            fake=fake,
+            inputs_of=lambda images, batch: (images, *one_hot(batch)),
+            inputs=inputs,
             generator="generator",
             names=("real", "made"),
-            form=form,
+            generator_loss=generator_loss,
             r1=r1,
         )
 
-    pairs = [adversary(prefix).phases(optimizers) for prefix in reads]
+    prefixes = ("", *(f"step{number}_" for number in range(1, steps)))
+    pairs = [adversary(prefix).phases(optimizers) for prefix in prefixes]
     return Model(
-        init,
-        (*(discriminate for discriminate, _ in pairs), pairs[0][1]),
-        priors.fixed(drawn),
-        classes + latent,
-        decode,
+        init=init,
+        phases=(*(discriminate for discriminate, _ in pairs), pairs[0][1]),
+        prior=priors.fixed(drawn),
+        latent=classes + latent,
+        decode=decode,
         classes=classes,
-        labels=classes,
-        reads=reads,
+        prior_classes=classes,
     )
 
 
@@ -146,8 +167,8 @@ class Options(PriorOptions, OneAdversaryOptions):
             data.shape,
             self.optimizers(steps),
             classes=data.classes if self.conditional else 0,
-            images=Likelihood("squared-error", self.output).images,
+            output=self.output,
             steps=self.discriminator_steps,
-            form=self.generator,
+            generator_loss=self.generator_loss,
             r1=self.r1,
         )

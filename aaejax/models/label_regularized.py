@@ -49,7 +49,7 @@ class Options(aae.Options):
             self.make_discriminator(),
             self.make_prior(data.classes),
             self.optimizers(steps),
-            labels=data.classes,
-            generator=self.generator,
+            discriminator_classes=data.classes,
+            generator_loss=self.generator_loss,
             r1=self.r1,
         )

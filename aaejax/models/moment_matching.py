@@ -10,18 +10,17 @@ batches, whatever the number of devices. Batches of several hundred are worth th
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
 
-from aaejax import networks
 from aaejax.components import losses, priors
 from aaejax.components.autoencoder import Autoencoder
 from aaejax.models._optimizers import Optimizer
 from aaejax.models._options import AutoencoderOptions, PriorOptions, check_at_least
+from aaejax.networks import MLP, as_network, check_outputs
 from aaejax.types import (
     Array,
     Batch,
@@ -30,10 +29,12 @@ from aaejax.types import (
     Key,
     Metrics,
     Model,
-    Networks,
     Phase,
     Prior,
+    States,
     UserError,
+    Variables,
+    check_word,
 )
 
 
@@ -53,24 +54,40 @@ def wae(
       optimizers: "reconstruction".
       weight: lambda, of the squared MMD.
       kernel: of the MMD.
-    """
 
-    def loss(params: Networks, batch: Batch, draw: Draw) -> tuple[Array, Metrics]:
-        codes = autoencoder.draw_code(params, batch, draw)
-        reconstruction = autoencoder.error(params, batch["image"], codes).mean()
+    Raises:
+      UserError: a kernel that is none.
+    """
+    check_word("kernel", kernel, losses.Kernel)
+
+    def loss(
+        variables: Variables, batch: Batch, draw: Draw
+    ) -> tuple[Array, Metrics, States]:
+        codes, encoded = autoencoder.draw_code(variables, batch, draw)
+        reconstruction, decoded = autoencoder.train_error(
+            variables, batch["image"], codes, draw
+        )
         drawn = draw("prior", lambda key: prior(key, 1)[0])
         mmd = losses.mmd(draw.gather(codes), draw.gather(drawn), kernel)
         metrics = {"reconstruction": reconstruction, "mmd": mmd}
-        return reconstruction + weight * mmd, metrics
+        return reconstruction + weight * mmd, metrics, {**encoded, **decoded}
 
     return Model(
-        autoencoder.init,
-        (Phase("wae", ("encoder", "decoder"), loss, optimizers["reconstruction"]),),
-        priors.fixed(prior),
-        autoencoder.posterior.latent,
-        autoencoder.decode,
-        autoencoder.encode,
-        autoencoder.error,
+        init=autoencoder.init,
+        phases=(
+            Phase(
+                "wae",
+                ("encoder", "decoder"),
+                loss,
+                optimizers["reconstruction"],
+                autoencoder.inputs,
+            ),
+        ),
+        prior=priors.fixed(prior),
+        latent=autoencoder.posterior.latent,
+        decode=autoencoder.decode,
+        encode=autoencoder.encode,
+        error=autoencoder.error,
     )
 
 
@@ -88,30 +105,43 @@ def gmmn(
       prior: p(z), what the generator starts from.
       optimizers: "generator".
       kernel: of the MMD.
-    """
 
-    def init(key: Key) -> Networks:
+    Raises:
+      UserError: a kernel that is none.
+    """
+    check_word("kernel", kernel, losses.Kernel)
+
+    def init(key: Key) -> Variables:
         return {"decoder": autoencoder.init(key)["decoder"]}
 
-    def loss(params: Networks, batch: Batch, draw: Draw) -> tuple[Array, Metrics]:
+    def loss(
+        variables: Variables, batch: Batch, draw: Draw
+    ) -> tuple[Array, Metrics, States]:
         drawn = draw("prior", lambda key: prior(key, 1)[0])
-        made = draw.gather(autoencoder.decode(params, drawn))
-        images = draw.gather(batch["image"])
-        return _distance(made, images, kernel), {}
+        outputs, states = autoencoder.train_decoder(variables, drawn, draw)
+        made = draw.gather(autoencoder.likelihood.images(outputs))
+        return _distance(made, draw.gather(batch["image"]), kernel), {}, states
 
-    latent = autoencoder.posterior.latent
     return Model(
-        init,
-        (Phase("generator", ("decoder",), loss, optimizers["generator"]),),
-        priors.fixed(prior),
-        latent,
-        autoencoder.decode,
+        init=init,
+        phases=(
+            Phase(
+                "generator",
+                ("decoder",),
+                loss,
+                optimizers["generator"],
+                autoencoder.inputs,
+            ),
+        ),
+        prior=priors.fixed(prior),
+        latent=autoencoder.posterior.latent,
+        decode=autoencoder.decode,
     )
 
 
 def gmmn_codes(
     autoencoder: Autoencoder,
-    generator: nn.Module,
+    generator: Any,
     prior: Prior,
     optimizers: Mapping[str, optax.GradientTransformation],
     *,
@@ -125,37 +155,55 @@ def gmmn_codes(
       prior: of the noise.
       optimizers: "reconstruction" and "generator".
       kernel: of the MMD.
+
+    Raises:
+      UserError: a kernel that is none, or a generator that doesn't fit.
     """
+    check_word("kernel", kernel, losses.Kernel)
     latent = autoencoder.posterior.latent
+    network = as_network(generator)
+    check_outputs(network, "generator", [(latent,)], (latent,))
 
-    def init(key: Key) -> Networks:
+    def init(key: Key) -> Variables:
         autoencoder_key, generator_key = jax.random.split(key)
-        noise = jnp.zeros((1, latent))
-        generator_params = networks.init_params(generator, generator_key, noise)
-        return {**autoencoder.init(autoencoder_key), "generator": generator_params}
+        return {
+            **autoencoder.init(autoencoder_key),
+            "generator": network.init(generator_key, jnp.zeros((1, latent))),
+        }
 
-    def generate(params: Networks, noise: Array) -> Array:
-        return networks.applier(generator)(params["generator"], noise)
+    def loss(
+        variables: Variables, batch: Batch, draw: Draw
+    ) -> tuple[Array, Metrics, States]:
+        noise = draw("prior", lambda key: prior(key, 1)[0])
+        made, state = network.train(
+            variables["generator"], noise, draw=draw, stream="generator"
+        )
+        codes, _ = autoencoder.draw_code(variables, batch, draw)
+        distance = _distance(draw.gather(made), draw.gather(codes), kernel)
+        return distance, {}, {"generator": state}
 
-    def loss(params: Networks, batch: Batch, draw: Draw) -> tuple[Array, Metrics]:
-        made = generate(params, draw("prior", lambda key: prior(key, 1)[0]))
-        codes = autoencoder.draw_code(params, batch, draw)
-        return _distance(draw.gather(made), draw.gather(codes), kernel), {}
-
-    def learned(params: Networks, key: Key, n: int, labels: Array | None = None) -> Array:
-        return generate(params, prior(key, n))
+    def learned(
+        variables: Variables, key: Key, n: int, labels: Array | None = None
+    ) -> Array:
+        return network.evaluate(variables["generator"], prior(key, n))
 
     return Model(
-        init,
-        (
+        init=init,
+        phases=(
             autoencoder.reconstruction_phase(optimizers["reconstruction"]),
-            Phase("generator", ("generator",), loss, optimizers["generator"]),
+            Phase(
+                "generator",
+                ("generator",),
+                loss,
+                optimizers["generator"],
+                autoencoder.inputs,
+            ),
         ),
-        learned,
-        latent,
-        autoencoder.decode,
-        autoencoder.encode,
-        autoencoder.error,
+        prior=learned,
+        latent=latent,
+        decode=autoencoder.decode,
+        encode=autoencoder.encode,
+        error=autoencoder.error,
     )
 
 
@@ -198,5 +246,5 @@ class Options(PriorOptions, AutoencoderOptions):
             return wae(model, prior, optimizers, weight=self.weight, kernel=self.kernel)
         if self.method == "gmmn":
             return gmmn(model, prior, optimizers, kernel=self.kernel)
-        generator = networks.MLP(self.latent, self.width, self.depth, self.dense)
+        generator = MLP(self.latent, self.width, self.depth, self.dense)
         return gmmn_codes(model, generator, prior, optimizers, kernel=self.kernel)

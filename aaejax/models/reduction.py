@@ -7,8 +7,8 @@ a last phase keeps them apart; or they are the corners of a simplex (`--simplex`
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -30,18 +30,20 @@ from aaejax.types import (
     DataSpec,
     Draw,
     Key,
+    Metrics,
     Model,
-    Networks,
     Phase,
     Prior,
+    States,
     UserError,
+    Variables,
 )
 
 
 def reduction(
     autoencoder: Autoencoder,
-    class_discriminator: nn.Module,
-    style_discriminator: nn.Module,
+    class_discriminator: Any,
+    style_discriminator: Any,
     prior: Prior,
     optimizers: Mapping[str, optax.GradientTransformation],
     *,
@@ -50,7 +52,7 @@ def reduction(
     labelled: bool,
     joint_style: bool = False,
     consistency: Consistency = NO_CONSISTENCY,
-    generator: losses.GeneratorForm = "non-saturating",
+    generator_loss: losses.GeneratorLoss = "non-saturating",
     r1: float = 0.0,
 ) -> Model:
     """The semi-supervised or clustering AAE with cluster heads; its arguments, and these.
@@ -66,13 +68,16 @@ def reduction(
       labelled: as in `semi_supervised`.
       joint_style: as in `semi_supervised`.
       consistency: as in `semi_supervised`.
-      generator: as in `semi_supervised`.
+      generator_loss: as in `semi_supervised`.
       r1: as in `semi_supervised`.
     """
     classes, latent = autoencoder.classes, autoencoder.posterior.latent
 
-    def represent(params: Networks, codes: Array) -> Array:
-        heads = simplex * jnp.eye(classes) if simplex else params["heads"]["kernel"]
+    def represent(variables: Variables, codes: Array) -> Array:
+        if simplex:
+            heads = simplex * jnp.eye(classes)
+        else:
+            heads = variables["heads"]["params"]["kernel"]
         return codes[:, :classes] @ heads + codes[:, classes:]
 
     model = semi_supervised(
@@ -84,24 +89,28 @@ def reduction(
         labelled=labelled,
         joint_style=joint_style,
         consistency=consistency,
-        generator=generator,
+        generator_loss=generator_loss,
         r1=r1,
     )
-    model = replace(model, represent=represent, represented=latent)
+    model = replace(model, represent=represent)
     if simplex:
         # Drawn with the corners on a circle.
         angles = 2 * np.pi * np.arange(classes) / classes
         circle = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
-        return replace(model, projection=circle)
+        return replace(model, plane=lambda *code: represent(*code) @ circle)
+    if latent == 2:
+        model = replace(model, plane=represent)
 
-    def init(key: Key) -> Networks:
+    def init(key: Key) -> Variables:
         networks_key, heads_key = jax.random.split(key)
         heads = jax.random.normal(heads_key, (classes, latent))
-        return {**model.init(networks_key), "heads": {"kernel": heads}}
+        return {**model.init(networks_key), "heads": {"params": {"kernel": heads}}}
 
-    def heads_loss(params: Networks, batch: Batch, draw: Draw):
-        heads = params["heads"]["kernel"]
-        return losses.head_distance(heads, distance), {}
+    def heads_loss(
+        variables: Variables, batch: Batch, draw: Draw
+    ) -> tuple[Array, Metrics, States]:
+        heads = variables["heads"]["params"]["kernel"]
+        return losses.head_distance(heads, distance), {}, {}
 
     first, *rest = model.phases
     first = replace(first, trains=(*first.trains, "heads"))
@@ -160,6 +169,6 @@ class Options(ClassOptions):
             labelled=data.labelled > 0,
             joint_style=self.joint_style,
             consistency=self.make_consistency(data),
-            generator=self.generator,
+            generator_loss=self.generator_loss,
             r1=self.r1,
         )

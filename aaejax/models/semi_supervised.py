@@ -7,14 +7,12 @@ q(y|x) the labels of a batch of labelled images.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
 
-from aaejax import networks
 from aaejax.components import losses, priors
 from aaejax.components.adversaries import Adversary
 from aaejax.components.autoencoder import Autoencoder
@@ -26,6 +24,7 @@ from aaejax.models._options import (
     check_at_least,
     need_labels,
 )
+from aaejax.networks import Network, as_network, check_outputs
 from aaejax.types import (
     LABELLED,
     Array,
@@ -35,10 +34,13 @@ from aaejax.types import (
     Key,
     Metrics,
     Model,
-    Networks,
     Phase,
     Prior,
+    States,
     UserError,
+    Variables,
+    image_input,
+    label_input,
 )
 
 
@@ -80,15 +82,15 @@ NO_CONSISTENCY = Consistency()
 
 def semi_supervised(
     autoencoder: Autoencoder,
-    class_discriminator: nn.Module,
-    style_discriminator: nn.Module,
+    class_discriminator: Any,
+    style_discriminator: Any,
     prior: Prior,
     optimizers: Mapping[str, optax.GradientTransformation],
     *,
     labelled: bool = True,
     joint_style: bool = False,
     consistency: Consistency = NO_CONSISTENCY,
-    generator: losses.GeneratorForm = "non-saturating",
+    generator_loss: losses.GeneratorLoss = "non-saturating",
     r1: float = 0.0,
 ) -> Model:
     """A semi-supervised AAE; without the last phase, a clustering one (section 5).
@@ -109,28 +111,30 @@ def semi_supervised(
         and not only z: then no style may know its class, as it may where each has the
         right distribution alone. Not in the paper.
       consistency: what q(y|x) must not depend on.
-      generator: the generators' loss.
+      generator_loss: its form, of both generators.
       r1: weight of the discriminators' gradient penalty.
+
+    Raises:
+      UserError: networks that don't fit, or a word that is none.
     """
     classes, latent = autoencoder.classes, autoencoder.posterior.latent
     joint_prior = priors.with_class(prior, classes)
     class_part, style_part = slice(0, classes), slice(classes, None)
-    style_prior = prior
+    style_prior, style_size = prior, latent
     if joint_style:
-        style_prior, style_part = joint_prior, slice(None)
+        style_prior, style_part, style_size = joint_prior, slice(None), classes + latent
+    class_network = as_network(class_discriminator)
+    style_network = as_network(style_discriminator)
+    check_outputs(class_network, "class_discriminator", [(classes,)], ())
+    check_outputs(style_network, "style_discriminator", [(style_size,)], ())
 
-    def init(key: Key) -> Networks:
+    def init(key: Key) -> Variables:
         autoencoder_key, class_key, style_key = jax.random.split(key, 3)
+        probabilities, styles = jnp.zeros((1, classes)), jnp.zeros((1, style_size))
         return {
             **autoencoder.init(autoencoder_key),
-            "class_discriminator": networks.init_params(
-                class_discriminator, class_key, jnp.zeros((1, classes))
-            ),
-            "style_discriminator": networks.init_params(
-                style_discriminator,
-                style_key,
-                jnp.zeros((1, classes + latent))[:, style_part],
-            ),
+            "class_discriminator": class_network.init(class_key, probabilities),
+            "style_discriminator": style_network.init(style_key, styles),
         }
 
     def real_class(_: Batch, draw: Draw) -> Array:
@@ -140,37 +144,46 @@ def semi_supervised(
     def real_style(_: Batch, draw: Draw) -> Array:
         return draw("prior", lambda key: style_prior(key, 1)[0])
 
-    def adversary(head: str, module: nn.Module, part: slice, real) -> tuple[Phase, ...]:
+    def adversary(head: str, network: Network, part: slice, real) -> tuple[Phase, ...]:
+        def fake(variables: Variables, batch: Batch, draw: Draw) -> tuple[Array, States]:
+            codes, states = autoencoder.draw_code(variables, batch, draw)
+            return codes[:, part], states
+
         return Adversary(
-            lambda params, codes, _: networks.applier(module)(
-                params[f"{head}_discriminator"], codes
-            ),
-            real,
-            lambda params, batch, draw: autoencoder.draw_code(params, batch, draw)[:, part],
+            discriminator=network,
+            real=real,
+            fake=fake,
+            inputs=autoencoder.inputs,
             prefix=f"{head}_",
-            form=generator,
+            generator_loss=generator_loss,
             r1=r1,
         ).phases(optimizers)
 
     def classification_loss(
-        params: Networks, batch: Batch, draw: Draw
-    ) -> tuple[Array, Metrics]:
+        variables: Variables, batch: Batch, draw: Draw
+    ) -> tuple[Array, Metrics, States]:
         images = consistency.distorted(batch[f"{LABELLED}image"], draw)
         images = autoencoder.noisy(images, draw)
         noise = draw("posterior", autoencoder.posterior.noise)
-        logits = autoencoder.class_logits(params, images, noise)
-        labels = batch[f"{LABELLED}label"]
+        outputs, states = autoencoder.train_encoder(variables, images, noise, draw)
+        logits, labels = outputs[:, :classes], batch[f"{LABELLED}label"]
         loss = optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
         accuracy = (logits.argmax(axis=1) == labels).astype(jnp.float32).mean()
-        return loss, {"accuracy": accuracy}
+        return loss, {"accuracy": accuracy}, states
 
     def consistency_loss(
-        params: Networks, batch: Batch, draw: Draw
-    ) -> tuple[Array, Metrics]:
+        variables: Variables, batch: Batch, draw: Draw
+    ) -> tuple[Array, Metrics, States]:
         noise = draw("posterior", autoencoder.posterior.noise)
-        logits_of = partial(autoencoder.class_logits, params, noise=noise)
+
+        def logits_of(images: Array, stream: str = "moved") -> Array:
+            # The state is that of the images as they are.
+            outputs, _ = autoencoder.train_encoder(variables, images, noise, draw, stream)
+            return outputs[:, :classes]
+
         images, moved = batch["image"], consistency.distorted(batch["image"], draw)
-        loss, of_images = jnp.zeros(()), draw.gather(logits_of(images))
+        outputs, states = autoencoder.train_encoder(variables, images, noise, draw)
+        loss, of_images = jnp.zeros(()), draw.gather(outputs[:, :classes])
         if consistency.radius:
             start = draw("start", lambda key: jax.random.normal(key, autoencoder.shape))
             loss += losses.virtual_adversarial(
@@ -182,38 +195,48 @@ def semi_supervised(
             loss -= consistency.mutual_information * losses.mutual_information(
                 of_images, draw.gather(logits_of(moved)), consistency.unevenness
             )
-        return loss, {}
+        return loss, {}, states
 
     phases = (
         autoencoder.reconstruction_phase(optimizers["reconstruction"]),
-        *adversary("class", class_discriminator, class_part, real_class),
-        *adversary("style", style_discriminator, style_part, real_style),
+        *adversary("class", class_network, class_part, real_class),
+        *adversary("style", style_network, style_part, real_style),
     )
     if consistency.radius or consistency.mutual_information:
         phases += (
-            Phase("consistency", ("encoder",), consistency_loss, optimizers["consistency"]),
+            Phase(
+                "consistency",
+                ("encoder",),
+                consistency_loss,
+                optimizers["consistency"],
+                autoencoder.inputs,
+            ),
         )
     if labelled:
+        unit_range = autoencoder.inputs[0].unit_range
         phases += (
             Phase(
                 "classification",
                 ("encoder",),
                 classification_loss,
                 optimizers["classification"],
+                (
+                    image_input(autoencoder.shape, unit_range, LABELLED),
+                    label_input(classes, LABELLED),
+                ),
             ),
         )
     return Model(
-        init,
-        phases,
-        priors.fixed(joint_prior),
-        classes + latent,
-        autoencoder.decode,
-        autoencoder.encode,
-        autoencoder.error,
-        classes=classes,
-        labels=classes,
+        init=init,
+        phases=phases,
+        prior=priors.fixed(joint_prior),
+        latent=classes + latent,
+        decode=autoencoder.decode,
+        encode=autoencoder.encode,
+        error=autoencoder.error,
         classify=autoencoder.classify,
-        reads=("", LABELLED) if labelled else ("",),
+        classes=classes,
+        prior_classes=classes,
     )
 
 
@@ -306,6 +329,6 @@ class Options(ClassOptions):
             self.optimizers(steps),
             joint_style=self.joint_style,
             consistency=self.make_consistency(data),
-            generator=self.generator,
+            generator_loss=self.generator_loss,
             r1=self.r1,
         )

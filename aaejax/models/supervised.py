@@ -34,7 +34,7 @@ class Options(AdversarialOptions, OneAdversaryOptions):
             self.make_discriminator(),
             priors.gaussian(self.latent, self.prior_std),
             self.optimizers(steps),
-            labels=data.classes if self.joint_style else 0,
-            generator=self.generator,
+            discriminator_classes=data.classes if self.joint_style else 0,
+            generator_loss=self.generator_loss,
             r1=self.r1,
         )

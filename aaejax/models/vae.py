@@ -27,10 +27,11 @@ from aaejax.types import (
     Key,
     Metrics,
     Model,
-    Networks,
     Phase,
     Prior,
+    States,
     UserError,
+    Variables,
 )
 
 
@@ -61,39 +62,51 @@ def vae(
         styles = posterior.code(outputs, noise)
         return posterior.log_density(outputs, noise) - log_prior(styles)
 
-    def elbo(params: Networks, batch: Batch, draw: Draw) -> tuple[Array, Metrics]:
+    def elbo(
+        variables: Variables, batch: Batch, draw: Draw
+    ) -> tuple[Array, Metrics, States]:
         images = autoencoder.noisy(batch["image"], draw)
         noise = draw("posterior", posterior.noise)
-        outputs = autoencoder.encoder_outputs(params, images, noise)
+        outputs, encoded = autoencoder.train_encoder(variables, images, noise, draw)
         codes = autoencoder.code_of(outputs, noise, batch.get("label"))
-        reconstruction = autoencoder.error(params, batch["image"], codes).mean()
+        reconstruction, decoded = autoencoder.train_error(
+            variables, batch["image"], codes, draw
+        )
         kl = divergence(outputs, noise).mean()
-        return reconstruction + beta * kl, {"reconstruction": reconstruction, "kl": kl}
+        metrics = {"reconstruction": reconstruction, "kl": kl}
+        return reconstruction + beta * kl, metrics, {**encoded, **decoded}
 
     def log_weights(
-        params: Networks, images: Array, key: Key, labels: Array | None = None
+        variables: Variables, images: Array, key: Key, labels: Array | None = None
     ) -> Array:
         noise = autoencoder.noise(key, images.shape[0])
-        outputs = autoencoder.encoder_outputs(params, images, noise)
+        outputs = autoencoder.encoder_outputs(variables, images, noise)
         codes = autoencoder.code_of(outputs, noise, labels)
-        decoded = autoencoder.outputs_of(params, codes)
+        decoded = autoencoder.decoder_outputs(variables, codes)
         return (
             autoencoder.likelihood.log_density(decoded, images)
             + log_prior(codes[:, classes:])
             - posterior.log_density(outputs, noise)
         )
 
+    phase = Phase(
+        "elbo",
+        ("encoder", "decoder"),
+        elbo,
+        optimizers["reconstruction"],
+        autoencoder.inputs,
+    )
     return Model(
-        autoencoder.init,
-        (Phase("elbo", ("encoder", "decoder"), elbo, optimizers["reconstruction"]),),
-        priors.fixed(priors.with_class(prior, classes) if classes else prior),
-        classes + posterior.latent,
-        autoencoder.decode,
-        autoencoder.encode,
-        autoencoder.error,
+        init=autoencoder.init,
+        phases=(phase,),
+        prior=priors.fixed(priors.with_class(prior, classes) if classes else prior),
+        latent=classes + posterior.latent,
+        decode=autoencoder.decode,
+        encode=autoencoder.encode,
+        error=autoencoder.error,
         log_weights=log_weights,
         classes=classes,
-        labels=classes,
+        prior_classes=classes,
     )
 
 

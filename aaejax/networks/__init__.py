@@ -1,18 +1,18 @@
-"""Encoders, decoders and discriminators as Flax modules; last layers are linear.
+"""Encoders, decoders and discriminators; last layers are linear.
 
-Any Flax module with the same call takes the place of these:
+Any network with the same call takes the place of these, in Flax linen, in nnx (`from_nnx`)
+or as two functions (`network.py` says how):
 
-    encoder(images [B, ...], noise [B, N] or None) -> [B, outputs]
+    encoder(images [B, ...], noise [B, N] where the posterior has some) -> [B, outputs]
     decoder(codes [B, Z]) -> [B, ...]: logits, or values where the output is linear
     discriminator(codes [B, Z]) -> logits [B]
-
-Modules have parameters only: no batch statistics, no dropout.
 """
 
 from aaejax.networks.bf16 import bf16_dot_general
 from aaejax.networks.conv import ConvDecoder, ConvEncoder
 from aaejax.networks.mlp import MLP, Dense, MLPDecoder, MLPDiscriminator, MLPEncoder
-from aaejax.networks.modules import applier, init_params
+from aaejax.networks.network import Network, as_network, check_outputs
+from aaejax.networks.nnx import from_nnx
 
 __all__ = [
     "MLP",
@@ -22,7 +22,9 @@ __all__ = [
     "MLPDecoder",
     "MLPDiscriminator",
     "MLPEncoder",
-    "applier",
+    "Network",
+    "as_network",
     "bf16_dot_general",
-    "init_params",
+    "check_outputs",
+    "from_nnx",
 ]

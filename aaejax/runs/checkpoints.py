@@ -9,6 +9,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from aaejax.runs.folder import RunFolder
-from aaejax.types import Networks, TrainState, UserError
+from aaejax.types import TrainState, UserError, Variables
+
+ITEMS = ("params", "network_state", "opt_state", "ema")  # of a TrainState
 
 
 class Checkpoints:
@@ -40,7 +43,7 @@ class Checkpoints:
                 create=keep is not None,
                 cleanup_tmp_directories=keep is not None,
             ),
-            item_names=("params", "opt_state"),
+            item_names=ITEMS,
         )
 
     def __enter__(self) -> "Checkpoints":
@@ -81,8 +84,10 @@ class Checkpoints:
             self._manager.save(
                 int(state.step),
                 args=ocp.args.Composite(
-                    params=ocp.args.StandardSave(state.params),
-                    opt_state=ocp.args.StandardSave(state.opt_state),
+                    **{
+                        name: ocp.args.StandardSave(item)
+                        for name, item in _items(state).items()
+                    }
                 ),
             )
 
@@ -107,28 +112,28 @@ class Checkpoints:
         Raises:
           UserError: there are checkpoints, but none can be used.
         """
-        wanted = {"params": like.params, "opt_state": like.opt_state}
-        found = self._newest(wanted, None)
+        found = self._newest(_items(like), None)
         if found is None:
             return None
         step, items = found
         self._set_aside_after(step)
-        return TrainState(step=np.int32(step), **items)  # type: ignore[arg-type]
+        return replace(like, step=np.int32(step), **items)  # type: ignore[arg-type]
 
-    def restore_params(
-        self, like: Networks, step: int | None = None
-    ) -> tuple[int, Networks]:
-        """Step and parameters of the newest good checkpoint, or of the one at `step`.
+    def restore_variables(
+        self, like: TrainState, step: int | None = None
+    ) -> tuple[int, Variables]:
+        """Step and variables of the newest good checkpoint, or of the one at `step`.
 
         Raises:
           UserError: there is none that can be used.
         """
-        found = self._newest({"params": like}, step)
+        wanted = _items(replace(like, opt_state={}, ema=None))
+        found = self._newest(wanted, step)
         if found is None:
             raise UserError(
                 f"{self._folder} has no checkpoint yet: let train.py run to its first one"
             )
-        return found[0], found[1]["params"]
+        return found[0], replace(like, **found[1]).variables
 
     def _set_aside_after(self, step: int) -> None:
         """Moves what can't be used away: Orbax saves no step twice and none backwards."""
@@ -183,6 +188,12 @@ class Checkpoints:
                     f"where the model has {old.dtype}{list(old.shape)}"
                 )
         return found
+
+
+def _items(state: TrainState) -> dict[str, Any]:
+    """The parts of a state that have arrays, by name."""
+    parts = {name: getattr(state, name) for name in ITEMS}
+    return {name: part for name, part in parts.items() if jax.tree.leaves(part)}
 
 
 def _first_line(error: Exception) -> str:

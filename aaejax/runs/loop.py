@@ -169,7 +169,7 @@ class _Run:
         if first:
             self.tell(f"resuming {self.folder.path} at step {first} of {self.steps}")
         if first >= self.steps:
-            line |= self._evaluate(restored.params)  # type: ignore[union-attr]
+            line |= self._evaluate(restored.variables)  # type: ignore[union-attr]
             return Result(self.folder.path, first, self.steps, line)
         state = replicate(restored or self.initial, self.devices)
         key = replicate(self.run_key, self.devices)
@@ -202,7 +202,7 @@ class _Run:
                 stopping = interrupts.requested is not None
                 if stopping or stop == self.steps or stop % self.config.save_every == 0:
                     checkpoints.save(state)
-                    line |= self._evaluate(state.params)
+                    line |= self._evaluate(state.variables)
                 self.folder.append_metrics(line)
                 bar.show(line)
                 if stopping:

@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 
+from aaejax.phases import init_state
 from aaejax.runs.checkpoints import Checkpoints
 from aaejax.runs.config import from_json
 from aaejax.runs.folder import RunFolder
@@ -62,7 +63,7 @@ def restore(
         built = model
     if not folder.checkpoints.is_dir():
         raise UserError(f"{run} has no checkpoint yet: let train.py run to its first one")
-    like = jax.eval_shape(built.init, jax.random.key(0))
+    like = jax.eval_shape(lambda key: init_state(built, key), jax.random.key(0))
     with Checkpoints(folder.checkpoints, tell=tell) as checkpoints:
-        found, networks = checkpoints.restore_params(like, step)
+        found, networks = checkpoints.restore_variables(like, step)
     return Trained(built, jax.device_put(networks), found, folder, config)

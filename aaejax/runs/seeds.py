@@ -7,8 +7,10 @@ dispatched alone (`devices.steps_alone`) the seeds of a chunk run in turn.
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +23,8 @@ from aaejax.runs.devices import steps_alone, to_host, train_chunk
 from aaejax.runs.loop import check_finite, in_phase_order
 from aaejax.types import Array, Batch, Device, Key, Model, Networks, TrainState
 
-AXES = TrainState(step=None, params=0, opt_state=0)  # type: ignore[arg-type]
+# One step for all seeds; all else has an axis of seeds in front.
+AXES: Any = TrainState(step=None, params=0, network_state=0, opt_state=0, ema=0)  # type: ignore[arg-type]
 
 
 def train_seeds(
@@ -50,7 +53,7 @@ def train_seeds(
       tell: gets a line after each.
 
     Returns:
-      The networks of each seed, on the host.
+      The variables of each seed's networks, on the host.
 
     Raises:
       NonFiniteLoss: one of the seeds diverged.
@@ -90,8 +93,8 @@ def train_seeds(
             if checkpoints:
                 checkpoints.save(state)
             tell(f"step {last}/{steps} of {len(seeds)} seeds")
-    networks = jax.device_get(state.params)
-    return [jax.tree.map(lambda x, n=n: x[n], networks) for n in range(len(seeds))]
+    variables = jax.device_get(state.variables)
+    return [jax.tree.map(lambda x, n=n: x[n], variables) for n in range(len(seeds))]
 
 
 # (state, images [N, ...], labels [seeds, N], rows [seeds, steps, B, R])
@@ -139,15 +142,16 @@ def _in_turn(model: Model, devices: Sequence[Device], keys: Sequence[Key]) -> Pr
 
 def _of_seed(state: TrainState, number: int) -> TrainState:
     """A copy of one seed's state, from that of all."""
-    params, opt_state = jax.tree.map(lambda x: x[number], (state.params, state.opt_state))
-    return TrainState(jnp.copy(state.step), params, opt_state)
+    stepless = replace(state, step=None)  # type: ignore[arg-type]
+    one = jax.tree.map(lambda x: x[number], stepless)
+    return replace(one, step=jnp.copy(state.step))
 
 
 def _stack(states: Sequence[TrainState]) -> TrainState:
     """The state of all seeds; `_of_seed` undone."""
-    each = [(state.params, state.opt_state) for state in states]
-    params, opt_state = jax.tree.map(lambda *x: jnp.stack(x), *each)
-    return TrainState(states[0].step, params, opt_state)
+    stepless = [replace(state, step=None) for state in states]  # type: ignore[arg-type]
+    stacked = jax.tree.map(lambda *x: jnp.stack(x), *stepless)
+    return replace(stacked, step=states[0].step)
 
 
 def seed_steps(model: Model) -> Callable:
