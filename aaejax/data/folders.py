@@ -41,10 +41,9 @@ class _Seen:
             tell(f"{what}: no class, without pictures or by name: {listing(self.empty)}")
         if self.parts_in_classes:
             names = listing(sorted(self.parts_in_classes))
-            tell(f"{what}: all is read alike of classes that have parts in them: {names}")
+            tell(f"{what}: folders inside of classes are no parts, all is read: {names}")
         if self.skipped:
-            kinds = self.skipped.most_common()
-            tell(f"{what}: skipped {listing(f'{count:,} {kind}' for kind, count in kinds)}")
+            tell(f"{what}: skipped {_counts(self.skipped)}")
         if self.loops:
             names = listing(sorted(path.name for path in self.loops))
             tell(f"{what}: skipped links that lead back to where they are: {names}")
@@ -124,12 +123,13 @@ def _parts(folder: Path, seen: _Seen) -> dict[str, Path]:
         _is_picture(path, seen)
     lone = sum(path.suffix.lower() in SUFFIXES for path in files)
     if lone:
-        seen.unused.append(f"{lone:,} pictures beside {listing(p.name for p in folders)}")
+        seen.unused.append(f"pictures beside the parts ({lone:,})")
     return chosen
 
 
 def _part(folder: Path, seen: _Seen) -> tuple[list[Path], list[str]]:
     """Pictures of a part, sorted, and the class of each, or no classes."""
+    before = seen.skipped.copy()
     files, folders = _inside(folder, seen)
     lone = [path for path in files if _is_picture(path, seen)]
     pictures: list[Path] = []
@@ -146,12 +146,16 @@ def _part(folder: Path, seen: _Seen) -> tuple[list[Path], list[str]]:
             f"({lone[0].name}); move those into a sub-folder"
         )
     if not pictures and not lone:
-        there = listing(f"{count:,} {kind}" for kind, count in seen.skipped.most_common())
+        there = _counts(seen.skipped - before)
         raise UserError(
-            f"{folder} holds no images{f' but {there}' if there else ''}; allowed are "
+            f"{folder} holds no images{there and f' but {there}'}; allowed are "
             f"{' '.join(SUFFIXES)}"
         )
     return pictures or lone, labels
+
+
+def _counts(kinds: Counter[str]) -> str:
+    return listing(f"{count:,} {kind}" for kind, count in kinds.most_common())
 
 
 def _role(folder: Path) -> str | None:

@@ -49,16 +49,14 @@ def load(
     """
     ground(background)
     text = os.fspath(name)
-    if text == "mnist5k":
+    if text == "mnist5k" and not isinstance(name, Path):
         return _mnist5k()
     try:
         path = Path(text).expanduser()
     except RuntimeError as error:  # the home of nobody
         raise UserError(f"{text!r}: {error}; give the whole path") from error
 
-    def say(line: str) -> None:
-        tell(printable(line))
-
+    said: list[str] = []  # kept until all is well: an error is one line alone
     # What TFDS itself made in data_dir is no folder of images.
     own = text and path.exists() and path.resolve() != (Path(data_dir) / text).resolve()
     explicit = isinstance(name, Path) or path.is_absolute() or text[:1] in (".", "~")
@@ -67,19 +65,22 @@ def load(
             raise UserError(f"there is no file or folder {text!r}; check the path")
         short = (path.resolve() if path.is_dir() else path).name
         if path.is_dir():
-            arrays = folders.read(path, background, say)
+            arrays = folders.read(path, background, said.append)
         elif path.is_file():
-            arrays = arrays_in_files.read(path, say)
+            arrays = arrays_in_files.read(path, said.append)
         else:
             raise UserError(
                 f"{path} is a pipe, a socket or a device; give a file or a folder"
             )
-        return from_arrays(**arrays, name=short, hold_out=hold_out, tell=say)
-    # Here, since most runs need nothing of it.
-    from aaejax.data import tfds
+    else:
+        # Here, since most runs need nothing of it.
+        from aaejax.data import tfds
 
-    arrays = tfds.read(text, Path(data_dir))
-    return from_arrays(**arrays, name=text, hold_out=hold_out, tell=say)
+        short, arrays = text, tfds.read(text, Path(data_dir))
+    dataset = from_arrays(**arrays, name=short, hold_out=hold_out, tell=said.append)
+    for line in said:
+        tell(printable(line))
+    return dataset
 
 
 def _mnist5k() -> Dataset:
