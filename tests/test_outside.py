@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -53,6 +54,17 @@ def outcome(call, *args, **kwargs) -> Dataset | None:
             assert labels.max(initial=-1) < data.classes
     assert re.fullmatch("[0-9a-f]{8}", data.fingerprint)
     return data
+
+
+def test_errors_are_one_line_that_does_nothing_to_a_terminal():
+    name = "a\x1b[2J\x07\x9b\x7f\u202eb\udcff"
+    escaped = r"a\x1b[2J\x07\x9b\x7f\u202eb\udcff"
+    assert str(UserError(f"no {name}:\nthere is 'é$5'")) == f"no {escaped}: there is 'é$5'"
+
+
+@pytest.mark.parametrize("name", ["~nosuchuser/x.npz", "x" * 300, "a\0b.npz", Path("no")])
+def test_names_that_can_be_no_path(name, tmp_path):
+    assert outcome(load, name, tmp_path) is None
 
 
 # Pixels and labels that are right, and such as mostly are not: at most two things are odd

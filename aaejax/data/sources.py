@@ -53,15 +53,16 @@ def load(
         return _mnist5k()
     try:
         path = Path(text).expanduser()
-    except RuntimeError as error:  # the home of nobody
-        raise UserError(f"{text!r}: {error}; give the whole path") from error
+        exists = path.exists()
+    except (RuntimeError, OSError) as error:  # the home of nobody, a name too long, ...
+        raise UserError(f"{text!r}: {error}; check the path") from error
 
     said: list[str] = []  # kept until all is well: an error is one line alone
     # What TFDS itself made in data_dir is no folder of images.
-    own = text and path.exists() and path.resolve() != (Path(data_dir) / text).resolve()
+    own = text and exists and path.resolve() != (Path(data_dir) / text).resolve()
     explicit = isinstance(name, Path) or path.is_absolute() or text[:1] in (".", "~")
     if own or explicit or path.suffix in (".npz", ".npy"):
-        if not path.exists():
+        if not exists:
             raise UserError(f"there is no file or folder {text!r}; check the path")
         short = (path.resolve() if path.is_dir() else path).name
         if path.is_dir():
