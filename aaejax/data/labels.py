@@ -108,7 +108,7 @@ def name_classes(
     def indices(y: np.ndarray | None) -> np.ndarray | None:
         if y is None:
             return None
-        at = numbers[np.minimum(np.searchsorted(values, y), len(values) - 1)]
+        at = numbers[np.searchsorted(values, y)]  # -1 comes first, whatever that is
         return at if strings else np.where(y < 0, np.int32(-1), at)
 
     return [indices(y) for y in labels], names
