@@ -16,7 +16,8 @@ Kinds:
     manifold                        2-D codes: a grid over the prior
     styles                          codes with a class: a row keeps the style
     walk                            label-regularized: along a class's part of the prior
-    clusters, classify              models that classify
+    clusters                        models that classify: each class's images
+    classify                        models that classify: of each image
     bounds                          vae: of log p(x)
 """
 

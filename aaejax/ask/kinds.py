@@ -192,10 +192,10 @@ def write(out: str | Path, kind: str, arrays: dict[str, np.ndarray]) -> None:
       UserError: a suffix that is none of .png, .npy, .npz, or that the kind can't have.
       OSError: it can't be written there.
     """
-    path, draw = Path(out), KINDS[kind].draw
-    images = arrays.get("images")
+    path, images = Path(out), arrays.get("images")
     check_out(path, kind, () if images is None or images.ndim < 4 else images.shape[-3:])
     path.parent.mkdir(parents=True, exist_ok=True)
+    draw = KINDS[kind].draw
     if draw is not None and path.suffix.lower() == ".png":
         draw(path, arrays["images"])
         return

@@ -7,6 +7,7 @@ beside the data, and no folder that config.json names is the data folder. What i
 under that name counts only if its fingerprint is the one that config.json records.
 """
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,7 +111,7 @@ def own(trained: Trained, name: str | None, data_dir: Path) -> Dataset:
     run = from_json(trained.config)
     recorded = trained.config["data"].get("name", run.dataset)
     try:
-        place = name or _harmless(run.dataset, data_dir)
+        place = name or _harmless(str(run.dataset), data_dir)
         dataset = load(place, data_dir, **_as_trained(trained))
         if run.labels is not None:
             dataset = dataset.keep_labels(run.labels, run.seed)
@@ -139,7 +140,7 @@ def _harmless(name: str, data_dir: Path) -> str:
     Raises:
       UserError: it is none; see the module's docstring.
     """
-    path = Path(name).expanduser()
+    path = Path(os.path.expanduser(name))  # as it is, where there is no such user
     if name != "mnist5k" and path.exists():
         return str(path.resolve())  # as a path, it can be no TFDS set
     if name == "mnist5k" or _prepared(name, data_dir):
