@@ -298,6 +298,16 @@ def test_one_image_is_enough_where_one_can_be(pets, tmp_path):
         sample(pets, "interpolation", data=one)
 
 
+def test_networks_without_a_config_json_can_be_asked(pets):
+    bare = dataclasses.replace(pets, config={})
+    pairs = [sample(run, "reconstructions", count=2)["images"] for run in (bare, pets)]
+    np.testing.assert_array_equal(*pairs)
+    np.testing.assert_array_equal(
+        sample(bare, label=2, count=2)["images"],
+        sample(pets, label="dog", count=2)["images"],
+    )
+
+
 def test_strings_and_paths_are_taken_and_names_kept(pets, tmp_path):
     trained = restore(str(pets.folder.path))
     arrays = sample(trained, data_dir="data", count=2)
