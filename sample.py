@@ -1,7 +1,24 @@
 """Asks a trained model; needs nothing but the run folder.
 
-python sample.py runs/aae-mnist5k --out samples.png
-python sample.py runs/aae-mnist5k codes --out codes.npz --data my_images.npz
+    python sample.py runs/aae-mnist5k --out samples.png
+    python sample.py runs/aae-mnist5k codes --out codes.npz --data my_images.npz
+
+Kinds:
+
+    samples                         of the prior, of one class with --label
+    nearest                         training images beside samples
+  with an encoder
+    reconstructions                 beside the originals
+    interpolation                   ways between codes
+    arithmetic                      codes plus --plus less --minus
+    codes                           of the run's data, or of --data
+  with some models
+    manifold                        2-D codes: a grid over the prior
+    styles                          codes with a class: a row keeps the style
+    walk                            label-regularized: along a class's part of the prior
+    clusters                        models that classify: each class's images
+    classify                        models that classify: of each image
+    bounds                          vae: of log p(x)
 """
 
 import sys
@@ -11,7 +28,8 @@ from typing import Annotated, Literal
 
 import tyro
 
-from aaejax.ask.kinds import sample, write
+from aaejax.ask.kinds import check_out, sample, write
+from aaejax.ask.sources import DATA_DIR
 from aaejax.runs.compile_cache import keep_compiled
 from aaejax.runs.restore import restore
 from aaejax.types import UserError
@@ -24,31 +42,31 @@ class Arguments:
     run: Annotated[Path, tyro.conf.Positional]
     """The folder that train.py wrote."""
     kind: Annotated[str, tyro.conf.Positional] = "samples"
-    """samples, nearest (training images beside samples); with an encoder reconstructions,
-    interpolation, arithmetic, codes; manifold (2-D codes); styles (codes with a class);
-    walk (label-regularized); clusters, classify (models that classify); bounds of log p(x)
-    (vae)."""
+    """What is asked for: see above."""
     out: Path = Path("samples.png")
     """.png is a picture, .npy or .npz the arrays."""
     count: int = 100
     """How many images; of interpolations, the images on all lines."""
     seed: int = 0
-    """The same seed gives the same file."""
+    """0 to 2^32 - 1; the same seed gives the same file."""
     step: int | None = None
     """Of the checkpoint; by default the newest."""
     data: str | None = None
-    """A dataset, or a file or folder of images, to encode in place of the run's own."""
-    data_dir: Path | None = None
-    """Where TFDS datasets are; by default where train.py had them."""
-    label: int | None = None
-    """Of samples and nearest, where the model can be asked for it."""
+    """A dataset, or a file or folder of images, to encode in place of the run's own; its
+    labels go by name to the run's classes."""
+    data_dir: Path = DATA_DIR
+    """Where TFDS datasets are prepared."""
+    label: str | None = None
+    """Of samples and nearest, where the model can be asked for it: a class by name, or by
+    number where no class of the run is named by one."""
     pick: tuple[int, ...] = ()
     """Which images of the data, by number, in place of a random choice; interpolations go
     from the first half of them to the second."""
     path: Literal["linear", "spherical"] = "linear"
     """Of interpolations."""
     plus: str | None = None
-    """Arithmetic adds the mean code of these: a label, or a dataset, file or folder."""
+    """Arithmetic adds the mean code of these: a class as in --label, or else a dataset,
+    file or folder (./cat, where there is a class cat too)."""
     minus: str | None = None
     """And takes away the mean code of these."""
 
@@ -59,6 +77,7 @@ def main() -> int:
     keep_compiled()
     try:
         trained = restore(arguments.run, arguments.step)
+        check_out(arguments.out, arguments.kind, trained.data.spec.shape)
         arrays = sample(
             trained,
             arguments.kind,

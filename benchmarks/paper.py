@@ -65,7 +65,7 @@ class Scored:
     def probabilities(self, images: np.ndarray) -> np.ndarray:
         """q(y|x), [N, K]."""
         trained, key = self.trained, jax.random.key(0)
-        return sampling.probabilities(trained.model, trained.networks, images, key)
+        return sampling.probabilities(trained.model, trained.variables, images, key)
 
 
 def classification_error(scored: Scored) -> dict[str, float]:
@@ -90,7 +90,7 @@ def clustering_error(scored: Scored) -> dict[str, float]:
 
 def log_likelihood(scored: Scored, samples: int = 10_000) -> dict[str, float]:
     """Parzen estimate, mean over the test images, nats; sigma from validation images."""
-    model, networks = scored.trained.model, scored.trained.networks
+    model, networks = scored.trained.model, scored.trained.variables
     draw = jax.jit(lambda key: sampling.samples(model, networks, key, 1000))
 
     def blocks():

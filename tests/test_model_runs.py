@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from aaejax.ask.kinds import kinds, sample, write
-from aaejax.data import from_arrays
+from aaejax.data import load
 from aaejax.runs.config import RunConfig
 from aaejax.runs.loop import train
 from aaejax.runs.restore import restore
@@ -21,8 +21,10 @@ def test_a_run_is_saved_restored_and_asked(name, tmp_path):
     # A class is a bright row: something that can be learned in a few steps.
     images = rng.uniform(0, 0.3, (120, *TINY.shape)).astype(np.float32)
     images[np.arange(120), labels] += 0.7
-    dataset = from_arrays(images, labels)
+    np.savez(tmp_path / "rows.npz", images=images, labels=labels)
+    dataset = load(str(tmp_path / "rows.npz"), "unused")
     config = RunConfig(
+        dataset=str(tmp_path / "rows.npz"),
         model=tiny_options(name, **MODELS[name][0]),
         labels=None if name == "label-regularized" else 12,
         epochs=12,
@@ -41,10 +43,16 @@ def test_a_run_is_saved_restored_and_asked(name, tmp_path):
     expected = {"samples", "nearest"} | MODELS[name][1]
     assert set(found) == expected | (encodes if trained.model.encodes else set())
     for kind in found:
-        if kind in ("codes", "nearest"):
-            continue  # of the run's dataset, which here has no name
         more = {"plus": "0", "minus": "2"} if kind == "arithmetic" else {}
         arrays = sample(trained, kind, count=20, **more)
+        if kind == "codes":
+            assert np.bincount(arrays["split"]).tolist() == [108, 12]
+            assert np.isfinite(arrays["codes"]).all()
+            known = config.labels or 108
+            assert np.bincount(arrays["labels"] + 1).sum() == 120
+            assert (arrays["labels"][:108] >= 0).sum() == known
+            assert arrays["class_names"].tolist() == ["0", "1", "2"]
+            continue
         if kind == "bounds":
             elbo, bound = arrays["elbo"], arrays["importance_weighted"]
             assert elbo.shape == bound.shape == (12,)

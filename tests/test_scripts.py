@@ -13,6 +13,7 @@ from PIL import Image
 import sample
 import train
 from aaejax import data, models
+from aaejax.ask.kinds import KINDS
 
 ROOT = Path(__file__).parent.parent
 TINY = [
@@ -128,6 +129,7 @@ def test_codes_are_those_of_the_encoder_in_the_order_of_the_file(plane, call, tm
     assert own["codes"].shape == (5000, 2)
     assert np.bincount(own["split"]).tolist() == [4000, 1000]
     assert np.bincount(own["labels"]).tolist() == [500] * 10
+    assert own["class_names"].tolist() == [str(digit) for digit in range(10)]
     # The held-out examples, as a file of the user's: the same codes.
     held_out = np.load(plane / "heldout.npz")["images"]
     np.save(tmp_path / "mine.npy", held_out)
@@ -201,11 +203,17 @@ def test_bad_input_gets_one_line_and_writes_nothing(args, words, call, tmp_path)
         (["{run}", "codes", "--out", "{tmp}/x.png"], "must end in .npy or .npz"),
         (["{run}", "codes", "--out", "{tmp}/x.npz", "--data", "{tmp}/small.npy"], "shape"),
         (["{run}", "--count", "0"], "at least 1"),
+        (["{run}", "--seed", "-1"], "seed -1: it must be in 0 ... 2^32 - 1"),
+        (["{run}", "--seed", "4294967296"], "it must be in 0 ... 2^32 - 1"),
+        (["{run}", "--step", "-1"], "there is no checkpoint of step -1: there are 40"),
+        (["{run}", "--out", "{tmp}"], "must end in .png, .npy or .npz"),
+        (["{run}", "--out", "{tmp}/small.npy/s.npy"], "small.npy"),
+        (["{run}", "--out", "/proc/none/s.npy"], "/proc/none"),
         (["{run}", "--label", "3"], "can't be asked for by --label"),
         (["{run}", "arithmetic"], "needs --plus A --minus B"),
         (
             ["{run}", "arithmetic", "--plus", "77", "--minus", "1"],
-            "no example has the label",
+            "the run has no class 77: it has 0, 1",
         ),
         (["{run}", "manifold", "--plus", "1"], "--plus has no meaning for manifold"),
         (["{run}", "reconstructions", "--pick", "999"], "there are examples 0 to 255"),
@@ -246,5 +254,8 @@ def test_help_lists_what_the_readme_names(call):
         text += call.read()
     for script in (ROOT / "benchmarks").glob("*.py"):
         text += script.read_text()  # their own help would need their own requirements
+    # Examples keep their lines, and each kind has one.
+    for line in ("python sample.py runs/aae-mnist5k --out samples.png", *KINDS):
+        assert re.search(rf"^ +{re.escape(line)}\b.*\n", text, re.M)
     for flag in re.findall(r"--[a-z][a-z-]+", (ROOT / "README.md").read_text()):
         assert flag in text, flag

@@ -46,7 +46,7 @@ def test_a_seed_is_the_run_of_that_seed_and_of_no_other(case, tmp_path):
         workdir=tmp_path,
     )
     train(config, dataset, devices=jax.devices()[:1])
-    alone = jax.tree.leaves(restore(config.folder).networks)
+    alone = jax.tree.leaves(restore(config.folder).variables)
     for networks, seed in zip(found, (0, 3), strict=True):
         both = zip(jax.tree.leaves(networks), alone, strict=True)
         near = [np.allclose(new, old, atol=5e-3) for new, old in both]

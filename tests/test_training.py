@@ -60,7 +60,7 @@ def lines(folder):
 
 def final_params(folder):
     trained = restore(folder)
-    return trained.step, jax.device_get(trained.networks)
+    return trained.step, jax.device_get(trained.variables)
 
 
 def same(a, b):

@@ -1,100 +1,18 @@
 """What each word of `sample.py` answers: a `Question` -> arrays by name."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
-
 import jax
 import numpy as np
 
 from aaejax import sampling
+from aaejax.ask import sources
+from aaejax.ask.question import Question
 from aaejax.components.pixels import to_unit
-from aaejax.data import Dataset, load
 from aaejax.metrics.heldout import importance_bound
-from aaejax.runs.restore import Trained
-from aaejax.types import Key, UserError
+from aaejax.types import UserError
 
 LINE = 10  # images on one line of an interpolation, and of a cluster
 
 Arrays = dict[str, np.ndarray]
-
-
-@dataclass(frozen=True)
-class Question:
-    """What a kind is asked."""
-
-    trained: Trained
-    count: int
-    key: Key
-    data_dir: Path | None
-    data: str | None = None
-    label: int | None = None
-    pick: tuple[int, ...] = ()
-    path: sampling.Path = "linear"
-    plus: str | None = None
-    minus: str | None = None
-
-    def load(self, name: str) -> Dataset:
-        """A dataset, file or folder.
-
-        Raises:
-          UserError: none, or one of another shape than the model's.
-        """
-        where = self.data_dir or Path(self.trained.config["where"]["data_dir"])
-        dataset = load(name, where, hold_out=False)
-        expected = tuple(self.trained.config["data"]["shape"])
-        if dataset.example_shape != expected:
-            raise UserError(
-                f"{name} has examples of shape {list(dataset.example_shape)}, the model "
-                f"was trained on {list(expected)}: give data of that shape"
-            )
-        return dataset
-
-    def examples(self) -> tuple[np.ndarray, np.ndarray | None]:
-        """The run's held-out examples, or all of the user's: images and labels."""
-        if self.data is None:
-            kept = self.trained.folder.read_heldout()
-            return kept["images"], kept.get("labels")
-        dataset = self.load(self.data)
-        parts = [dataset.train_labels, dataset.test_labels]
-        labels = [part for part in parts if part is not None]
-        return (
-            np.concatenate([dataset.train_images, dataset.test_images]),
-            np.concatenate(labels) if labels else None,
-        )
-
-    def some_examples(self, most: int, key: Key) -> tuple[np.ndarray, np.ndarray | None]:
-        """At most so many of them, picked or drawn by the key, images float32 in [0, 1]."""
-        images, labels = self.examples()
-        if any(not 0 <= number < len(images) for number in self.pick):
-            raise UserError(
-                f"--pick {self.pick}: there are examples 0 to {len(images) - 1}"
-            )
-        drawn = np.asarray(jax.random.permutation(key, len(images)))[:most]
-        chosen = np.array(self.pick, int) if self.pick else drawn
-        images = np.asarray(to_unit(images[chosen]))
-        return images, None if labels is None else labels[chosen]
-
-    def mean_code(self, name: str, key: Key) -> np.ndarray:
-        """Of the examples of a class, by number, or of a dataset, file or folder: [Z]."""
-        model = self.trained.model
-        if name.isdigit():
-            images, labels = self.examples()
-            members = np.flatnonzero(labels == int(name)) if labels is not None else []
-            if not len(members):
-                raise UserError(f"no example has the label {name}: give another, or a file")
-            images, labels = images[members], labels[members]  # type: ignore[index]
-        else:
-            images, labels = replace(self, data=name).examples()
-        encode = sampling.in_batches(lambda n, x, k, y: {"z": model.encode(n, x, k, y)})
-        return encode(self.trained.networks, images, labels, key)["z"].mean(axis=0)
-
-    def run(self, function: Callable, *arguments: Any) -> np.ndarray:
-        """`function(model, networks, *arguments)`, one program."""
-        model = self.trained.model
-        jitted = jax.jit(lambda *arguments: function(model, *arguments))
-        return np.asarray(jitted(self.trained.networks, *arguments))
 
 
 def samples(question: Question) -> Arrays:
@@ -103,18 +21,7 @@ def samples(question: Question) -> Arrays:
 
 
 def _drawn(question: Question) -> np.ndarray:
-    count, label, classes = (
-        question.count,
-        question.label,
-        question.trained.model.prior_classes,
-    )
-    if label is not None and not classes:
-        raise UserError(
-            "samples of this model can't be asked for by --label: "
-            "take a conditional model, as supervised"
-        )
-    if label is not None and not 0 <= label < classes:
-        raise UserError(f"--label {label}: there are 0 to {classes - 1}")
+    count, label = question.count, question.label_number()
     labels = None if label is None else np.full(count, label, np.int32)
     return question.run(
         lambda m, n, k, y: sampling.samples(m, n, k, count, y), question.key, labels
@@ -127,10 +34,10 @@ def nearest(question: Question) -> Arrays:
         fidelity,  # SciPy and scikit-learn: only those who ask pay for them
     )
 
-    made = _drawn(question)
-    dataset = question.load(question.trained.config["run"]["dataset"])
+    dataset = sources.own(question.trained, question.data, question.data_dir)
     training = np.asarray(dataset.train_images)
-    closest = fidelity.nearest(made, training, LINE - 1)
+    made = _drawn(question)
+    closest = fidelity.nearest(made, training, min(LINE - 1, len(training)))
     found = np.asarray(to_unit(training[closest]))
     return {"images": np.concatenate([made[:, None], found], axis=1)}
 
@@ -138,7 +45,7 @@ def nearest(question: Question) -> Arrays:
 def bounds(question: Question) -> Arrays:
     """Of log p(x), nats: "elbo" and "importance_weighted" [N], 1 and 1,000 samples of z."""
     trained = question.trained
-    images, labels = question.examples()
+    examples = question.examples()
     found = {}
     for name, samples in (("elbo", 1), ("importance_weighted", 1000)):
 
@@ -151,7 +58,8 @@ def bounds(question: Question) -> Arrays:
 
         ask = sampling.in_batches(bound)
         key = jax.random.fold_in(question.key, samples)
-        found[name] = ask(trained.networks, images, labels, key)["bound"]
+        asked = trained.variables, examples.images, examples.labels, key
+        found[name] = ask(*asked)["bound"]
     return found
 
 
@@ -212,6 +120,11 @@ def interpolation(question: Question) -> Arrays:
     lines = len(images) // 2
     if not lines:
         raise UserError("an interpolation needs two images: give more data")
+    if len(question.pick) % 2:
+        raise UserError(
+            f"--pick of {len(question.pick)} images: an interpolation goes from the first "
+            "half of them to the second, give an even number"
+        )
     ends = slice(0, lines), slice(lines, 2 * lines)
 
     def line(model, networks, first, last, key, labels):
@@ -224,10 +137,12 @@ def interpolation(question: Question) -> Arrays:
 
 
 def codes(question: Question) -> Arrays:
-    """Makes "codes" [N, Z], "split" [N] and perhaps "represented" [N, n], "labels" [N].
+    """Makes "codes" [N, Z], "split" [N] and perhaps "represented" [N, n].
 
-    Of the training part (split 0), then the test part (1), each in its own order; a file or
-    folder without parts is one. "represented" where codes are looked at as something else.
+    And where there are labels "labels" [N] and their "class_names" [K]. Of the run's own
+    data, as it was split: the training part (split 0), then the held-out part (1). Of the
+    user's data the parts that they bring, each in its own order; a file or folder without
+    parts is one. "represented" where codes are looked at as something else.
     """
     trained, model = question.trained, question.trained.model
 
@@ -238,41 +153,38 @@ def codes(question: Question) -> Arrays:
         return {"codes": codes, "represented": model.represent(networks, codes)}
 
     encode_all = sampling.in_batches(encode)
-    dataset = question.load(question.data or trained.config["run"]["dataset"])
-    parts = (
-        (dataset.train_images, dataset.train_labels),
-        (dataset.test_images, dataset.test_labels),
-    )
     blocks: list[Arrays] = []
-    for split, (images, labels) in enumerate(parts):
-        if not len(images):
-            continue
+    parts = question.parts()
+    for split, part in enumerate(parts):
         key = jax.random.fold_in(question.key, split)
-        block = encode_all(trained.networks, images, labels, key)
-        block["split"] = np.full(len(images), split, np.int32)
-        if labels is not None:
-            block["labels"] = labels
+        block = encode_all(trained.variables, part.images, part.labels, key)
+        block["split"] = np.full(len(part.images), split, np.int32)
         blocks.append(block)
-    return {name: np.concatenate([b[name] for b in blocks]) for name in blocks[0]}
+    whole = {name: np.concatenate([b[name] for b in blocks]) for name in blocks[0]}
+    return whole | sources.together(parts).named()
 
 
 def classify(question: Question) -> Arrays:
-    """Makes "classes" [N], "probabilities" [N, K] and, where known, "labels" [N]."""
-    trained = question.trained
-    images, labels = question.examples()
+    """Makes "classes" [N], "probabilities" [N, K] and, where known, "labels" [N].
+
+    Classes of a model that read labels, and labels, are named by "class_names" [K].
+    """
+    trained, examples = question.trained, question.examples()
     probabilities = sampling.probabilities(
-        trained.model, trained.networks, images, question.key
+        trained.model, trained.variables, examples.images, question.key
     )
     found = {"classes": probabilities.argmax(axis=1), "probabilities": probabilities}
-    return found if labels is None else {**found, "labels": labels}
+    if not question.finds_clusters:
+        found["class_names"] = np.array(trained.class_names, str)
+    return found | examples.named()
 
 
 def clusters(question: Question) -> Arrays:
     """Makes "images" [K, LINE, ...]: a head, then members."""
     trained = question.trained
-    images, _ = question.examples()
+    images = question.examples().images
     probabilities = sampling.probabilities(
-        trained.model, trained.networks, images, question.key
+        trained.model, trained.variables, images, question.key
     )
     clusters = probabilities.argmax(axis=1)
     heads = question.run(sampling.heads)

@@ -9,7 +9,9 @@ import numpy as np
 
 from aaejax import sampling
 from aaejax.ask import answers
-from aaejax.ask.answers import Arrays, Question
+from aaejax.ask.answers import Arrays
+from aaejax.ask.question import Question
+from aaejax.ask.sources import DATA_DIR
 from aaejax.runs import pictures
 from aaejax.runs.restore import Trained
 from aaejax.types import Model, UserError
@@ -57,7 +59,7 @@ class Kind:
 
 KINDS = {
     "samples": Kind(answers.samples, reads=("label",), draw=pictures.write_grid),
-    "nearest": Kind(answers.nearest, reads=("label",)),
+    "nearest": Kind(answers.nearest, reads=("label", "data")),
     "reconstructions": Kind(
         answers.reconstructions,
         _encodes,
@@ -97,13 +99,14 @@ def sample(
     *,
     count: int = 100,
     seed: int = 0,
-    data_dir: Path | None = None,
-    data: str | None = None,
-    label: int | None = None,
+    data_dir: str | Path = DATA_DIR,
+    data: str | Path | None = None,
+    label: str | int | None = None,
     pick: tuple[int, ...] = (),
     path: sampling.Path = "linear",
-    plus: str | None = None,
-    minus: str | None = None,
+    plus: str | int | None = None,
+    minus: str | int | None = None,
+    tell: Callable[[str], None] = print,
 ) -> dict[str, np.ndarray]:
     """What `sample.py RUN KIND` writes.
 
@@ -111,30 +114,47 @@ def sample(
       trained: from `restore`.
       kind: one of `kinds(trained.model)`.
       count: how many images.
-      seed: of all noise and of the choice of held-out examples.
+      seed: of all noise and of the choice of held-out examples, 0 ... 2^32 - 1.
       data_dir: where TFDS datasets are.
       data: a dataset, file or folder to take images from, in place of the run's held-out
-        examples; for codes in place of the run's dataset.
-      label: of samples.
+        examples; for codes in place of the run's dataset; for nearest the run's own data,
+        where they moved. Its labels go by their names to the run's classes.
+      label: of samples: the class's name. In a run none of whose classes is named by a
+        number it may also be the class's number; where a model found clusters, theirs.
       pick: which of these images, by number, in place of a random choice; interpolations go
         from the first half of them to the second.
       path: of interpolations.
-      plus: arithmetic adds the mean code of these: a label, or a dataset, file or folder.
+      plus: arithmetic adds the mean code of these: a class as in `label`, or else a
+        dataset, file or folder.
       minus: and takes away the mean code of these.
+      tell: gets a line where `plus` or `minus` could mean two things.
 
     Returns:
       Arrays by name; which, the kind's function in `ask/answers.py` says.
 
     Raises:
-      UserError: a kind that the model doesn't have, or data of another shape.
+      UserError: a kind that the model doesn't have, classes that the run never saw, or data
+        of another shape or scale.
     """
     possible = kinds(trained.model)
     if kind not in possible:
         raise UserError(f"this run has no kind {kind}: it has {', '.join(possible)}")
     if count < 1:
         raise UserError(f"a count of {count}: it must be at least 1")
+    if not 0 <= seed < 2**32:
+        raise UserError(f"seed {seed}: it must be in 0 ... 2^32 - 1")
     asked = Question(
-        trained, count, jax.random.key(seed), data_dir, data, label, pick, path, plus, minus
+        trained,
+        count,
+        jax.random.key(seed),
+        Path(data_dir),
+        tell,
+        None if data is None else str(data),
+        label,
+        tuple(pick),
+        path,
+        plus,
+        minus,
     )
     optional = [f for f in fields(asked) if f.default is not MISSING]
     for f in optional:
@@ -143,23 +163,44 @@ def sample(
     return KINDS[kind].make(asked)
 
 
-def write(out: Path, kind: str, arrays: dict[str, np.ndarray]) -> None:
-    """Writes a picture or arrays, as the file's suffix says.
+def check_out(out: str | Path, kind: str, shape: tuple[int, ...]) -> None:
+    """Raises UserError where `write` would refuse, before the work is done.
+
+    Args:
+      out: of `write`.
+      kind: one of `KINDS`.
+      shape: of one example of the run.
+    """
+    if kind not in KINDS:
+        raise UserError(f"there is no kind {kind}: there are {', '.join(KINDS)}")
+    path = Path(out)
+    suffix, pictured = path.suffix.lower(), KINDS[kind].draw is not None
+    if suffix not in (".png", ".npy", ".npz"):
+        raise UserError(f"--out {out}: the name must end in .png, .npy or .npz")
+    if suffix == ".png" and not pictured:
+        raise UserError(f"{kind} make no picture: --out must end in .npy or .npz")
+    if suffix == ".png" and len(shape) != 3:
+        raise UserError("vectors make no picture: --out must end in .npy or .npz")
+    if path.is_dir():
+        raise UserError(f"--out {out} is a folder: give the name of a file")
+
+
+def write(out: str | Path, kind: str, arrays: dict[str, np.ndarray]) -> None:
+    """Writes a picture or arrays, as the file's suffix says; its folder is made.
 
     Raises:
       UserError: a suffix that is none of .png, .npy, .npz, or that the kind can't have.
+      OSError: it can't be written there.
     """
-    suffix, draw = out.suffix.lower(), KINDS[kind].draw
-    if suffix not in (".png", ".npy", ".npz"):
-        raise UserError(f"--out {out}: the name must end in .png, .npy or .npz")
-    if suffix == ".png" and draw is None:
-        raise UserError(f"{kind} make no picture: --out must end in .npy or .npz")
-    if suffix == ".png" and arrays["images"].ndim < 4:
-        raise UserError("vectors make no picture: --out must end in .npy or .npz")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    if suffix == ".npz":
-        np.savez(out, **arrays)  # type: ignore[arg-type]
-    elif suffix == ".npy":
-        np.save(out, arrays[KINDS[kind].npy])
-    elif draw is not None:
-        draw(out, arrays["images"])
+    path, images = Path(out), arrays.get("images")
+    check_out(path, kind, () if images is None or images.ndim < 4 else images.shape[-3:])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draw = KINDS[kind].draw
+    if draw is not None and path.suffix.lower() == ".png":
+        draw(path, arrays["images"])
+        return
+    with path.open("wb") as file:  # NumPy would add a suffix to a name in capitals
+        if path.suffix.lower() == ".npz":
+            np.savez(file, **arrays)  # type: ignore[arg-type]
+        else:
+            np.save(file, arrays[KINDS[kind].npy])

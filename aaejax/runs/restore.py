@@ -1,8 +1,10 @@
 """A run folder -> a trained model."""
 
 import dataclasses
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,27 +14,72 @@ from aaejax.phases import init_state
 from aaejax.runs.checkpoints import Checkpoints
 from aaejax.runs.config import from_json
 from aaejax.runs.folder import RunFolder
-from aaejax.types import DataSpec, Model, Networks, UserError
+from aaejax.types import DataSpec, Model, TrainState, UserError, Variables
+
+ATTEMPTS = 5  # at reading checkpoints that a training beside us replaces
+MOST_VALUES, MOST_CLASSES = 2**28, 10**6  # of one example, of a run
 
 
 @dataclass(frozen=True)
+class RunData:
+    """What config.json records of the data that the run was trained on."""
+
+    spec: DataSpec
+    class_names: tuple[str, ...]  # [K], of class 0, 1, ...
+    train: int  # examples
+    test: int
+    fingerprint: str  # `Dataset.fingerprint`
+
+
+@dataclass(frozen=True, repr=False)
 class Trained:
     """A model with the parameters of one checkpoint."""
 
     model: Model
-    networks: Networks
+    variables: Variables
     step: int
     folder: RunFolder
-    config: dict[str, Any]  # config.json
+    config: dict[str, Any]  # config.json; {} of networks that come from no run folder
+
+    def __repr__(self) -> str:
+        """One line: what it is, without its parameters."""
+        name, classes = self.config.get("model", "a model"), self.model.prior_classes
+        kinds = f", {classes} classes" if classes else ""
+        return (
+            f"<{name} of {self.folder.path} at step {self.step}: "
+            f"codes of {self.model.latent}{kinds}>"
+        )
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Of the run's data, by class number; () where they have none."""
+        return self.data.class_names if self.config else ()
+
+    @cached_property
+    def data(self) -> RunData:
+        """What the run records of its data.
+
+        Raises:
+          UserError: config.json has no such record, or one that can't be.
+        """
+        try:
+            return _run_data(self.config["data"])
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise UserError(
+                f"{self.folder.config} is not one that this aaejax wrote "
+                f"(data: {error!r}): use the aaejax that wrote it"
+            ) from error
 
 
 def restore(
-    run: Path,
+    run: str | Path,
     step: int | None = None,
     model: Model | None = None,
     tell: Callable = print,
 ) -> Trained:
     """The trained model of a run folder, on this machine's first device.
+
+    The run may be training at the same time.
 
     Args:
       run: the folder that train.py wrote, on any number of devices.
@@ -43,27 +90,83 @@ def restore(
     Raises:
       UserError: no run, no checkpoint, or none that can be used.
     """
-    folder = RunFolder(run)
+    folder = RunFolder(Path(run))
     config = folder.read_config()
-    if model is None:
-        if config.get("custom_model"):
-            raise UserError(
-                f"{run} was trained on a model passed from Python: "
-                "call aaejax.runs.restore.restore(run, model=...)"
-            )
-        try:
-            kept = {f.name: config["data"][f.name] for f in dataclasses.fields(DataSpec)}
-            spec = DataSpec(**{**kept, "shape": tuple(kept["shape"])})
-        except (KeyError, TypeError) as error:
-            raise UserError(
-                f"{folder.config} is not one that this aaejax wrote: no {error}"
-            ) from error
-        built: Model = from_json(config).model.build(spec, steps=1)
-    else:
-        built = model
-    if not folder.checkpoints.is_dir():
-        raise UserError(f"{run} has no checkpoint yet: let train.py run to its first one")
+    if not isinstance(config, dict):
+        raise UserError(
+            f"{folder.config} is not one that this aaejax wrote "
+            f"(a {type(config).__name__}): use the aaejax that wrote it"
+        )
+    if model is None and config.get("custom_model"):
+        raise UserError(
+            f"{run} was trained on a model passed from Python: "
+            "call aaejax.runs.restore.restore(run, model=...)"
+        )
+    # A record without model and parameters yet, for what it says of the data.
+    trained = Trained(model, {}, 0, folder, config)  # type: ignore[arg-type]
+    spec = trained.data.spec
+    built: Model = model or from_json(config).model.build(spec, steps=1)
     like = jax.eval_shape(lambda key: init_state(built, key), jax.random.key(0))
-    with Checkpoints(folder.checkpoints, tell=tell) as checkpoints:
-        found, networks = checkpoints.restore_variables(like, step)
-    return Trained(built, jax.device_put(networks), found, folder, config)
+    found, variables = _restore_variables(folder, like, step, tell)
+    return dataclasses.replace(
+        trained, model=built, variables=jax.device_put(variables), step=found
+    )
+
+
+def _restore_variables(
+    folder: RunFolder, like: TrainState, step: int | None, tell: Callable
+) -> tuple[int, Variables]:
+    """Lists and reads checkpoints; again where a training replaced them in between."""
+    if not folder.checkpoints.is_dir():
+        raise UserError(
+            f"{folder.path} has no checkpoint yet: let train.py run to its first one"
+        )
+    for attempt in range(ATTEMPTS):
+        listed, lines = _listed(folder), []
+        try:
+            with Checkpoints(folder.checkpoints, tell=lines.append) as checkpoints:
+                found = checkpoints.restore_variables(like, step)
+            break
+        # FileNotFoundError: Orbax lists the folder too, entry by entry.
+        except (UserError, FileNotFoundError):
+            if _listed(folder) == listed or attempt == ATTEMPTS - 1:
+                for line in lines:
+                    tell(line)
+                raise
+    for line in lines:
+        tell(line)
+    return found
+
+
+def _listed(folder: RunFolder) -> set[str]:
+    return {path.name for path in folder.checkpoints.iterdir() if path.name.isdecimal()}
+
+
+def _run_data(saved: dict[str, Any]) -> RunData:
+    """The record of config.json; raises ValueError or TypeError for one that can't be."""
+    spec = DataSpec(
+        tuple(_integer(length, 1, MOST_VALUES) for length in saved["shape"]),
+        _integer(saved["classes"], 0, MOST_CLASSES),
+        saved["unit_range"],
+        _integer(saved["labelled"]),
+    )
+    if len(spec.shape) not in (1, 3) or math.prod(spec.shape) > MOST_VALUES:
+        raise ValueError(f"shape {saved['shape']}")
+    if not isinstance(spec.unit_range, bool):
+        raise TypeError(f"unit_range {spec.unit_range!r}"[:100])
+    names, fingerprint = saved["class_names"], saved["fingerprint"]
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise TypeError("class_names")
+    if len(names) != spec.classes:
+        raise ValueError(f"{len(names)} class_names of {spec.classes} classes")
+    if not isinstance(fingerprint, str):
+        raise TypeError("fingerprint")
+    counts = _integer(saved["train"]), _integer(saved["test"])
+    return RunData(spec, tuple(names), *counts, fingerprint)
+
+
+def _integer(value: Any, least: int = 0, most: int = 2**63) -> int:
+    # A bool is an int to Python.
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise ValueError(f"{value!r:.50} where a whole number is needed")
+    return value

@@ -1,0 +1,142 @@
+"""What a kind is asked, and the examples that it is asked about."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from aaejax import sampling
+from aaejax.ask import sources
+from aaejax.ask.labels import class_number, listed
+from aaejax.ask.sources import Examples
+from aaejax.components.pixels import to_unit
+from aaejax.runs.restore import Trained
+from aaejax.types import LABELLED, Key, UserError
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a kind is asked."""
+
+    trained: Trained
+    count: int
+    key: Key
+    data_dir: Path
+    tell: Callable[[str], None]
+    data: str | None = None
+    label: str | int | None = None
+    pick: tuple[int, ...] = ()
+    path: sampling.Path = "linear"
+    plus: str | int | None = None
+    minus: str | int | None = None
+
+    @property
+    def finds_clusters(self) -> bool:
+        """Whether the model's classes are clusters, which no label named."""
+        model = self.trained.model
+        return model.classify is not None and LABELLED not in model.reads
+
+    def label_number(self) -> int | None:
+        """The class that samples are asked for, in the numbering of the model.
+
+        Raises:
+          UserError: the model can't be asked for one, or has no such class.
+        """
+        classes = self.trained.model.prior_classes
+        if self.label is None:
+            return None
+        if not classes:
+            raise UserError(
+                "samples of this model can't be asked for by --label: "
+                "take a conditional model, as supervised"
+            )
+        if self.finds_clusters or not self.trained.class_names:
+            text = str(self.label)
+            if text.isdecimal() and int(text) < classes:
+                return int(text)
+            raise UserError(
+                f"--label {listed([text])}: give the number of a cluster, "
+                f"0 to {classes - 1}"
+            )
+        return class_number(self.trained.class_names, self.label)
+
+    def parts(self) -> list[Examples]:
+        """The parts of the user's data, or of the run's own as it was split."""
+        if self.data is not None:
+            return sources.given(self.trained, self.data, self.data_dir)
+        dataset = sources.own(self.trained, None, self.data_dir)
+        names = self.trained.class_names
+        return [
+            Examples(dataset.train_images, dataset.train_labels, names),
+            Examples(dataset.test_images, dataset.test_labels, names),
+        ]
+
+    def examples(self) -> Examples:
+        """The run's held-out examples, or all of the user's."""
+        if self.data is not None:
+            return sources.together(self.parts())
+        kept = sources.heldout(self.trained)
+        if not len(kept.images):
+            raise UserError("this run has no held-out examples: give some with --data")
+        return kept
+
+    def some_examples(self, most: int, key: Key) -> tuple[np.ndarray, np.ndarray | None]:
+        """At most so many of them, picked or drawn by the key, images float32 in [0, 1]."""
+        examples = self.examples()
+        n = len(examples.images)
+        if any(not 0 <= number < n for number in self.pick):
+            raise UserError(f"--pick {self.pick}: there are examples 0 to {n - 1}")
+        drawn = np.asarray(jax.random.permutation(key, n))[:most]
+        chosen = examples[np.array(self.pick, int) if self.pick else drawn]
+        return np.asarray(to_unit(chosen.images)), chosen.labels
+
+    def mean_code(self, asked: str | int, key: Key) -> np.ndarray:
+        """Of the examples of a class, by name or number, or of the user's data: [Z].
+
+        A class goes before data of that name; "./cat" is a path at any rate.
+        """
+        examples = self._of_class(str(asked)) or self._of_data(str(asked))
+        encode = self.trained.model.encode
+        ask = sampling.in_batches(lambda n, x, k, y: {"z": encode(n, x, k, y)})
+        networks = self.trained.variables
+        return ask(networks, examples.images, examples.labels, key)["z"].mean(axis=0)
+
+    def _of_class(self, name: str) -> Examples | None:
+        """Those of a class; None where the name can be none."""
+        examples = self.examples()
+        known = examples.class_names
+        if name not in known and not name.isdecimal():
+            return None
+        if examples.labels is None or not known:
+            raise UserError(f"no example has the label {name}: these have no labels")
+        number = class_number(known, name)
+        members = np.flatnonzero(examples.labels == number)
+        if not len(members):
+            raise UserError(
+                f"no example has the label {listed([name])}: give another, or a file"
+            )
+        if Path(name).exists():
+            self.tell(
+                f"{listed([name])} is taken as the class of that name, not as the file or "
+                f"folder: write {listed([f'./{name}'])} for that"
+            )
+        return examples[members]
+
+    def _of_data(self, name: str) -> Examples:
+        try:
+            return sources.together(sources.given(self.trained, name, self.data_dir))
+        except UserError as error:
+            names = self.trained.class_names
+            classes = f" (classes: {listed(names)})" if names else ""
+            raise UserError(
+                f"no class is called {listed([name])}{classes}, and as data: {error}"
+            ) from error
+
+    def run(self, function: Callable, *arguments: Any) -> np.ndarray:
+        """`function(model, networks, *arguments)`, one program."""
+        model = self.trained.model
+        jitted = jax.jit(lambda *arguments: function(model, *arguments))
+        return np.asarray(jitted(self.trained.variables, *arguments))

@@ -1,0 +1,195 @@
+"""Which examples a question is about: held-out ones of the run, its data, or the user's.
+
+A run folder may come from a stranger: the name of the dataset in its config.json opens
+mnist5k, a file or folder of images, or a set that TFDS itself registers and that lies
+prepared in the user's own data folder; nothing is downloaded for it, no code is taken from
+beside the data, and no folder that config.json names is the data folder. What is found
+under that name counts only if its fingerprint is the one that config.json records.
+"""
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from aaejax.ask.labels import listed, to_run
+from aaejax.data import Dataset, load
+from aaejax.runs.config import from_json
+from aaejax.runs.restore import RunData, Trained
+from aaejax.types import UserError
+
+DATA_DIR = Path("data")  # as train.py's
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Images and what is known of them."""
+
+    images: np.ndarray  # [N, ...], uint8 or float32
+    labels: np.ndarray | None  # int32 [N], -1 where unknown
+    class_names: tuple[str, ...]  # of label 0, 1, ...: the run's where it has classes
+
+    def __getitem__(self, rows: np.ndarray) -> "Examples":
+        """Those of these numbers."""
+        labels = None if self.labels is None else self.labels[rows]
+        return Examples(self.images[rows], labels, self.class_names)
+
+    def named(self) -> dict[str, np.ndarray]:
+        """Arrays of a file: "labels" [N] and "class_names" [K]; {} without labels."""
+        if self.labels is None:
+            return {}
+        return {"labels": self.labels, "class_names": np.array(self.class_names, str)}
+
+
+def together(parts: list[Examples]) -> Examples:
+    """The examples of parts of one dataset, one part after the other.
+
+    Where only some parts have labels, those of the others are -1.
+    """
+    labels = None
+    if any(part.labels is not None for part in parts):
+        labels = np.concatenate(
+            [
+                np.full(len(p.images), -1, np.int32) if p.labels is None else p.labels
+                for p in parts
+            ]
+        )
+    images = [part.images for part in parts]
+    # One part stays memory-mapped.
+    whole = images[0] if len(images) == 1 else np.concatenate(images)
+    return Examples(whole, labels, parts[0].class_names)
+
+
+def heldout(trained: Trained) -> Examples:
+    """The held-out examples in the run folder."""
+    kept = trained.folder.read_heldout()
+    labels = kept.get("labels")
+    return Examples(kept["images"], labels, trained.class_names)
+
+
+def given(trained: Trained, name: str, data_dir: Path) -> list[Examples]:
+    """The parts of a dataset, file or folder, checked against what the run was trained on.
+
+    Returns:
+      Training and test part of the data, each in its own order; an empty one is left out.
+
+    Raises:
+      UserError: no such data, another shape or scale, or classes that the run never saw.
+    """
+    dataset = load(name, data_dir, hold_out=False, **_as_trained(trained))
+    _check_shape(name, dataset.example_shape, trained.data.spec.shape)
+    found = []
+    for images, labels in (
+        (dataset.train_images, dataset.train_labels),
+        (dataset.test_images, dataset.test_labels),
+    ):
+        if not len(images):
+            continue
+        _check_scale(name, images, trained.data)
+        names = dataset.class_names
+        if labels is not None and trained.class_names:
+            labels = to_run(labels, names, trained.class_names, name)
+            names = trained.class_names
+        found.append(Examples(images, labels, names))
+    return found
+
+
+def own(trained: Trained, name: str | None, data_dir: Path) -> Dataset:
+    """The data that the run was trained on, split as it was.
+
+    Args:
+      trained: the run.
+      name: where the user says that they are; by default where config.json says.
+      data_dir: the user's folder of TFDS sets.
+
+    Raises:
+      UserError: they are not there, or they are others.
+    """
+    run = from_json(trained.config)
+    recorded = trained.config["data"].get("name", run.dataset)
+    try:
+        place = name or _harmless(str(run.dataset), data_dir)
+        dataset = load(place, data_dir, **_as_trained(trained))
+        if run.labels is not None:
+            dataset = dataset.keep_labels(run.labels, run.seed)
+        if dataset.fingerprint != trained.data.fingerprint:
+            raise UserError(f"{listed([place])} holds other data")
+    except (UserError, OSError) as error:
+        data = trained.data
+        raise UserError(
+            f"the data of this run are not at hand ({error}): it was trained on "
+            f"{listed([str(recorded)])}, {data.train} training and {data.test} held-out "
+            f"examples of shape {list(data.spec.shape)}, fingerprint "
+            f"{listed([data.fingerprint])}: give them with --data"
+        ) from error
+    return dataset
+
+
+def _as_trained(trained: Trained) -> dict[str, Any]:
+    """How pictures were read: whatever of it the run has an option for."""
+    run = from_json(trained.config)
+    return {key: getattr(run, key) for key in ("background",) if hasattr(run, key)}
+
+
+def _harmless(name: str, data_dir: Path) -> str:
+    """A name that a stranger may have opened, so that `load` takes it for what it is.
+
+    Raises:
+      UserError: it is none; see the module's docstring.
+    """
+    path = Path(os.path.expanduser(name))  # as it is, where there is no such user
+    if name != "mnist5k" and path.exists():
+        return str(path.resolve())  # as a path, it can be no TFDS set
+    if name == "mnist5k" or _prepared(name, data_dir):
+        return name
+    raise UserError(f"there is no file, folder or prepared set {listed([name])}")
+
+
+def _prepared(name: str, data_dir: Path) -> bool:
+    """Whether it is a set of TFDS's own, of its newest version, that lies in the folder."""
+    # "mnist:3.0.1" and unknown configurations are built from files beside the data, whose
+    # features.json names classes to import.
+    base, _, config = name.partition("/")
+    if not re.fullmatch(r"[a-z0-9_]+(/[\w.-]+)?", name) or not (data_dir / base).is_dir():
+        return False
+    import tensorflow_datasets as tfds  # a second: only here it is needed
+
+    if base not in tfds.list_builders(with_community_datasets=False):
+        return False
+    if config and config not in tfds.builder_cls(base).builder_configs:
+        return False
+    builder = tfds.builder(name, data_dir=str(data_dir), file_format="array_record")
+    return builder.is_prepared()
+
+
+def _check_shape(name: str, found: tuple[int, ...], expected: tuple[int, ...]) -> None:
+    if found == expected:
+        return
+    what = {1: "grey", 3: "in colour"}
+    hint = "give data of that shape"
+    if len(found) == len(expected) == 3 and found[2] != expected[2]:
+        hint = f"these are {what.get(found[2])}, those were {what.get(expected[2])}: {hint}"
+    raise UserError(
+        f"{name} has examples of shape {list(found)}, the model was trained on "
+        f"{list(expected)}: {hint}"
+    )
+
+
+def _check_scale(name: str, images: np.ndarray, data: RunData) -> None:
+    """Raises UserError where values mean something else than they did in training."""
+    if images.dtype == np.uint8:
+        if not data.spec.unit_range:
+            raise UserError(
+                f"{name} is uint8, read as 0..255 over 255, but the run was trained on "
+                "values outside [0, 1]: give float values on the scale of those"
+            )
+        return
+    low, high = float(images.min()), float(images.max())
+    if data.spec.unit_range and (low < 0 or high > 1):
+        raise UserError(
+            f"{name} has values in [{low:.6g}, {high:.6g}], the run was trained on values "
+            "in [0, 1]: scale them as those were"
+        )
