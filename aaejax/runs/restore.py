@@ -9,7 +9,7 @@ from typing import Any
 import jax
 
 from aaejax.runs.checkpoints import Checkpoints
-from aaejax.runs.config import from_json
+from aaejax.runs.config import decides, from_json
 from aaejax.runs.folder import RunFolder
 from aaejax.types import DataSpec, Model, Networks, UserError
 
@@ -63,6 +63,6 @@ def restore(
     if not folder.checkpoints.is_dir():
         raise UserError(f"{run} has no checkpoint yet: let train.py run to its first one")
     like = jax.eval_shape(built.init, jax.random.key(0))
-    with Checkpoints(folder.checkpoints, tell=tell) as checkpoints:
+    with Checkpoints(folder.checkpoints, tell=tell, run=decides(config)) as checkpoints:
         found, networks = checkpoints.restore_params(like, step)
     return Trained(built, jax.device_put(networks), found, folder, config)
