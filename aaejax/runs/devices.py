@@ -4,10 +4,12 @@ The state is one unstacked copy on every device, index arrays are split over dev
 what comes back is one copy. How many steps go into one dispatch is decided here too.
 """
 
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
+import jax._src.pmap
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
@@ -16,6 +18,8 @@ from aaejax.phases import scan_steps
 from aaejax.types import Batch, Device, Key, Step, TrainState, UserError
 
 AXIS = "devices"
+
+pmap_cache = getattr(jax._src.pmap, "_cached_shard_map", None)
 
 # XLA:CPU hands convolutions to YNNPACK, which runs them on little more than one core;
 # without it a step takes 0.6 of the time. Matrix products keep it.
@@ -77,8 +81,9 @@ def train_chunk(
 
         return scan_steps(one)(state, {"rows": rows}, key)
 
+    function = gathered_step if one_by_one else steps
     mapped = jax.pmap(
-        gathered_step if one_by_one else steps,
+        function,
         axis_name=AXIS,
         in_axes=(None, 0 if streamed else None, 0, None),
         out_axes=None,  # type: ignore[arg-type]
@@ -106,7 +111,19 @@ def train_chunk(
             each.append(metrics)
         return state, {name: [metrics[name] for metrics in each] for name in each[0]}
 
+    weakref.finalize(chunk, _forget, function).atexit = False
     return chunk
+
+
+def _forget(function: Callable) -> None:
+    """Lets go of a pmapped function and its programs, 16 MB for a small model.
+
+    JAX keeps them for ever: its cache has the function weakly as a key, but the value that
+    belongs to the key refers to it.
+    """
+    evict = getattr(pmap_cache, "evict_function", None)
+    if evict is not None:  # it is no part of JAX's public face
+        evict(function)
 
 
 def feed(

@@ -17,7 +17,7 @@ from aaejax.data import Dataset, batches
 from aaejax.metrics.heldout import HeldOut
 from aaejax.phases import init_state, train_step
 from aaejax.runs.checkpoints import Checkpoints
-from aaejax.runs.config import RunConfig
+from aaejax.runs.config import RunConfig, decides
 from aaejax.runs.devices import (
     Chunk,
     check_batch_size,
@@ -27,23 +27,20 @@ from aaejax.runs.devices import (
     to_host,
     train_chunk,
 )
+from aaejax.runs.finite import NonFiniteLoss, check_finite, finite_copy
 from aaejax.runs.folder import RunFolder, locked
 from aaejax.runs.interrupts import Interrupts
+from aaejax.runs.metrics_log import MetricsLog
 from aaejax.runs.snapshots import RunPictures
 from aaejax.types import (
     DataSpec,
     Device,
     Model,
-    Networks,
     TrainState,
     UserError,
 )
 
 Tell = Callable[[str], None]
-
-
-class NonFiniteLoss(ArithmeticError):
-    """A loss or gradient became NaN or infinite; the message names phase and step."""
 
 
 @dataclass(frozen=True)
@@ -75,9 +72,14 @@ def train(
 
     Raises:
       UserError: settings, data and run folder that don't fit together; nothing is written.
-      NonFiniteLoss: the last good checkpoint is kept.
+      NonFiniteLoss: training diverged; of such a state no checkpoint is written.
       OSError: the disk is full or read-only.
     """
+    if jax.process_count() > 1:
+        raise UserError(
+            f"this is process {jax.process_index()} of {jax.process_count()}: a run has "
+            "one process; start it without jax.distributed"
+        )
     devices = devices or jax.local_devices()
     if config.labels is not None:
         dataset = dataset.keep_labels(config.labels, config.seed)
@@ -93,17 +95,30 @@ def train(
     spec = data_spec(dataset)
     built: Model = model or config.model.build(spec, steps)
     with locked(config.folder) as folder, Interrupts() as interrupts:
-        folder.prepare(
-            _config_json(config, dataset, spec, custom_model=model is not None),
-            config.overwrite,
-        )
+        written = _config_json(config, dataset, spec, custom_model=model is not None)
+        folder.prepare(written, config.overwrite, tell)
         folder.write_heldout(
             dataset.test_images[:256],
             None if dataset.test_labels is None else dataset.test_labels[:256],
         )
-        with Checkpoints(folder.checkpoints, config.keep, tell) as checkpoints:
+        with Checkpoints(
+            folder.checkpoints, config.keep, tell, decides(written)
+        ) as checkpoints:
             run = _Run(config, dataset, built, devices, steps, folder, tell)
-            return run.loop(checkpoints, interrupts)
+            try:
+                return run.loop(checkpoints, interrupts)
+            except NonFiniteLoss as error:
+                kept = checkpoints.newest()
+                raise NonFiniteLoss(
+                    f"{error}: "
+                    + (
+                        "there is no checkpoint yet"
+                        if kept is None
+                        else f"the last good checkpoint, of step {kept}, is kept"
+                    )
+                    + "; try a smaller learning rate or a --*-optimizer.clip, in another "
+                    "--workdir"
+                ) from error
 
 
 def data_spec(dataset: Dataset) -> DataSpec:
@@ -120,10 +135,17 @@ def data_spec(dataset: Dataset) -> DataSpec:
 def _config_json(
     config: RunConfig, dataset: Dataset, spec: DataSpec, custom_model: bool
 ) -> dict[str, Any]:
+    whole = config.to_json()
+    if custom_model:  # config.model built nothing
+        whole = {"format": whole["format"], "custom_model": True, "run": whole["run"]}
+    path = Path(config.dataset).expanduser()
+    if dataset.name not in (config.dataset, path.name, path.resolve().name):
+        # It was passed from Python.
+        whole["run"]["dataset"] = dataset.name
     return {
-        **config.to_json(),
-        **({"custom_model": True} if custom_model else {}),
+        **whole,
         "data": {
+            "name": dataset.name,
             **dataclasses.asdict(spec),
             "class_names": list(dataset.class_names),
             "train": len(dataset.train_images),
@@ -164,12 +186,16 @@ class _Run:
     def loop(self, checkpoints: Checkpoints, interrupts: Interrupts) -> Result:
         restored = checkpoints.restore_state(self.initial)
         first = 0 if restored is None else int(restored.step)
-        self.folder.drop_metrics_after(first)
+        log = MetricsLog(self.folder.metrics)
+        log.resume(first, checkpoints.segments(first), self.tell)
         line: dict[str, Any] = {"step": first}
         if first:
             self.tell(f"resuming {self.folder.path} at step {first} of {self.steps}")
         if first >= self.steps:
-            line |= self._evaluate(restored.variables)  # type: ignore[union-attr]
+            networks = jax.device_put(restored.variables, self.devices[0])  # type: ignore
+            scores, codes = self.heldout(networks)
+            self.pictures(networks, codes)
+            line |= scores
             return Result(self.folder.path, first, self.steps, line)
         state = replicate(restored or self.initial, self.devices)
         key = replicate(self.run_key, self.devices)
@@ -201,9 +227,9 @@ class _Run:
                 # Read once: a signal between two looks would stop without a checkpoint.
                 stopping = interrupts.requested is not None
                 if stopping or stop == self.steps or stop % self.config.save_every == 0:
-                    checkpoints.save(state)
-                    line |= self._evaluate(state.variables)
-                self.folder.append_metrics(line)
+                    self._commit(state, line, log, checkpoints)
+                else:
+                    log.append(log.add(line))
                 bar.show(line)
                 if stopping:
                     break
@@ -245,38 +271,28 @@ class _Run:
             self.config.batch_size,
         )
 
-    def _evaluate(self, networks: Networks) -> dict[str, float]:
-        """Held-out scores, and pictures."""
-        networks = jax.device_put(networks, self.devices[0])
+    def _commit(
+        self,
+        state: TrainState,
+        line: dict[str, Any],
+        log: MetricsLog,
+        checkpoints: Checkpoints,
+    ) -> None:
+        """A checkpoint with its scores and line in it; then what follows from it."""
+        host = finite_copy(state)
+        networks = jax.device_put(state.variables, self.devices[0])
         scores, codes = self.heldout(networks)
+        line |= scores
+        text = log.add(line)
+        checkpoints.save(host, log.segment())
+        log.append(text)
         self.pictures(networks, codes)
-        return scores
 
 
 def in_phase_order(model: Model, metrics: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Metrics in the order of their phases, which jit sorts by name."""
     names = [phase.name for phase in model.phases]
     return dict(sorted(metrics.items(), key=lambda m: names.index(m[0].split("/")[0])))
-
-
-def check_finite(metrics: dict[str, np.ndarray], first: int) -> None:
-    """Raises NonFiniteLoss for the first step, and there the first phase, gone wrong.
-
-    Args:
-      metrics: [steps] by "<phase>/<name>", in the order of the phases.
-      first: the steps done before these.
-    """
-    good = {name: np.isfinite(values) for name, values in metrics.items()}
-    all_good = np.logical_and.reduce(list(good.values()))
-    if all_good.all():
-        return
-    step = int(all_good.argmin())
-    name = next(name for name in good if not good[name][step])
-    raise NonFiniteLoss(
-        f"{name} became {metrics[name][step]} in the {name.split('/')[0]} phase of step "
-        f"{first + step + 1}: the last good checkpoint is kept; try a smaller learning "
-        "rate or a --*-optimizer.clip, and --overwrite"
-    )
 
 
 class Progress:

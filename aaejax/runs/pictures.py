@@ -2,18 +2,21 @@
 
 import math
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image
 
 BORDER = 2  # white pixels between images
 
+File = Path | BinaryIO  # of the PNG: a path, or open for writing bytes
 
-def write_grid(path: Path, images: np.ndarray, columns: int | None = None) -> None:
+
+def write_grid(file: File, images: np.ndarray, columns: int | None = None) -> None:
     """Images in rows, small ones enlarged by whole factors.
 
     Args:
-      path: of the PNG.
+      file: of the PNG.
       images: [N, H, W, 1 or 3], clipped to [0, 1].
       columns: how many in a row; by default as square as can be.
     """
@@ -33,14 +36,14 @@ def write_grid(path: Path, images: np.ndarray, columns: int | None = None) -> No
     picture = Image.fromarray(sheet[..., 0] if channels == 1 else sheet)
     factor = max(1, round(640 / picture.width))
     size = (picture.width * factor, picture.height * factor)
-    picture.resize(size, Image.Resampling.NEAREST).save(path)
+    picture.resize(size, Image.Resampling.NEAREST).save(file, "PNG")
 
 
-def write_pairs(path: Path, originals: np.ndarray, made: np.ndarray) -> None:
+def write_pairs(file: File, originals: np.ndarray, made: np.ndarray) -> None:
     """Rows of ten originals, each row over the row of what was made of them.
 
     Args:
-      path: of the PNG.
+      file: of the PNG.
       originals: [N, H, W, C].
       made: [N, H, W, C].
     """
@@ -49,16 +52,16 @@ def write_pairs(path: Path, originals: np.ndarray, made: np.ndarray) -> None:
         for first in range(0, len(originals), 10)
         for part in (originals, made)
     ]
-    write_grid(path, np.concatenate(rows), columns=len(rows[0]))
+    write_grid(file, np.concatenate(rows), columns=len(rows[0]))
 
 
-def write_rows(path: Path, images: np.ndarray) -> None:
+def write_rows(file: File, images: np.ndarray) -> None:
     """Images [rows, columns, H, W, C] as they stand."""
-    write_grid(path, images.reshape(-1, *images.shape[2:]), images.shape[1])
+    write_grid(file, images.reshape(-1, *images.shape[2:]), images.shape[1])
 
 
 def write_scatter(
-    path: Path,
+    file: File,
     codes: np.ndarray,
     labels: np.ndarray | None,
     prior: np.ndarray,
@@ -67,7 +70,7 @@ def write_scatter(
     """Codes in the plane, coloured by label, over samples of the prior in grey.
 
     Args:
-      path: of the PNG.
+      file: of the PNG.
       codes: [N, 2].
       labels: [N] or None.
       prior: [M, 2].
@@ -89,4 +92,6 @@ def write_scatter(
     handles, names = axes.get_legend_handles_labels()
     axes.legend(handles[:30], names[:30], markerscale=4, loc="center left",
                 bbox_to_anchor=(1, 0.5))  # fmt: skip
-    figure.savefig(path, dpi=100, bbox_inches="tight")  # else the legend may be cut
+    figure.savefig(
+        file, format="png", dpi=100, bbox_inches="tight"
+    )  # else the legend may be cut

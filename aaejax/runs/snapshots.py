@@ -10,6 +10,7 @@ from aaejax import sampling
 from aaejax.components.pixels import to_unit
 from aaejax.data import Dataset
 from aaejax.runs import pictures
+from aaejax.runs.files import atomic
 from aaejax.types import Array, Key, Model, Networks
 
 
@@ -43,21 +44,23 @@ class RunPictures:
         if originals.ndim == 4:
             for name in ("samples", "manifold"):
                 if name in made:
-                    pictures.write_grid(self._folder / f"{name}.png", made[name])
+                    with atomic(self._folder / f"{name}.png") as file:
+                        pictures.write_grid(file, made[name])
             if "reconstructions" in made:
-                pictures.write_pairs(
-                    self._folder / "reconstructions.png", originals, made["reconstructions"]
-                )
+                with atomic(self._folder / "reconstructions.png") as file:
+                    pictures.write_pairs(file, originals, made["reconstructions"])
             if "styles" in made:
-                pictures.write_rows(self._folder / "styles.png", made["styles"])
+                with atomic(self._folder / "styles.png") as file:
+                    pictures.write_rows(file, made["styles"])
         if codes is not None:
-            pictures.write_scatter(
-                self._folder / "codes.png",
-                codes,
-                None if labels is None else labels[: len(codes)],
-                made["prior"],
-                self._dataset.class_names,
-            )
+            with atomic(self._folder / "codes.png") as file:
+                pictures.write_scatter(
+                    file,
+                    codes,
+                    None if labels is None else labels[: len(codes)],
+                    made["prior"],
+                    self._dataset.class_names,
+                )
 
 
 def picture_arrays(
