@@ -26,8 +26,22 @@ Metrics = dict[str, Array]  # float32 scalars by name
 Batch = Mapping[str, Array]
 
 
+def printable(text: object) -> str:
+    r"""Text from outside as one line that does nothing to a terminal.
+
+    Line breaks become spaces; other characters that are not seen (control characters,
+    marks that turn the direction of writing, bytes that are no text) become escapes such
+    as `\x1b`.
+    """
+    line = " ".join(str(text).splitlines())
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
+
+
 class UserError(ValueError):
     """A mistake that the user can mend; its message is one line that says how."""
+
+    def __init__(self, message: str):
+        super().__init__(printable(message))
 
 
 def check_choices(options: Any) -> None:

@@ -17,12 +17,8 @@ from aaejax import networks
 from aaejax.components import losses, priors
 from aaejax.components.adversaries import Adversary
 from aaejax.components.likelihoods import Likelihood
-from aaejax.models._options import (
-    OneAdversaryOptions,
-    PriorOptions,
-    check_at_least,
-    need_labels,
-)
+from aaejax.models._fields import check_at_least
+from aaejax.models._options import OneAdversaryOptions, PriorOptions, need_labels
 from aaejax.types import Array, Batch, DataSpec, Draw, Key, Model, Networks, Prior
 
 
@@ -124,7 +120,7 @@ class Options(PriorOptions, OneAdversaryOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_at_least(self, 1, "discriminator_steps")
+        check_at_least(self, 1, "discriminator_steps", most=100)
 
     def build(self, data: DataSpec, steps: int) -> Model:
         """The model for these data and a run of so many steps.

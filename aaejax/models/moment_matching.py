@@ -20,8 +20,9 @@ import optax
 from aaejax import networks
 from aaejax.components import losses, priors
 from aaejax.components.autoencoder import Autoencoder
+from aaejax.models._fields import check_at_least
 from aaejax.models._optimizers import Optimizer
-from aaejax.models._options import AutoencoderOptions, PriorOptions, check_at_least
+from aaejax.models._options import AutoencoderOptions, PriorOptions
 from aaejax.types import (
     Array,
     Batch,

@@ -14,7 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from aaejax.data import Dataset, batches
-from aaejax.metrics.heldout import HeldOut
+from aaejax.metrics.heldout import HeldOut, mixed_order
 from aaejax.phases import init_state, train_step
 from aaejax.runs.checkpoints import Checkpoints
 from aaejax.runs.config import RunConfig
@@ -29,6 +29,7 @@ from aaejax.runs.devices import (
 )
 from aaejax.runs.folder import RunFolder, locked
 from aaejax.runs.interrupts import Interrupts
+from aaejax.runs.memory import check_model
 from aaejax.runs.snapshots import RunPictures
 from aaejax.types import (
     DataSpec,
@@ -91,19 +92,32 @@ def train(
     steps_per_epoch = examples // config.batch_size
     steps = config.epochs * steps_per_epoch
     spec = data_spec(dataset)
+    if steps >= 2**31:
+        raise UserError(f"{steps:,} steps are too many to count: take fewer --epochs")
     built: Model = model or config.model.build(spec, steps)
+    state = jax.eval_shape(lambda key: init_state(built, key), jax.random.key(0))
+    check_model(state, devices, copies=2)  # the one that a step reads, and what it makes
     with locked(config.folder) as folder, Interrupts() as interrupts:
         folder.prepare(
             _config_json(config, dataset, spec, custom_model=model is not None),
             config.overwrite,
         )
-        folder.write_heldout(
-            dataset.test_images[:256],
-            None if dataset.test_labels is None else dataset.test_labels[:256],
-        )
+        images, labels = held_out(dataset)
+        folder.write_heldout(images[:256], None if labels is None else labels[:256])
         with Checkpoints(folder.checkpoints, config.keep, tell) as checkpoints:
             run = _Run(config, dataset, built, devices, steps, folder, tell)
             return run.loop(checkpoints, interrupts)
+
+
+def held_out(dataset: Dataset) -> tuple[np.ndarray, np.ndarray | None]:
+    """Held-out examples, [N, ...], and their labels: at most 10,000, of all classes.
+
+    In an order that is always the same and has nothing to do with that of the data, so
+    that a part of them is like the whole: a folder's images come class by class.
+    """
+    order = mixed_order(len(dataset.test_images))[:10_000]
+    labels = dataset.test_labels
+    return dataset.test_images[order], None if labels is None else labels[order]
 
 
 def data_spec(dataset: Dataset) -> DataSpec:
@@ -154,8 +168,11 @@ class _Run:
             jax.random.key(config.seed), 4
         )
         self.initial = jax.jit(lambda key: init_state(model, key))(init_key)
-        self.heldout = HeldOut(model, dataset.test_images, dataset.test_labels, heldout_key)
-        self.pictures = RunPictures(model, dataset, folder.pictures, picture_key)
+        shown = held_out(dataset)
+        self.heldout = HeldOut(model, *shown, heldout_key)
+        self.pictures = RunPictures(
+            model, *shown, dataset.class_names, folder.pictures, picture_key
+        )
         self.arrays = {"image": dataset.train_images}
         if dataset.train_labels is not None:
             self.arrays["label"] = dataset.train_labels
@@ -178,16 +195,17 @@ class _Run:
         stops = [*starts[1:], self.steps]
         indices = [partial(self._rows, *ends) for ends in zip(starts, stops, strict=True)]
         fed = feed(self.arrays, indices, self.devices, streamed=self.streamed)
-        bar = Progress(self.steps, first, self.steps_per_epoch, self.config.batch_size)
+        bar = Progress(self.steps, first, self.config.batch_size)
         with bar:
+            started = time.perf_counter()
             for stop, (data, rows) in zip(stops, fed, strict=True):
                 number = stop - len(rows)
-                compiled = time.perf_counter()
+                seconds = time.perf_counter() - started  # that data took to come
+                chunk.compile(state, data, rows, key)
+                started = bar.resume()
                 state, metrics = chunk(state, data, rows, key)
-                if number == first:  # the first call compiles before it returns
-                    compiled = time.perf_counter()
                 jax.block_until_ready(metrics)
-                seconds = time.perf_counter() - compiled
+                seconds += time.perf_counter() - started
                 host = in_phase_order(self.model, to_host(metrics))
                 check_finite(host, number)
                 line = {
@@ -207,6 +225,7 @@ class _Run:
                 bar.show(line)
                 if stopping:
                     break
+                started = time.perf_counter()
         checkpoints.close()  # so that nobody is told of a checkpoint that is not there
         stopped = interrupts.requested if line["step"] < self.steps else None
         return Result(
@@ -282,9 +301,8 @@ def check_finite(metrics: dict[str, np.ndarray], first: int) -> None:
 class Progress:
     """A progress bar on a terminal, plain lines in a pipe."""
 
-    def __init__(self, steps: int, first: int, steps_per_epoch: int, batch_size: int):
-        self._steps, self._steps_per_epoch = steps, steps_per_epoch
-        self._batch_size = batch_size
+    def __init__(self, steps: int, first: int, batch_size: int):
+        self._steps, self._batch_size = steps, batch_size
         self._bar = tqdm(
             total=steps, initial=first, unit="step", disable=not sys.stderr.isatty()
         )
@@ -295,6 +313,11 @@ class Progress:
 
     def __exit__(self, *_: object) -> None:
         self._bar.close()
+
+    def resume(self) -> float:
+        """Leaves the time since the last line, of a compiler, out; the time now."""
+        self._bar.unpause()
+        return time.perf_counter()
 
     def show(self, line: dict[str, Any]) -> None:
         """Shows one line of metrics.jsonl."""
