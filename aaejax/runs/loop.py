@@ -1,6 +1,7 @@
 """The loop: chunks of steps, logging, pictures, checkpoints, stopping."""
 
 import dataclasses
+import math
 import sys
 import time
 from collections.abc import Callable
@@ -195,14 +196,15 @@ class _Run:
         stops = [*starts[1:], self.steps]
         indices = [partial(self._rows, *ends) for ends in zip(starts, stops, strict=True)]
         fed = feed(self.arrays, indices, self.devices, streamed=self.streamed)
-        bar = Progress(self.steps, first, self.config.batch_size)
+        bar = Progress(self.steps, first, self.config.save_every)
         with bar:
             started = time.perf_counter()
             for stop, (data, rows) in zip(stops, fed, strict=True):
                 number = stop - len(rows)
                 seconds = time.perf_counter() - started  # that data took to come
                 chunk.compile(state, data, rows, key)
-                started = bar.resume()
+                bar.resume()
+                started = time.perf_counter()
                 state, metrics = chunk(state, data, rows, key)
                 jax.block_until_ready(metrics)
                 seconds += time.perf_counter() - started
@@ -219,10 +221,12 @@ class _Run:
                 # Read once: a signal between two looks would stop without a checkpoint.
                 stopping = interrupts.requested is not None
                 if stopping or stop == self.steps or stop % self.config.save_every == 0:
+                    started = time.perf_counter()
                     checkpoints.save(state)
                     line |= self._evaluate(state.params)
+                    bar.saved(time.perf_counter() - started)
                 self.folder.append_metrics(line)
-                bar.show(line)
+                bar.show(line, seconds)
                 if stopping:
                     break
                 started = time.perf_counter()
@@ -301,8 +305,9 @@ def check_finite(metrics: dict[str, np.ndarray], first: int) -> None:
 class Progress:
     """A progress bar on a terminal, plain lines in a pipe."""
 
-    def __init__(self, steps: int, first: int, batch_size: int):
-        self._steps, self._batch_size = steps, batch_size
+    def __init__(self, steps: int, first: int, save_every: int):
+        self._steps, self._first, self._save_every = steps, first, save_every
+        self._trained, self._to_save = 0.0, math.inf  # seconds
         self._bar = tqdm(
             total=steps, initial=first, unit="step", disable=not sys.stderr.isatty()
         )
@@ -314,13 +319,17 @@ class Progress:
     def __exit__(self, *_: object) -> None:
         self._bar.close()
 
-    def resume(self) -> float:
-        """Leaves the time since the last line, of a compiler, out; the time now."""
+    def resume(self) -> None:
+        """Leaves the time since the last line, a compiler's, out of the bar's rate."""
         self._bar.unpause()
-        return time.perf_counter()
 
-    def show(self, line: dict[str, Any]) -> None:
-        """Shows one line of metrics.jsonl."""
+    def saved(self, seconds: float) -> None:
+        """Learns how long a checkpoint and its evaluation take; the first compiles too."""
+        self._to_save = min(self._to_save, seconds)
+
+    def show(self, line: dict[str, Any], seconds: float) -> None:
+        """Shows one line of metrics.jsonl, whose steps took so long."""
+        self._trained += seconds
         losses = "  ".join(
             f"{name.removesuffix('/loss')} {value:.4g}"
             for name, value in line.items()
@@ -331,7 +340,13 @@ class Progress:
         self._bar.set_postfix_str(text, refresh=False)
         self._bar.update(line["step"] - self._bar.n)
         if self._bar.disable:
-            left = (self._steps - line["step"]) * self._batch_size / rate
+            left = self._left(line["step"])
             print(
                 f"step {line['step']}/{self._steps}  {text}  {left:.0f} s left", flush=True
             )
+
+    def _left(self, step: int) -> float:
+        """Seconds to the end, from what steps and checkpoints have taken so far."""
+        left = (self._steps - step) * self._trained / (step - self._first)
+        saves = -(-self._steps // self._save_every) - step // self._save_every
+        return left + (saves * self._to_save if math.isfinite(self._to_save) else 0.0)
