@@ -196,7 +196,7 @@ class _Run:
         stops = [*starts[1:], self.steps]
         indices = [partial(self._rows, *ends) for ends in zip(starts, stops, strict=True)]
         fed = feed(self.arrays, indices, self.devices, streamed=self.streamed)
-        bar = Progress(self.steps, first, self.config.save_every)
+        bar = Progress(self.steps, first, self.config.batch_size, self.config.save_every)
         with bar:
             started = time.perf_counter()
             for stop, (data, rows) in zip(stops, fed, strict=True):
@@ -226,7 +226,7 @@ class _Run:
                     line |= self._evaluate(state.params)
                     bar.saved(time.perf_counter() - started)
                 self.folder.append_metrics(line)
-                bar.show(line, seconds)
+                bar.show(line)
                 if stopping:
                     break
                 started = time.perf_counter()
@@ -305,8 +305,9 @@ def check_finite(metrics: dict[str, np.ndarray], first: int) -> None:
 class Progress:
     """A progress bar on a terminal, plain lines in a pipe."""
 
-    def __init__(self, steps: int, first: int, save_every: int):
+    def __init__(self, steps: int, first: int, batch_size: int, save_every: int):
         self._steps, self._first, self._save_every = steps, first, save_every
+        self._batch_size, self._shown = batch_size, first
         self._trained, self._to_save = 0.0, math.inf  # seconds
         self._bar = tqdm(
             total=steps, initial=first, unit="step", disable=not sys.stderr.isatty()
@@ -327,26 +328,30 @@ class Progress:
         """Learns how long a checkpoint and its evaluation take; the first compiles too."""
         self._to_save = min(self._to_save, seconds)
 
-    def show(self, line: dict[str, Any], seconds: float) -> None:
-        """Shows one line of metrics.jsonl, whose steps took so long."""
-        self._trained += seconds
+    def show(self, line: dict[str, Any]) -> None:
+        """Shows one line of metrics.jsonl."""
         losses = "  ".join(
             f"{name.removesuffix('/loss')} {value:.4g}"
             for name, value in line.items()
             if name.endswith("/loss")
         )
         rate = line["images_per_second"]
+        self._trained += (line["step"] - self._shown) * self._batch_size / rate
+        self._shown = line["step"]
         text = f"epoch {line['epoch']:.4g}  {losses}  {rate:,.0f} images/s"
         self._bar.set_postfix_str(text, refresh=False)
         self._bar.update(line["step"] - self._bar.n)
         if self._bar.disable:
-            left = self._left(line["step"])
+            left = self._left()
             print(
                 f"step {line['step']}/{self._steps}  {text}  {left:.0f} s left", flush=True
             )
 
-    def _left(self, step: int) -> float:
+    def _left(self) -> float:
         """Seconds to the end, from what steps and checkpoints have taken so far."""
-        left = (self._steps - step) * self._trained / (step - self._first)
-        saves = -(-self._steps // self._save_every) - step // self._save_every
-        return left + (saves * self._to_save if math.isfinite(self._to_save) else 0.0)
+        left, done = self._steps - self._shown, self._shown - self._first
+        if not left:
+            return 0.0
+        saves = -(-self._steps // self._save_every) - self._shown // self._save_every
+        saving = saves * self._to_save if math.isfinite(self._to_save) else 0.0
+        return left * self._trained / done + saving
