@@ -29,15 +29,6 @@ def test_any_class_name_is_drawn_as_text(name, tmp_path):
     assert picture.shape != without.shape or (picture != without).any()
 
 
-def test_dollars_are_letters(tmp_path):
-    # As mathematics they would not be drawn: then the two pictures had as much ink.
-    ink = [
-        (255 - scatter(tmp_path / "a.png", (name, "b"))).sum()
-        for name in ("", "abab", "$abab$")
-    ]
-    assert ink[2] - ink[0] > 1.3 * (ink[1] - ink[0]) > 0
-
-
 def test_names_are_short_and_visible():
     assert shortened("a\x1b[31mred\nb") == "a\\x1b[31mred b"
     assert shortened("x" * 100) == "x" * 39 + "\u2026"
