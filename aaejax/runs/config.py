@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from aaejax import models
+from aaejax.components.checks import check_at_least, check_fields
 from aaejax.types import UserError
 
 FORMAT = 1  # of config.json
@@ -43,11 +44,14 @@ class RunConfig:
     """Throw away what the run folder has and start anew."""
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "log_every", "save_every", "keep"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name} is {getattr(self, name)}: it must be at least 1")
-        if not 0 <= self.seed < 2**32:
-            raise UserError(f"seed {self.seed}: it must be in 0 ... 2^32 - 1")
+        for name in ("dataset", "data_dir", "workdir"):  # a path may be given as a string
+            value, kind = getattr(self, name), str if name == "dataset" else Path
+            if isinstance(value, str | Path):
+                object.__setattr__(self, name, kind(value))
+        check_fields(self)
+        lengths = "epochs", "batch_size", "log_every", "save_every", "keep"
+        check_at_least(self, 1, *lengths, most=2**31 - 1)  # steps are counted in int32
+        check_at_least(self, 0, "seed", most=2**32 - 1)
         if self.save_every % self.log_every:
             raise UserError(
                 f"save_every {self.save_every} is no multiple of log_every "

@@ -1,6 +1,7 @@
 """The loop: chunks of steps, logging, pictures, checkpoints, stopping."""
 
 import dataclasses
+import math
 import sys
 import time
 from collections.abc import Callable
@@ -14,7 +15,7 @@ import numpy as np
 from tqdm import tqdm
 
 from aaejax.data import Dataset, batches
-from aaejax.metrics.heldout import HeldOut
+from aaejax.metrics.heldout import HeldOut, mixed_order
 from aaejax.phases import init_state, train_step
 from aaejax.runs.checkpoints import Checkpoints
 from aaejax.runs.config import RunConfig, decides
@@ -30,6 +31,7 @@ from aaejax.runs.devices import (
 from aaejax.runs.finite import NonFiniteLoss, check_finite, finite_copy
 from aaejax.runs.folder import RunFolder, locked
 from aaejax.runs.interrupts import Interrupts
+from aaejax.runs.memory import check_model
 from aaejax.runs.metrics_log import MetricsLog
 from aaejax.runs.snapshots import RunPictures
 from aaejax.types import (
@@ -93,14 +95,16 @@ def train(
     steps_per_epoch = examples // config.batch_size
     steps = config.epochs * steps_per_epoch
     spec = data_spec(dataset)
+    if steps >= 2**31:
+        raise UserError(f"{steps:,} steps are too many to count: take fewer --epochs")
     built: Model = model or config.model.build(spec, steps)
+    state = jax.eval_shape(lambda key: init_state(built, key), jax.random.key(0))
+    check_model(state, devices, copies=2)  # the one that a step reads, and what it makes
     with locked(config.folder) as folder, Interrupts() as interrupts:
         written = _config_json(config, dataset, spec, custom_model=model is not None)
         folder.prepare(written, config.overwrite, tell)
-        folder.write_heldout(
-            dataset.test_images[:256],
-            None if dataset.test_labels is None else dataset.test_labels[:256],
-        )
+        images, labels = held_out(dataset)
+        folder.write_heldout(images[:256], None if labels is None else labels[:256])
         with Checkpoints(
             folder.checkpoints, config.keep, tell, decides(written)
         ) as checkpoints:
@@ -119,6 +123,17 @@ def train(
                     + "; try a smaller learning rate or a --*-optimizer.clip, in another "
                     "--workdir"
                 ) from error
+
+
+def held_out(dataset: Dataset) -> tuple[np.ndarray, np.ndarray | None]:
+    """Held-out examples, [N, ...], and their labels: at most 10,000, of all classes.
+
+    In an order that is always the same and has nothing to do with that of the data, so
+    that a part of them is like the whole: a folder's images come class by class.
+    """
+    order = mixed_order(len(dataset.test_images))[:10_000]
+    labels = dataset.test_labels
+    return dataset.test_images[order], None if labels is None else labels[order]
 
 
 def data_spec(dataset: Dataset) -> DataSpec:
@@ -176,8 +191,11 @@ class _Run:
             jax.random.key(config.seed), 4
         )
         self.initial = jax.jit(lambda key: init_state(model, key))(init_key)
-        self.heldout = HeldOut(model, dataset.test_images, dataset.test_labels, heldout_key)
-        self.pictures = RunPictures(model, dataset, folder.pictures, picture_key)
+        shown = held_out(dataset)
+        self.heldout = HeldOut(model, *shown, heldout_key)
+        self.pictures = RunPictures(
+            model, *shown, dataset.class_names, folder.pictures, picture_key
+        )
         self.arrays = {"image": dataset.train_images}
         if dataset.train_labels is not None:
             self.arrays["label"] = dataset.train_labels
@@ -204,16 +222,18 @@ class _Run:
         stops = [*starts[1:], self.steps]
         indices = [partial(self._rows, *ends) for ends in zip(starts, stops, strict=True)]
         fed = feed(self.arrays, indices, self.devices, streamed=self.streamed)
-        bar = Progress(self.steps, first, self.steps_per_epoch, self.config.batch_size)
+        bar = Progress(self.steps, first, self.config.batch_size, self.config.save_every)
         with bar:
+            started = time.perf_counter()
             for stop, (data, rows) in zip(stops, fed, strict=True):
                 number = stop - len(rows)
-                compiled = time.perf_counter()
+                seconds = time.perf_counter() - started  # that data took to come
+                chunk.compile(state, data, rows, key)
+                bar.resume()
+                started = time.perf_counter()
                 state, metrics = chunk(state, data, rows, key)
-                if number == first:  # the first call compiles before it returns
-                    compiled = time.perf_counter()
                 jax.block_until_ready(metrics)
-                seconds = time.perf_counter() - compiled
+                seconds += time.perf_counter() - started
                 host = in_phase_order(self.model, to_host(metrics))
                 check_finite(host, number)
                 line = {
@@ -227,12 +247,15 @@ class _Run:
                 # Read once: a signal between two looks would stop without a checkpoint.
                 stopping = interrupts.requested is not None
                 if stopping or stop == self.steps or stop % self.config.save_every == 0:
+                    started = time.perf_counter()
                     self._commit(state, line, log, checkpoints)
+                    bar.saved(time.perf_counter() - started)
                 else:
                     log.append(log.add(line))
                 bar.show(line)
                 if stopping:
                     break
+                started = time.perf_counter()
         checkpoints.close()  # so that nobody is told of a checkpoint that is not there
         stopped = interrupts.requested if line["step"] < self.steps else None
         return Result(
@@ -298,9 +321,10 @@ def in_phase_order(model: Model, metrics: dict[str, np.ndarray]) -> dict[str, np
 class Progress:
     """A progress bar on a terminal, plain lines in a pipe."""
 
-    def __init__(self, steps: int, first: int, steps_per_epoch: int, batch_size: int):
-        self._steps, self._steps_per_epoch = steps, steps_per_epoch
-        self._batch_size = batch_size
+    def __init__(self, steps: int, first: int, batch_size: int, save_every: int):
+        self._steps, self._first, self._save_every = steps, first, save_every
+        self._batch_size, self._shown = batch_size, first
+        self._trained, self._to_save = 0.0, math.inf  # seconds
         self._bar = tqdm(
             total=steps, initial=first, unit="step", disable=not sys.stderr.isatty()
         )
@@ -312,6 +336,14 @@ class Progress:
     def __exit__(self, *_: object) -> None:
         self._bar.close()
 
+    def resume(self) -> None:
+        """Leaves the time since the last line, a compiler's, out of the bar's rate."""
+        self._bar.unpause()
+
+    def saved(self, seconds: float) -> None:
+        """Learns how long a checkpoint and its evaluation take; the first compiles too."""
+        self._to_save = min(self._to_save, seconds)
+
     def show(self, line: dict[str, Any]) -> None:
         """Shows one line of metrics.jsonl."""
         losses = "  ".join(
@@ -320,11 +352,22 @@ class Progress:
             if name.endswith("/loss")
         )
         rate = line["images_per_second"]
+        self._trained += (line["step"] - self._shown) * self._batch_size / rate
+        self._shown = line["step"]
         text = f"epoch {line['epoch']:.4g}  {losses}  {rate:,.0f} images/s"
         self._bar.set_postfix_str(text, refresh=False)
         self._bar.update(line["step"] - self._bar.n)
         if self._bar.disable:
-            left = (self._steps - line["step"]) * self._batch_size / rate
+            left = self._left()
             print(
                 f"step {line['step']}/{self._steps}  {text}  {left:.0f} s left", flush=True
             )
+
+    def _left(self) -> float:
+        """Seconds to the end, from what steps and checkpoints have taken so far."""
+        left, done = self._steps - self._shown, self._shown - self._first
+        if not left:
+            return 0.0
+        saves = -(-self._steps // self._save_every) - self._shown // self._save_every
+        saving = saves * self._to_save if math.isfinite(self._to_save) else 0.0
+        return left * self._trained / done + saving

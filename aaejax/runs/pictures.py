@@ -1,11 +1,14 @@
 """Arrays -> PNG."""
 
 import math
+import warnings
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 from PIL import Image
+
+from aaejax.types import printable
 
 BORDER = 2  # white pixels between images
 
@@ -80,18 +83,30 @@ def write_scatter(
 
     figure = Figure(figsize=(7, 6.2), layout="constrained")
     axes = figure.add_subplot(xlabel="z1", ylabel="z2", aspect="equal")
-    axes.scatter(*prior.T, s=3, color="0.8", label="prior")
+    points = [axes.scatter(*prior.T, s=3, color="0.8")]
+    names = ["prior"]
     if labels is None:
-        axes.scatter(*codes.T, s=4, color="C0", label="codes")
+        points.append(axes.scatter(*codes.T, s=4, color="C0"))
+        names.append("codes")
     else:
         for number, label in enumerate(np.unique(labels)):
             chosen = codes[labels == label]
-            name = class_names[label] if 0 <= label < len(class_names) else str(label)
-            axes.scatter(*chosen.T, s=4, color=f"C{number % 10}", label=name)
+            points.append(axes.scatter(*chosen.T, s=4, color=f"C{number % 10}"))
+            known = 0 <= label < len(class_names)
+            names.append(class_names[label] if known else str(label))
     # Outside the axes, and at most thirty names: a legend of hundreds hides the picture.
-    handles, names = axes.get_legend_handles_labels()
-    axes.legend(handles[:30], names[:30], markerscale=4, loc="center left",
-                bbox_to_anchor=(1, 0.5))  # fmt: skip
-    figure.savefig(
-        file, format="png", dpi=100, bbox_inches="tight"
-    )  # else the legend may be cut
+    legend = axes.legend(points[:30], [""] * len(points[:30]), markerscale=4,
+                         loc="center left", bbox_to_anchor=(1, 0.5))  # fmt: skip
+    # Set here, since a legend leaves out names that start with "_"; $ is no mathematics.
+    for text, name in zip(legend.get_texts(), names, strict=False):
+        text.set(parse_math=False, text=shortened(name))
+    with warnings.catch_warnings():  # a character that the font lacks is drawn as a box
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        # Tight: else the legend may be cut.
+        figure.savefig(file, format="png", dpi=100, bbox_inches="tight")
+
+
+def shortened(name: str) -> str:
+    """A name as text of at most 40 characters, all of them visible."""
+    text = printable(name)
+    return text if len(text) <= 40 else text[:39] + "\u2026"

@@ -8,7 +8,6 @@ from jax.random import clone
 
 from aaejax import sampling
 from aaejax.components.pixels import to_unit
-from aaejax.data import Dataset
 from aaejax.runs import pictures
 from aaejax.runs.files import atomic
 from aaejax.types import Array, Key, Model, Networks
@@ -17,16 +16,28 @@ from aaejax.types import Array, Key, Model, Networks
 class RunPictures:
     """Writes what `picture_arrays` makes of networks, and their held-out codes."""
 
-    def __init__(self, model: Model, dataset: Dataset, folder: Path, key: Key):
-        """Of forty held-out examples.
+    def __init__(
+        self,
+        model: Model,
+        images: np.ndarray,
+        labels: np.ndarray | None,
+        class_names: tuple[str, ...],
+        folder: Path,
+        key: Key,
+    ):
+        """Of the first forty examples.
 
         Args:
           model: the model.
-          dataset: whose held-out examples are shown.
+          images: [N, ...], uint8 or float32, held out; there may be none.
+          labels: [N] or None.
+          class_names: of the labels.
           folder: of the PNGs.
           key: of the noise, the same at each call, so that steps can be compared.
         """
-        self._dataset, self._folder, self._key = dataset, folder, key
+        self._originals = np.asarray(to_unit(images[:40]))
+        self._labels, self._class_names = labels, class_names
+        self._folder, self._key = folder, key
         self._arrays = jax.jit(lambda *arguments: picture_arrays(model, *arguments))
 
     def __call__(self, networks: Networks, codes: np.ndarray | None) -> None:
@@ -34,10 +45,9 @@ class RunPictures:
 
         Args:
           networks: of the model.
-          codes: [N, 2], of the first held-out examples, as they are drawn; or None.
+          codes: [N, 2], of the examples, as they are drawn; or None.
         """
-        labels = self._dataset.test_labels
-        originals = np.asarray(to_unit(self._dataset.test_images[:40]))
+        originals, labels = self._originals, self._labels
         original_labels = None if labels is None else labels[: len(originals)]
         key = clone(self._key)
         made = jax.device_get(self._arrays(networks, originals, original_labels, key))
@@ -55,11 +65,7 @@ class RunPictures:
         if codes is not None:
             with atomic(self._folder / "codes.png") as file:
                 pictures.write_scatter(
-                    file,
-                    codes,
-                    None if labels is None else labels[: len(codes)],
-                    made["prior"],
-                    self._dataset.class_names,
+                    file, codes, labels, made["prior"], self._class_names
                 )
 
 
@@ -76,7 +82,8 @@ def picture_arrays(
       key: consumed.
 
     Returns:
-      "samples" [100, ...] and, of a model that encodes, "reconstructions" [n, ...]; where
+      "samples" [100, ...] and, of a model that encodes, "reconstructions" [n, ...] where
+      there are any; where
       codes have a class also "styles" [10, K, ...], where they have two dimensions
       "manifold" [400, ...], and where they are drawn in a plane "prior" [2000, 2].
     """
@@ -84,7 +91,7 @@ def picture_arrays(
         key, 5
     )
     made = {"samples": sampling.samples(model, networks, sample_key, 100)}
-    if model.encodes:
+    if model.encodes and len(originals):
         made["reconstructions"] = sampling.reconstructions(
             model, networks, originals, reconstruct_key, labels
         )
