@@ -12,6 +12,9 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
+sys.path.insert(0, str(Path(__file__).parent))
+from make_options import page
+
 ROOT = Path(__file__).parent.parent
 PICTURES = "benchmarks/results"
 PACKAGES = {
@@ -21,9 +24,6 @@ PACKAGES = {
         for name in ("networks", "components", "models", "metrics", "data", "runs", "ask")
     },
 }
-
-sys.path.insert(0, str(Path(__file__).parent))
-from make_options import page
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:

@@ -39,9 +39,7 @@ def field_texts(cls: type) -> dict[str, str]:
         if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name):
             name = line.target.id
             texts[name] = ""
-        elif (
-            isinstance(line, ast.Expr) and isinstance(line.value, ast.Constant) and name
-        ):
+        elif isinstance(line, ast.Expr) and isinstance(line.value, ast.Constant) and name:
             texts[name], name = inspect.cleandoc(line.value.value), None
         else:
             name = None
@@ -95,7 +93,7 @@ def table(cls: type) -> str:
     rows = ["| option | default | values | meaning |", "|---|---|---|---|"]
     for name in own:
         option = f"`--{name.replace('_', '-')}`"
-        text = " ".join(inherited_text(cls, name).split())
+        text = " ".join(inherited_text(cls, name).split()).replace("<", "&lt;")
         kind = values(hints[name])
         if hints[name] is Optimizer:
             option = f"`--{name.replace('_', '-')}.*`"

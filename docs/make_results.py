@@ -192,9 +192,7 @@ def precision() -> str:
     """Validation scores in float32 and in bf16; float32's are not kept for every row."""
     rows = []
     for row, title in ROWS.items():
-        full, half = (
-            runs(f"{row}-{BEST[row]}{kind}", tune=True) for kind in ("", "-bf16")
-        )
+        full, half = (runs(f"{row}-{BEST[row]}{kind}", tune=True) for kind in ("", "-bf16"))
         cells = [mean(x) + each(x) if x else "" for x in (full, half)]
         rows.append((title, *cells))
     return markdown(("number, on validation digits", "float32", "bf16"), rows)
