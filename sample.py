@@ -21,7 +21,20 @@ Kinds:
     bounds                          vae: of log p(x)
 """
 
+import os
+import signal
 import sys
+
+
+def leave(*_: object) -> None:
+    """Ctrl-C: one line and the status of SIGINT."""
+    os.write(2, b"sample.py: interrupted\n")
+    os._exit(128 + signal.SIGINT)
+
+
+if __name__ == "__main__":  # before JAX, whose import takes seconds
+    signal.signal(signal.SIGINT, leave)
+
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -30,9 +43,8 @@ import tyro
 
 from aaejax.ask.kinds import check_out, sample, write
 from aaejax.ask.sources import DATA_DIR
-from aaejax.runs.compile_cache import keep_compiled
 from aaejax.runs.restore import restore
-from aaejax.types import UserError
+from aaejax.runs.scripts import parse, script, start_jax, tell
 
 
 @dataclass(frozen=True)
@@ -71,31 +83,28 @@ class Arguments:
     """And takes away the mean code of these."""
 
 
+@script("sample.py")
 def main() -> int:
     """Exit status: 0 done, 2 the user's mistake."""
-    arguments = tyro.cli(Arguments, prog="sample.py", description=__doc__)
-    keep_compiled()
-    try:
-        trained = restore(arguments.run, arguments.step)
-        check_out(arguments.out, arguments.kind, trained.data.spec.shape)
-        arrays = sample(
-            trained,
-            arguments.kind,
-            count=arguments.count,
-            seed=arguments.seed,
-            data_dir=arguments.data_dir,
-            data=arguments.data,
-            label=arguments.label,
-            pick=arguments.pick,
-            path=arguments.path,
-            plus=arguments.plus,
-            minus=arguments.minus,
-        )
-        write(arguments.out, arguments.kind, arrays)
-    except (UserError, OSError) as error:
-        print(f"sample.py: {error}", file=sys.stderr)
-        return 2
-    print(f"{arguments.kind} of {arguments.run} at step {trained.step}: {arguments.out}")
+    arguments = parse(Arguments, sys.argv[1:], "sample.py", __doc__)
+    start_jax()
+    trained = restore(arguments.run, arguments.step)
+    check_out(arguments.out, arguments.kind, trained.data.spec.shape)
+    arrays = sample(
+        trained,
+        arguments.kind,
+        count=arguments.count,
+        seed=arguments.seed,
+        data_dir=arguments.data_dir,
+        data=arguments.data,
+        label=arguments.label,
+        pick=arguments.pick,
+        path=arguments.path,
+        plus=arguments.plus,
+        minus=arguments.minus,
+    )
+    write(arguments.out, arguments.kind, arrays)
+    tell(f"{arguments.kind} of {arguments.run} at step {trained.step}: {arguments.out}")
     return 0
 
 

@@ -1,26 +1,39 @@
-"""Trains a model; `python train.py --help` lists the options.
+"""Trains a model. The model comes first: it has options of its own.
 
     python train.py                              an AAE on 5,000 real MNIST digits
     python train.py aae --latent 2 --dataset mnist
+    python train.py semi-supervised --help       the options of that model
 
 Started again on the same run folder, it goes on where it stopped.
 """
 
-import dataclasses
-import logging
+import os
+import signal
 import sys
+
+
+def leave(*_: object) -> None:
+    """Ctrl-C while there is nothing to save: one line and the status of SIGINT."""
+    os.write(2, b"train.py: interrupted\n")
+    os._exit(128 + signal.SIGINT)
+
+
+if __name__ == "__main__":  # before JAX, whose import takes seconds
+    signal.signal(signal.SIGINT, leave)
+
+import dataclasses
 from typing import Annotated
 
 import tyro
 
 from aaejax import data, models
-from aaejax.runs.compile_cache import keep_compiled
 from aaejax.runs.config import RunConfig
 from aaejax.runs.loop import NonFiniteLoss, Result, train
+from aaejax.runs.scripts import parse, script, start_jax, tell
 from aaejax.types import UserError
 
 
-def parse(args: list[str]) -> RunConfig:
+def parse_run(args: list[str]) -> RunConfig:
     """`[MODEL] [OPTIONS]` -> the configuration of a run."""
     named = bool(args) and not args[0].startswith("-")
     name, flags = (args[0], args[1:]) if named else ("aae", args)
@@ -37,7 +50,21 @@ def parse(args: list[str]) -> RunConfig:
     config = dataclasses.make_dataclass(
         "RunConfig", [model], bases=(RunConfig,), frozen=True
     )
-    return tyro.cli(config, prog=f"train.py {name}", description=__doc__, args=flags)
+    prog = f"train.py {name}" if named else "train.py [MODEL]"
+    try:
+        return parse(config, flags, prog, f"{__doc__}\n{list_models()}")
+    except SystemExit as end:
+        later = [word for word in flags if word in models.NAMES]
+        if end.code and later:
+            print(f"a model goes first: train.py {later[0]} ...", file=sys.stderr)
+        raise
+
+
+def list_models() -> str:
+    """A line for each model, for --help."""
+    what = {name: models.options(name).__doc__.partition("\n")[0] for name in models.NAMES}
+    lines = [f"    {name:20}{what[name]}" for name in models.NAMES]
+    return "\n".join(["Models (aae where none is given):", "", *lines])
 
 
 def describe(result: Result) -> str:
@@ -48,45 +75,43 @@ def describe(result: Result) -> str:
             f"stopped by {result.stopped_by} at step {result.step} of {result.steps}, "
             f"checkpoint written: the same command goes on from there"
         )
-    if "heldout/reconstruction" in line:
-        reached = (
-            f"held-out reconstruction {line['heldout/reconstruction']:.2f}, codes to "
-            f"prior: squared MMD {line['heldout/prior_mmd']:.4f} (two samples of the "
-            f"prior: {line['heldout/prior_mmd_chance']:.4f})"
-        )
-    else:
-        reached = (
-            f"samples to held-out images: squared MMD {line['heldout/sample_mmd']:.4f} "
-            f"(two halves of those images: {line['heldout/sample_mmd_chance']:.4f})"
-        )
+    reached = [f"{result.step} steps"]
+    for name, text in (
+        ("reconstruction", "held-out reconstruction {:.2f}"),
+        ("prior_mmd", "codes to prior: squared MMD {:.4f}"),
+        ("prior_mmd_chance", "two samples of the prior: {:.4f}"),
+        ("sample_mmd", "samples to held-out images: squared MMD {:.4f}"),
+        ("sample_mmd_chance", "two halves of those images: {:.4f}"),
+    ):
+        if f"heldout/{name}" in line:
+            reached.append(text.format(line[f"heldout/{name}"]))
+    if len(reached) == 1:
+        reached.append("no scores: nothing, or too little, is held out")
     return (
-        f"done: {result.step} steps, {reached}\n"
+        f"done: {', '.join(reached)}\n"
         f"metrics: {run}/metrics.jsonl   checkpoints: {run}/checkpoints   "
         f"pictures: {run}/pictures\n"
         f"next: python sample.py {run} --out samples.png"
     )
 
 
+@script("train.py")
 def main() -> int:
     """Exit status: 0 done, 1 diverged, 2 the user's mistake, 128 + n signal n."""
-    # What they log of a failed write, a page of it, is said in one line below.
-    for name in ("absl", "asyncio"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
+    config = parse_run(sys.argv[1:])
+    start_jax()
+    dataset = data.load(config.dataset, config.data_dir)
+    tell(
+        f"{config.model_name} on {dataset.name}: {len(dataset.train_images):,} "
+        f"training and {len(dataset.test_images):,} held-out examples of shape "
+        f"{list(dataset.example_shape)}; run folder {config.folder}"
+    )
     try:
-        config = parse(sys.argv[1:])
-        keep_compiled()
-        dataset = data.load(config.dataset, config.data_dir)
-        print(
-            f"{config.model_name} on {dataset.name}: {len(dataset.train_images):,} "
-            f"training and {len(dataset.test_images):,} held-out examples of shape "
-            f"{list(dataset.example_shape)}; run folder {config.folder}",
-            flush=True,
-        )
-        result = train(config, dataset, tell=lambda text: print(text, flush=True))
-    except (UserError, OSError, NonFiniteLoss) as error:
+        result = train(config, dataset, tell=tell)
+    except NonFiniteLoss as error:
         print(f"train.py: {error}", file=sys.stderr)
-        return 1 if isinstance(error, NonFiniteLoss) else 2
-    print(describe(result))
+        return 1
+    tell(describe(result))
     return {"SIGINT": 130, "SIGTERM": 143}.get(result.stopped_by or "", 0)
 
 

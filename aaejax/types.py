@@ -5,8 +5,8 @@ Letters used for shapes everywhere: `B` examples of a batch, `Z` code size, `K` 
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
-from typing import Any, Literal, Protocol, get_args, get_origin
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import flax.struct
 import jax
@@ -50,20 +50,6 @@ class UserError(ValueError):
 
     def __init__(self, message: str):
         super().__init__(printable(message))
-
-
-def check_word(name: str, word: Any, words: Any) -> None:
-    """Raises UserError where a word is none of a `Literal`'s."""
-    if word not in get_args(words):
-        known = ", ".join(map(repr, get_args(words)))
-        raise UserError(f"{name} is {word!r}: it must be one of {known}")
-
-
-def check_choices(options: Any) -> None:
-    """Raises UserError where a field of a dataclass has none of its Literal's values."""
-    for each in fields(options):
-        if get_origin(each.type) is Literal:
-            check_word(each.name, getattr(options, each.name), each.type)
 
 
 class Prior(Protocol):

@@ -43,7 +43,7 @@ from aaejax.metrics import clusters, parzen
 from aaejax.metrics.heldout import HeldOut
 from aaejax.models._optimizers import Optimizer
 from aaejax.runs.folder import RunFolder
-from aaejax.runs.loop import NonFiniteLoss, data_spec
+from aaejax.runs.loop import NonFiniteLoss, data_spec, held_out
 from aaejax.runs.restore import Trained
 from aaejax.runs.seeds import train_seeds
 from aaejax.runs.snapshots import RunPictures
@@ -505,12 +505,16 @@ def train_row(
             f"{os.cpu_count()} cores, {jax.devices()[0].device_kind}",
             "versions": {name: version(name) for name in ("jax", "flax", "optax")},
         }
-    folder.write_heldout(dataset.test_images[:256], dataset.test_labels[:256])
+    shown = held_out(dataset)
+    folder.write_heldout(*(each[:256] for each in shown))
     networks, codes = trained[0], None
     of_prior = model.prior(networks, jax.random.key(1), 1)
     if model.in_plane(networks, of_prior) is not None:
-        codes = HeldOut(model, *validation, jax.random.key(0))(networks)[1]
-    RunPictures(model, dataset, folder.pictures, jax.random.key(2))(networks, codes)
+        codes = HeldOut(model, *shown, jax.random.key(0))(networks)[1]
+    pictures = RunPictures(
+        model, *shown, dataset.class_names, folder.pictures, jax.random.key(2)
+    )
+    pictures(networks, codes)
     if "clusters" in kinds.kinds(model):
         found = kinds.sample(Trained(model, networks, steps, folder, {}), "clusters")
         kinds.write(folder.pictures / "clusters.png", "clusters", found)

@@ -1,7 +1,11 @@
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from aaejax.metrics.heldout import HeldOut
+from aaejax.metrics.heldout import HeldOut, mixed_order
 from tests.conftest import TINY, tiny_options
 
 
@@ -17,3 +21,85 @@ def test_heldout_scores_are_means_over_all_examples(getkey):
     assert scores["heldout/reconstruction"] == pytest.approx(float(errors.mean()), rel=1e-5)
     # Codes of an untrained encoder are nothing like the prior.
     assert scores["heldout/prior_mmd"] > 10 * abs(scores["heldout/prior_mmd_chance"])
+
+
+def scored(model, images, labels=None):
+    key = jax.random.key(3)
+    return HeldOut(model, images, labels, jax.random.key(4))(model.init(key))
+
+
+def random_images(n):
+    return np.random.default_rng(1).random((n, *TINY.shape), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("word", "n", "names"),
+    [
+        ("aae", 0, set()),
+        ("aae", 1, {"reconstruction"}),
+        ("aae", 2, {"reconstruction", "prior_mmd", "prior_mmd_chance"}),
+        ("moment-matching", 0, set()),
+        ("moment-matching", 1, set()),
+        ("moment-matching", 3, {"sample_mmd"}),
+        ("moment-matching", 4, {"sample_mmd", "sample_mmd_chance"}),
+    ],
+)
+def test_scores_of_too_few_examples_are_left_out(word, n, names):
+    changes = {"method": "gmmn"} if word == "moment-matching" else {}
+    model = tiny_options(word, **changes).build(TINY, 1)
+    scores, _ = scored(model, random_images(n))
+    assert set(scores) == {f"heldout/{name}" for name in names}
+    assert all(np.isfinite(list(scores.values())))
+
+
+@pytest.mark.parametrize("value", [0.0, 0.3, 1.0])
+def test_constant_images_have_scores(value):
+    model = tiny_options("moment-matching", method="gmmn").build(TINY, 1)
+    images = np.full((20, *TINY.shape), value, np.float32)
+    scores, _ = scored(model, images)
+    assert scores["heldout/sample_mmd"] > 0.1
+    assert scores["heldout/sample_mmd_chance"] == pytest.approx(0, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("labels", "some"),
+    [([-1] * 6, False), ([2, *[-1] * 5], False), ([2, 1, *[-1] * 4], True)],
+)
+def test_errors_need_examples_whose_label_is_known(labels, some):
+    model = tiny_options("clustering", clusters=3).build(TINY, 1)
+    scores, _ = scored(model, random_images(6), np.array(labels, np.int32))
+    assert ("heldout/error_percent" in scores) == some
+    assert all(np.isfinite(list(scores.values())))
+
+
+def test_the_match_is_measured_on_all_classes_whatever_the_order():
+    # 3,000 dark images, then 3,000 bright ones: of the first 1,000 the distance between
+    # the encoder's codes and the prior would be that of dark ones alone.
+    model = tiny_options().build(TINY, 1)
+    images = random_images(6000) * 0.1
+    images[3000:] += 0.9
+    mixed = images[mixed_order(6000)]
+    first, again = (scored(model, x)[0]["heldout/prior_mmd"] for x in (images, mixed))
+    assert first == pytest.approx(again, rel=0.05)
+    dark = scored(model, images[:3000])[0]["heldout/prior_mmd"]
+    assert abs(dark - first) > 0.2 * first
+
+
+def test_clusters_are_named_by_all_classes_where_labels_alternate():
+    # Named by every other example, as they come, the second class would have no name.
+    model = tiny_options("semi-supervised").build(replace(TINY, labelled=8), 1)
+    sure = np.eye(3, dtype=np.float32)[np.arange(200) % 2]
+    model = replace(
+        model, reads=("",), classify=lambda _, x, key: jnp.concatenate([x[:, 0, :2, 0],
+        jnp.zeros((x.shape[0], 1))], axis=1)
+    )  # fmt: skip
+    images = np.zeros((200, *TINY.shape), np.float32)
+    images[:, 0, :2, 0] = sure[:, :2]
+    scores, _ = scored(model, images, (np.arange(200) % 2).astype(np.int32))
+    assert scores["heldout/error_percent"] == 0
+    assert scores["heldout/majority_error_percent"] == 0
+
+
+def test_the_mixed_order_is_fixed():
+    assert mixed_order(6).tolist() == [5, 2, 1, 3, 0, 4]
+    assert sorted(mixed_order(100)) == list(range(100))

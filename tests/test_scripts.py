@@ -14,6 +14,7 @@ import sample
 import train
 from aaejax import data, models
 from aaejax.ask.kinds import KINDS
+from aaejax.runs.loop import Result
 
 ROOT = Path(__file__).parent.parent
 TINY = [
@@ -179,6 +180,17 @@ def test_rgb_images_of_a_folder_train_with_convolutions(tmp_path):
         (["--batch-size", "4001"], "larger than the training set of 4000"),
         (["--prior", "swiss-roll", "--batch-size", "80"], "the code size must be 2"),
         (["--batch-size", "99"], "does not divide over 8 devices"),
+        (["--seed", "-1"], "seed is -1: it must be in 0 ... 4294967295"),
+        (["--r1", "nan"], "r1 is nan: it must be a finite number"),
+        (
+            ["--generator-optimizer.learning-rate", "inf"],
+            "learning_rate is inf: it must be a finite number",
+        ),
+        (
+            ["--batch-size", "80", "--width", "60000", "--depth", "100"],
+            "GiB are free: take a smaller --width",
+        ),
+        (["--batch-size", "80", "--epochs", "2000000000"], "steps are too many to count"),
     ],
 )
 def test_bad_input_gets_one_line_and_writes_nothing(args, words, call, tmp_path):
@@ -244,6 +256,93 @@ def test_a_disk_that_takes_no_more_is_one_line_and_loses_nothing(limit, tmp_path
     last = done.stderr.splitlines()[-1]
     assert last.startswith("train.py: "), done.stderr[-2000:]
     assert ("earlier checkpoints are kept" in last) == (limit == 300_000)
+
+
+def test_help_lists_the_models_and_keeps_the_lines_of_examples(call):
+    for script in (train, sample):
+        with pytest.raises(SystemExit):
+            call(script, "--help")
+        lines = call.read().splitlines()
+        examples = [line for line in script.__doc__.splitlines() if "python" in line]
+        assert len(examples) >= 2
+        assert set(examples) <= set(lines)
+        if script is train:
+            first_words = {line.split()[0] for line in lines if line.strip()}
+            assert set(models.NAMES) <= first_words
+
+
+@pytest.mark.parametrize(
+    "args", [["--workdir", "x", "semi-supervised"], ["--overwrite", "vae", "--beta", "2"]]
+)
+def test_a_model_after_an_option_is_told_where_it_goes(args, monkeypatch, capfd):
+    with pytest.raises(SystemExit) as end:
+        train.parse_run(args)
+    assert end.value.code == 2
+    named = next(word for word in args if word in models.NAMES)
+    assert f"a model goes first: train.py {named}" in capfd.readouterr().err
+
+
+def test_done_says_what_scores_there_are():
+    def said(**scores):
+        metrics = {f"heldout/{name}": value for name, value in scores.items()}
+        return train.describe(Result(Path("run"), 8, 8, {"step": 8, **metrics}))
+
+    assert "done: 8 steps, no scores: nothing" in said()
+    assert "held-out reconstruction 1.50\n" in said(reconstruction=1.5)
+    whole = said(sample_mmd=0.25, sample_mmd_chance=0.0)
+    assert "squared MMD 0.2500, two halves of those images: 0.0000\n" in whole
+
+
+def test_a_device_that_is_not_there_is_one_line(tmp_path):
+    code = (
+        "import os, runpy, sys; os.environ['JAX_PLATFORMS'] = 'nonsense'; "
+        "sys.argv = sys.argv[1:]; runpy.run_path('train.py', run_name='__main__')"
+    )
+    done = run("-c", code, "train.py", "--workdir", tmp_path / "run")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.count("\n") == 1
+    assert "train.py: JAX finds no device for JAX_PLATFORMS=nonsense" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("shell", "status"),
+    [
+        # Nobody reads the output, from the start on; there is none; no home to write to.
+        ('{ sleep 0.1; python "$@"; echo $? >&3; } | true', "141"),
+        ('python "$@" >&-; echo $? >&3', "0"),
+        ('HOME=/proc/none XDG_CACHE_HOME= python "$@"; echo $? >&3', "0"),
+    ],
+)
+def test_output_that_goes_nowhere_is_no_traceback(shell, status, tmp_path):
+    small = [*TINY[:4], "--epochs", "1", *TINY[6:], "--workdir", str(tmp_path / "run")]
+    done = subprocess.run(
+        ["bash", "-c", f"exec 3>&1; {shell}", "bash", "train.py", *small],
+        cwd=ROOT,
+        env={
+            **os.environ,
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "XLA_FLAGS": "--xla_backend_optimization_level=0",
+        },
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert (done.stdout.splitlines()[-1], done.stderr) == (status, "")
+
+
+@pytest.mark.parametrize("script", ["train.py", "sample.py"])
+def test_ctrl_c_in_the_first_second_is_one_line(script, tmp_path):
+    # An audit hook sends it as JAX starts to be imported.
+    code = (
+        "import os, runpy, signal, sys; sys.argv = sys.argv[1:]; "
+        "sys.addaudithook(lambda event, args: event == 'import' and args[0] == 'jax' "
+        "and os.kill(os.getpid(), signal.SIGINT)); "
+        "runpy.run_path(sys.argv[0], run_name='__main__')"
+    )
+    done = run("-c", code, script, tmp_path / "run")
+    assert (done.returncode, done.stdout) == (130, "")
+    assert done.stderr == f"{script}: interrupted\n"
 
 
 def test_help_lists_what_the_readme_names(call):

@@ -171,7 +171,8 @@ def test_a_run_cut_anywhere_ends_bit_for_bit_where_an_unbroken_one_does(
     monkeypatch.undo()
     result = train(config(tmp_path), digits, devices=jax.devices()[:2], tell=told.append)
     assert result.step == 40
-    assert told == [f"resuming {tmp_path} at step 20 of 40"] * 2
+    anew = f"{tmp_path} has metrics but no checkpoint: training starts anew"
+    assert told == [anew, *[f"resuming {tmp_path} at step 20 of 40"] * 2]
     assert final_params(tmp_path)[0] == 40
     assert same(final_params(tmp_path)[1], final_params(folder)[1])
     # Nothing that a cut run had logged past its checkpoint stands twice.

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import optax
 
 from aaejax.components import losses
+from aaejax.components.checks import check_words
 from aaejax.networks import Network
 from aaejax.types import (
     Array,
@@ -24,7 +25,6 @@ from aaejax.types import (
     Phase,
     States,
     Variables,
-    check_choices,
 )
 
 
@@ -66,7 +66,7 @@ class Adversary:
     r1: float = 0.0
 
     def __post_init__(self) -> None:
-        check_choices(self)
+        check_words(self)
 
     def phases(
         self, optimizers: Mapping[str, optax.GradientTransformation]

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from aaejax.components.checks import check_words
 from aaejax.components.likelihoods import Likelihood
 from aaejax.components.posteriors import Posterior
 from aaejax.networks import as_network, check_outputs
@@ -29,7 +30,6 @@ from aaejax.types import (
     States,
     UserError,
     Variables,
-    check_choices,
     image_input,
     label_input,
 )
@@ -70,7 +70,7 @@ class Autoencoder:
     joined: int | None = None
 
     def __post_init__(self) -> None:
-        check_choices(self)
+        check_words(self)
         object.__setattr__(self, "encoder", as_network(self.encoder))
         object.__setattr__(self, "decoder", as_network(self.decoder))
         outputs = self.posterior.encoder_outputs

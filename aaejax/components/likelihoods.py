@@ -7,7 +7,8 @@ from typing import Literal
 import jax
 
 from aaejax.components import losses
-from aaejax.types import Array, UserError, check_choices
+from aaejax.components.checks import check_words
+from aaejax.types import Array, UserError
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Likelihood:
     std: float = 1.0
 
     def __post_init__(self) -> None:
-        check_choices(self)
+        check_words(self)
         if not self.std > 0:
             raise UserError(f"std of a decoder is {self.std}: it must be positive")
         if self.reconstruction == "bernoulli" and self.output == "linear":

@@ -12,7 +12,8 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
-from aaejax.types import Array, Metrics, check_word
+from aaejax.components.checks import check_word
+from aaejax.types import Array, Metrics
 
 GeneratorLoss = Literal["non-saturating", "minimax"]
 Kernel = Literal["imq", "rbf"]
@@ -118,7 +119,8 @@ def mmd(x: Array, y: Array, kernel: Kernel = "imq", *, biased: bool = False) -> 
 
     Args:
       x: [N, Z].
-      y: [M, Z], samples of the reference, whose variance sets the scale.
+      y: [M, Z], samples of the reference, whose variance sets the scale; where it has
+        none, that of both samples does.
       kernel: "imq" or "rbf".
       biased: keeps each point's kernel with itself, so that the result is not negative;
         else it is about 0, of either sign, where both are from one distribution.
@@ -130,7 +132,12 @@ def mmd(x: Array, y: Array, kernel: Kernel = "imq", *, biased: bool = False) -> 
       UserError: a kernel that is none.
     """
     check_word("kernel", kernel, Kernel)
-    scale = 2 * x.shape[1] * y.var(axis=0).mean()
+    spread = y.var(axis=0).mean()
+    # A reference that is one point, as far as float32 can tell (constant images), has no
+    # scale: that of both samples stands in, or of both being that point any.
+    least = 1e-6 * jnp.square(y).mean() + 1e-12
+    both = jax.lax.stop_gradient(jnp.concatenate([x, y]).var(axis=0).mean())
+    scale = 2 * x.shape[1] * jnp.where(spread > least, spread, jnp.maximum(both, least))
 
     def values(a: Array, b: Array) -> Array:
         # Not through a[:, None] - b: images would not fit into memory.

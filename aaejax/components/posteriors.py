@@ -14,7 +14,8 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
-from aaejax.types import Array, Key, UserError, check_choices
+from aaejax.components.checks import check_words
+from aaejax.types import Array, Key, UserError
 
 PosteriorKind = Literal["deterministic", "gaussian", "universal"]
 
@@ -37,7 +38,7 @@ class Posterior:
     noise_inputs: int = 16
 
     def __post_init__(self) -> None:
-        check_choices(self)
+        check_words(self)
         for name in ("latent", "noise_inputs"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} is {getattr(self, name)}: it must be at least 1")

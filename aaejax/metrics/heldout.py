@@ -21,22 +21,19 @@ class HeldOut:
         images: np.ndarray,
         labels: np.ndarray | None,
         key: Key,
-        most: int = 10_000,
     ):
         """Compiles nothing yet.
 
         Args:
           model: to evaluate.
-          images: [N, ...], uint8 or float32; the first `most` are used.
+          images: [N, ...], uint8 or float32, in any order.
           labels: int [N], -1 where unknown, or None.
           key: of the posterior's noise and the prior's samples, the same each time.
-          most: examples.
         """
-        self._model = model
-        self._images = images[:most]
-        self._labels = None if labels is None else labels[:most]
+        self._model, self._images, self._labels = model, images, labels
         self._encode_key, self._match_key = jax.random.split(key)
-        n = min(1000, len(self._images))
+        self._some = mixed_order(len(images))[:1000]  # that the match is measured on
+        n = len(self._some)
 
         def match_codes(networks: Networks, codes: Array, key: Key) -> dict[str, Array]:
             key, other_key = jax.random.split(key)
@@ -50,10 +47,11 @@ class HeldOut:
         def match_images(networks: Networks, images: Array, key: Key) -> dict[str, Array]:
             images = to_unit(images).reshape(n, -1)
             made = model.decode(networks, model.prior(networks, key, n)).reshape(n, -1)
-            return {
-                "heldout/sample_mmd": losses.mmd(made, images),
-                "heldout/sample_mmd_chance": losses.mmd(images[::2], images[1::2]),
-            }
+            scores = {"heldout/sample_mmd": losses.mmd(made, images)}
+            if n >= 4:  # two in each half
+                chance = losses.mmd(images[::2], images[1::2])
+                scores["heldout/sample_mmd_chance"] = chance
+            return scores
 
         def ask(networks: Networks, images: Array, key: Key, labels: Array | None):
             codes = model.encode(networks, images, key, labels)
@@ -82,18 +80,28 @@ class HeldOut:
           samples and held-out images, and between two halves of those. Where there are
           densities, "heldout/elbo" in nats, one sample of z an image. Where the
           encoder has classes, "heldout/error_percent"; where it has clusters, they are
-          named by every other held-out example and scored on the rest, by the paper's rule
-          ("heldout/error_percent") and by majority ("heldout/majority_error_percent").
+          named by one half of the held-out examples and scored on the other, by the paper's
+          rule ("heldout/error_percent") and by majority ("heldout/majority_error_percent").
+          A score that too few examples have, or that is not finite, is left out.
           And the codes as they are drawn, float32 [N, 2], or None.
         """
+        scores, plane = self._scores(networks)
+        return {name: x for name, x in scores.items() if np.isfinite(x)}, plane
+
+    def _scores(self, networks: Networks) -> tuple[dict[str, float], np.ndarray | None]:
+        matched = len(self._some) >= 2  # the distance needs pairs
         if not self._model.encodes:
             # Images as an argument: of constants XLA would compute the distances itself.
-            some = self._images[:1000]
-            return _floats(self._match(networks, some, clone(self._match_key))), None
+            some = self._images[self._some]
+            match = self._match(networks, some, clone(self._match_key)) if matched else {}
+            return _floats(match), None
+        if not len(self._images):
+            return {}, None
         whole = self._ask(networks, self._images, self._labels, self._encode_key)
         scores = {"heldout/reconstruction": float(whole["error"].mean())}
-        codes = whole["codes"][:1000]
-        scores |= _floats(self._match(networks, codes, clone(self._match_key)))
+        if matched:
+            codes = whole["codes"][self._some]
+            scores |= _floats(self._match(networks, codes, clone(self._match_key)))
         if "elbo" in whole:
             scores["heldout/elbo"] = float(whole["elbo"].mean())
         if "probabilities" in whole and self._labels is not None:
@@ -103,7 +111,11 @@ class HeldOut:
     def _classification(
         self, probabilities: np.ndarray, labels: np.ndarray
     ) -> dict[str, float]:
-        probabilities, labels = probabilities[labels >= 0], labels[labels >= 0]
+        known = mixed_order(len(labels))
+        known = known[labels[known] >= 0]
+        probabilities, labels = probabilities[known], labels[known]
+        if len(labels) < 2:
+            return {}
         if LABELLED in self._model.reads:
             names = np.arange(probabilities.shape[1])
             error = clusters.error(probabilities, labels, names)
@@ -156,6 +168,15 @@ def importance_bound(
     start = jnp.full(images.shape[0], -jnp.inf)
     total, _ = jax.lax.scan(one, start, jax.random.split(key, samples))
     return total - jnp.log(samples)
+
+
+def mixed_order(n: int) -> np.ndarray:
+    """0 ... n - 1 in an order that is always the same and random: int [n].
+
+    Data come sorted, by class more often than not; a part of them that stands for all is
+    taken from this order.
+    """
+    return np.random.RandomState(0).permutation(n)  # its stream never changes
 
 
 def _floats(scores: dict[str, Array]) -> dict[str, float]:

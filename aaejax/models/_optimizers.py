@@ -1,11 +1,14 @@
 """An optimizer's options, and the Optax transformation that they stand for."""
 
+import reprlib
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import optax
 
-from aaejax.types import UserError, check_choices
+from aaejax.components.checks import check_fields, check_positive
+from aaejax.types import UserError
 
 
 @dataclass(frozen=True)
@@ -26,15 +29,17 @@ class Optimizer:
     """Largest norm of a gradient; 0 leaves gradients as they are."""
 
     def __post_init__(self) -> None:
-        check_choices(self)
-        if not self.learning_rate > 0:
-            raise UserError(f"learning rate {self.learning_rate}: it must be positive")
-        if not 0 <= self.momentum < 1:
-            raise UserError(f"momentum {self.momentum}: it must be in [0, 1)")
-        if any(step < 1 for step in self.drops):
-            raise UserError(f"drops {self.drops}: each must be a step from 1 on")
+        check_fields(self)
+        check_positive(self, "learning_rate")
+        if not 0 <= np.float32(self.momentum) < 1:
+            raise UserError(f"momentum is {self.momentum}: it must be in [0, 1)")
+        if len(self.drops) > 100 or not all(1 <= step < 2**31 for step in self.drops):
+            raise UserError(
+                f"drops is {reprlib.repr(self.drops)}: it must be at most 100 steps, "
+                "each from 1 on"
+            )
         if self.clip < 0:
-            raise UserError(f"clip {self.clip}: it must be a norm, or 0 for none")
+            raise UserError(f"clip is {self.clip}: it must be a norm, or 0 for none")
 
     def build(self, steps: int) -> optax.GradientTransformation:
         """The transformation for a run of so many steps."""

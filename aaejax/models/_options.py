@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 import flax.linen as nn
 import optax
@@ -10,18 +10,15 @@ import optax
 from aaejax import networks
 from aaejax.components import losses, priors
 from aaejax.components.autoencoder import Autoencoder
+from aaejax.components.checks import check_at_least, check_fields, check_positive
 from aaejax.components.likelihoods import Likelihood
 from aaejax.components.posteriors import Posterior, PosteriorKind
 from aaejax.models._optimizers import Optimizer
-from aaejax.types import DataSpec, Prior, UserError, check_choices
+from aaejax.types import DataSpec, Prior, UserError
 
-
-def check_at_least(options: Any, least: int, *names: str) -> None:
-    """Raises UserError where one of these fields is smaller."""
-    for name in names:
-        if getattr(options, name) < least:
-            bound = f"at least {least}" if least else "0 or more"
-            raise UserError(f"{name} is {getattr(options, name)}: it must be {bound}")
+# Of a layer, a code or a mixture; what a run needs in all is held against the machine's
+# memory when it starts.
+MOST_UNITS = 65_536
 
 
 def need_labels(data: DataSpec, model: str) -> None:
@@ -56,9 +53,12 @@ class NetworkOptions:
     """Last layer of the decoder; data outside [0, 1] need a linear one."""
 
     def __post_init__(self) -> None:
-        check_choices(self)
-        check_at_least(self, 1, "latent", "width", "channels", "scales")
-        check_at_least(self, 0, "depth", "initial_std")
+        check_fields(self)
+        check_at_least(self, 1, "latent", "width", most=MOST_UNITS)
+        check_at_least(self, 1, "channels", most=4096)
+        check_at_least(self, 1, "scales", most=12)
+        check_at_least(self, 0, "depth", most=100)
+        check_at_least(self, 0, "initial_std")
 
     def make_encoder(self, data: DataSpec, outputs: int) -> nn.Module:
         """A new encoder with so many outputs.
@@ -117,6 +117,10 @@ class GaussianPriorOptions(NetworkOptions):
     prior_std: float = 1.0
     """Standard deviation of the Gaussian prior."""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_positive(self, "prior_std")
+
 
 @dataclass(frozen=True)
 class PriorOptions(GaussianPriorOptions):
@@ -126,6 +130,10 @@ class PriorOptions(GaussianPriorOptions):
     """p(z)."""
     components: int = 10
     """Components of the mixture prior."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_at_least(self, 1, "components", most=MOST_UNITS)
 
     def make_prior(self, classes: int) -> Prior:
         """P(z), in so many slices."""
@@ -221,7 +229,7 @@ class AdversarialOptions(AutoencoderOptions, GaussianPriorOptions, AdversaryOpti
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_at_least(self, 1, "noise_inputs")
+        check_at_least(self, 1, "noise_inputs", most=MOST_UNITS)
 
     def make_posterior(self) -> Posterior:
         """q(z|x)."""

@@ -7,7 +7,8 @@ afterwards, in `aaejax.metrics.heldout`.
 from dataclasses import dataclass
 
 from aaejax.components import priors
-from aaejax.models._options import check_at_least
+from aaejax.components.checks import check_at_least
+from aaejax.models._options import MOST_UNITS
 from aaejax.models.semi_supervised import ClassOptions, semi_supervised
 from aaejax.types import DataSpec, Model
 
@@ -23,7 +24,7 @@ class Options(ClassOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_at_least(self, 2, "clusters")
+        check_at_least(self, 2, "clusters", most=MOST_UNITS)
 
     def build(self, data: DataSpec, steps: int) -> Model:
         """The model for these data and a run of so many steps.

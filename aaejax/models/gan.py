@@ -16,13 +16,9 @@ import optax
 from aaejax import networks
 from aaejax.components import losses, priors
 from aaejax.components.adversaries import Adversary
+from aaejax.components.checks import check_at_least
 from aaejax.components.likelihoods import Likelihood
-from aaejax.models._options import (
-    OneAdversaryOptions,
-    PriorOptions,
-    check_at_least,
-    need_labels,
-)
+from aaejax.models._options import OneAdversaryOptions, PriorOptions, need_labels
 from aaejax.types import (
     Array,
     Batch,
@@ -145,7 +141,7 @@ class Options(PriorOptions, OneAdversaryOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_at_least(self, 1, "discriminator_steps")
+        check_at_least(self, 1, "discriminator_steps", most=100)
 
     def build(self, data: DataSpec, steps: int) -> Model:
         """The model for these data and a run of so many steps.

@@ -18,8 +18,9 @@ import optax
 
 from aaejax.components import losses, priors
 from aaejax.components.autoencoder import Autoencoder
+from aaejax.components.checks import check_at_least, check_word
 from aaejax.models._optimizers import Optimizer
-from aaejax.models._options import AutoencoderOptions, PriorOptions, check_at_least
+from aaejax.models._options import AutoencoderOptions, PriorOptions
 from aaejax.networks import MLP, as_network, check_outputs
 from aaejax.types import (
     Array,
@@ -34,7 +35,6 @@ from aaejax.types import (
     States,
     UserError,
     Variables,
-    check_word,
 )
 
 

@@ -16,8 +16,9 @@ import optax
 
 from aaejax.components import losses, priors
 from aaejax.components.autoencoder import Autoencoder
+from aaejax.components.checks import check_at_least
 from aaejax.models._optimizers import Optimizer
-from aaejax.models._options import check_at_least
+from aaejax.models._options import MOST_UNITS
 from aaejax.models.semi_supervised import (
     NO_CONSISTENCY,
     ClassOptions,
@@ -139,7 +140,8 @@ class Options(ClassOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_at_least(self, 0, "clusters", "distance", "simplex")
+        check_at_least(self, 0, "clusters", most=MOST_UNITS)
+        check_at_least(self, 0, "distance", "simplex")
 
     def build(self, data: DataSpec, steps: int) -> Model:
         """The model for these data and a run of so many steps.

@@ -16,12 +16,12 @@ import optax
 from aaejax.components import losses, priors
 from aaejax.components.adversaries import Adversary
 from aaejax.components.autoencoder import Autoencoder
+from aaejax.components.checks import check_at_least
 from aaejax.components.distortions import distorted
 from aaejax.models._optimizers import Optimizer
 from aaejax.models._options import (
     AdversarialOptions,
     adversarial_optimizer,
-    check_at_least,
     need_labels,
 )
 from aaejax.networks import Network, as_network, check_outputs

@@ -12,13 +12,9 @@ import optax
 
 from aaejax.components import densities, priors
 from aaejax.components.autoencoder import Autoencoder
+from aaejax.components.checks import check_at_least, check_positive
 from aaejax.components.posteriors import Posterior
-from aaejax.models._options import (
-    AutoencoderOptions,
-    PriorOptions,
-    check_at_least,
-    need_labels,
-)
+from aaejax.models._options import AutoencoderOptions, PriorOptions, need_labels
 from aaejax.types import (
     Array,
     Batch,
@@ -124,6 +120,7 @@ class Options(PriorOptions, AutoencoderOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_at_least(self, 0, "beta")
+        check_positive(self, "decoder_std")
 
     def make_posterior(self) -> Posterior:
         """q(z|x)."""

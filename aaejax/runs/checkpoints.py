@@ -1,13 +1,17 @@
 """Checkpoints with Orbax: asynchronous, atomic, the last few kept.
 
-A checkpoint has two items, "params" (of all networks) and "opt_state" (of all phases), so
-that sampling reads the first alone. Both are read into NumPy arrays, which any number of
-devices can take.
+A checkpoint has an item for each part of the state ("params" of all networks, "opt_state"
+of all phases), so that sampling reads the first alone, and "about": which step of which run
+it is, a CRC-32 of every array, and the lines of metrics.jsonl that belong to it. Arrays are
+read into NumPy, which any number of devices can take.
 """
 
+import asyncio
+import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -17,25 +21,48 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from aaejax.runs.folder import RunFolder
+from aaejax.runs.config import changes
+from aaejax.runs.files import check_no_link, read_bytes
+from aaejax.runs.finite import name_of
+from aaejax.runs.metrics_log import NO_LINES, Mark, Segment
 from aaejax.types import TrainState, UserError, Variables
 
-ITEMS = ("params", "network_state", "opt_state", "ema")  # of a TrainState
+FORMAT = 1  # of "about"
+# Of a `TrainState`, each a pytree of arrays.
+ITEMS = ("params", "network_state", "opt_state", "ema")
+UNUSABLE = "unusable-checkpoints"
 
 
 class Checkpoints:
     """The checkpoints of one run; close it, or use it in a `with`, to end the writing."""
 
-    def __init__(self, folder: Path, keep: int | None = None, tell: Callable = print):
+    def __init__(
+        self,
+        folder: Path,
+        keep: int | None = None,
+        tell: Callable = print,
+        run: Mapping[str, Any] | None = None,
+    ):
         """Opens the folder; with `keep` to write there, else only to read.
 
         Args:
           folder: need not exist yet when writing.
           keep: how many checkpoints stay.
           tell: gets a line about each checkpoint that can't be used.
+          run: what decides the result of the run, as JSON. It goes into each checkpoint,
+            and one of a run with other values is not used; None for no such check.
+
+        Raises:
+          UserError: the folder can't be one of checkpoints.
         """
-        self._tell = tell
+        self._tell, self._run = tell, json.loads(json.dumps(run))
         self._folder = folder.absolute()
+        check_folder(self._folder)
+        handler = ocp.PyTreeCheckpointHandler(
+            type_handler_registry=ocp.type_handlers.create_type_handler_registry(
+                (np.ndarray, _WholeReads()), (jax.Array, ocp.type_handlers.ArrayHandler())
+            )
+        )
         self._manager = ocp.CheckpointManager(
             self._folder,
             options=ocp.CheckpointManagerOptions(
@@ -43,7 +70,8 @@ class Checkpoints:
                 create=keep is not None,
                 cleanup_tmp_directories=keep is not None,
             ),
-            item_names=ITEMS,
+            item_handlers={name: handler for name in ITEMS}
+            | {"about": ocp.JsonCheckpointHandler()},
         )
 
     def __enter__(self) -> "Checkpoints":
@@ -66,8 +94,18 @@ class Checkpoints:
             self._manager.wait_until_finished()
             self._manager.close()
 
-    def save(self, state: TrainState) -> None:
-        """Copies the state off the devices, then writes it in the background.
+    def newest(self) -> int | None:
+        """The step of the newest checkpoint that is on disk, good or not."""
+        with self._writing():
+            self._manager.wait_until_finished()
+        return max(self._steps(), default=None)
+
+    def save(self, state: TrainState, log: Segment = NO_LINES) -> None:
+        """Writes a checkpoint in the background.
+
+        Args:
+          state: finite, as `finite.finite_copy` gives it, and not changed any more.
+          log: the lines of metrics.jsonl up to this step.
 
         Raises:
           OSError: too little room on the disk, or the checkpoint before was not written.
@@ -80,14 +118,21 @@ class Checkpoints:
                 f"{self._folder} ({free / 1e6:.0f} MB free): make room and run the same "
                 "command again; earlier checkpoints are kept"
             )
+        trees = _items(state)
+        about = {
+            "format": FORMAT,
+            "step": int(state.step),
+            "run": self._run,
+            "checksums": {name: checksums(tree) for name, tree in trees.items()},
+            "log": {"before": list(log.before), "lines": list(log.lines)},
+        }
+        items = {name: ocp.args.PyTreeSave(tree) for name, tree in trees.items()}
         with self._writing():
             self._manager.save(
                 int(state.step),
                 args=ocp.args.Composite(
-                    **{
-                        name: ocp.args.StandardSave(item)
-                        for name, item in _items(state).items()
-                    }
+                    **items,
+                    about=ocp.args.JsonSave({"crc32": _crc32(about), "about": about}),
                 ),
             )
 
@@ -135,15 +180,32 @@ class Checkpoints:
             )
         return found[0], replace(like, **found[1]).variables
 
+    def segments(self, step: int) -> list[Segment]:
+        """What the good checkpoints up to this step hold of metrics.jsonl, oldest first."""
+        found = []
+        for each in sorted(self._steps()):
+            try:
+                about = self._about(each) if each <= step else None
+            except (OSError, ValueError):
+                continue
+            if about is not None:
+                log = about["log"]
+                found.append(Segment(Mark(*log["before"]), tuple(log["lines"])))
+        return found
+
+    def _steps(self) -> list[int]:
+        return list(self._manager.all_steps())
+
     def _set_aside_after(self, step: int) -> None:
         """Moves what can't be used away: Orbax saves no step twice and none backwards."""
-        unusable = [newer for newer in self._manager.all_steps() if newer > step]
-        aside = RunFolder(self._folder.parent).unusable
+        unusable = [newer for newer in self._steps() if newer > step]
+        aside = self._folder.parent / UNUSABLE
         for newer in unusable:
+            check_no_link(aside)
             aside.mkdir(exist_ok=True)
-            place = aside / str(newer)
-            shutil.rmtree(place, ignore_errors=True)
-            os.rename(self._folder / str(newer), place)
+            shutil.rmtree(aside / str(newer), ignore_errors=True)
+            # Not os.rename: checkpoints/ may be a link to another disk.
+            shutil.move(self._folder / str(newer), aside / str(newer))
         if unusable:
             self._tell(f"moved {len(unusable)} unusable checkpoint(s) to {aside}")
             self._manager.reload()
@@ -151,25 +213,35 @@ class Checkpoints:
     def _newest(
         self, wanted: dict[str, Any], only: int | None
     ) -> tuple[int, dict[str, Any]] | None:
-        steps = sorted(self._manager.all_steps(), reverse=True)
-        if only is not None and only not in steps:
-            have = ", ".join(map(str, sorted(steps))) or "none"
-            raise UserError(f"there is no checkpoint of step {only}: there are {have}")
-        for step in steps if only is None else [only]:
-            try:
-                return step, self._restore(step, wanted)
-            # Orbax and TensorStore raise many kinds for what can be wrong with files.
-            except Exception as error:
-                reason = _first_line(error)[:200]
-                self._tell(f"checkpoint {step} can't be used ({reason})")
-        if not steps:
+        tried: set[int] = set()
+        # A training that goes on meanwhile takes the old ones away: list again.
+        while steps := sorted(set(self._steps()) - tried, reverse=True):
+            if only is not None and only not in steps:
+                have = ", ".join(map(str, sorted(steps))) or "none"
+                raise UserError(f"there is no checkpoint of step {only}: there are {have}")
+            for step in steps if only is None else [only]:
+                try:
+                    return step, self._restore(step, wanted)
+                # Orbax and TensorStore raise many kinds for what can be wrong with files.
+                except Exception as error:
+                    tried.add(step)
+                    if (self._folder / str(step)).exists():
+                        reason = _first_line(error)[:200]
+                        self._tell(f"checkpoint {step} can't be used ({reason})")
+            if only is not None:
+                break
+            self._manager.reload()
+        if not tried:
+            if only is not None:
+                raise UserError(f"there is no checkpoint of step {only}: there are none")
             return None
         raise UserError(
-            f"no checkpoint in {self._folder} can be used: "
-            "train again with --overwrite, or restore the folder from a copy"
+            f"no checkpoint in {self._folder} can be used: restore one from a copy, or "
+            "train in another --workdir"
         )
 
     def _restore(self, step: int, wanted: dict[str, Any]) -> dict[str, Any]:
+        about = self._about(step)
         targets = {
             name: jax.tree.map(lambda x: np.empty(x.shape, x.dtype), tree)
             for name, tree in wanted.items()
@@ -177,7 +249,12 @@ class Checkpoints:
         restored = self._manager.restore(
             step,
             args=ocp.args.Composite(
-                **{name: ocp.args.StandardRestore(tree) for name, tree in targets.items()}
+                **{
+                    name: ocp.args.PyTreeRestore(
+                        tree, ocp.checkpoint_utils.construct_restore_args(tree)
+                    )
+                    for name, tree in targets.items()
+                }
             ),
         )
         found = {name: restored[name] for name in wanted}
@@ -187,7 +264,111 @@ class Checkpoints:
                     f"it has an array {new.dtype}{list(new.shape)} "
                     f"where the model has {old.dtype}{list(old.shape)}"
                 )
+        if about is None:
+            self._tell(
+                f"checkpoint {step} is of an older aaejax, without checksums: it is used "
+                "as it is"
+            )
+            return found
+        for name, tree in found.items():
+            expected = about["checksums"][name]
+            for path, crc32 in checksums(tree).items():
+                if expected.get(path) != crc32:
+                    raise ValueError(f"array {path} of {name} does not have its checksum")
         return found
+
+    def _about(self, step: int) -> dict[str, Any] | None:
+        """What the checkpoint says of itself; None where it is older than such words.
+
+        Raises:
+          OSError, ValueError: it can't be read, or the checkpoint is not of this run.
+        """
+        place = self._folder / str(step)
+        if not (place / "about").exists():
+            # Orbax lists the items, so that one which was lost is not taken for none.
+            listed = json.loads(read_bytes(place / "_CHECKPOINT_METADATA"))
+            if "about" not in listed["item_handlers"]:
+                return None
+        saved = json.loads(read_bytes(place / "about" / "metadata"))
+        try:
+            about = saved["about"]
+            if saved["crc32"] != _crc32(about):
+                raise ValueError("its item about does not have its checksum")
+        except (KeyError, TypeError) as error:
+            raise ValueError("its item about is damaged") from error
+        if about["format"] != FORMAT:
+            raise ValueError(f"its format is {about['format']}, not {FORMAT}")
+        if about["step"] != step:
+            raise ValueError(f"it is that of step {about['step']}")
+        if self._run is not None:
+            changed = changes(about["run"], self._run)
+            if changed:
+                raise ValueError(f"it is of another run: {'; '.join(changed)}")
+        return about
+
+
+def check_folder(folder: Path) -> None:
+    """Raises UserError where a folder can't be one of checkpoints.
+
+    It may be a link, to a larger disk, but only to a folder that has nothing else in it.
+    """
+    if not folder.is_symlink():
+        return
+    if not folder.is_dir():
+        raise UserError(
+            f"{folder} is a link to {os.readlink(folder)!r}, which is no folder that is "
+            "there: mount or make it, or remove the link"
+        )
+    for entry in folder.iterdir():
+        if not is_checkpoint(entry):
+            raise UserError(
+                f"{folder} is a link to {os.readlink(folder)!r}, which has "
+                f"{entry.name!r} in it: link to a folder of checkpoints alone"
+            )
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Whether that is a checkpoint, or what a killed writing left of one, by its name."""
+    step, _, more = path.name.partition(".orbax-checkpoint-tmp")
+    named = step.isascii() and step.isdigit() and (not more or more[0] in "-.")
+    return named and path.is_dir() and not path.is_symlink()
+
+
+def checksums(tree: Any) -> dict[str, str]:
+    """The CRC-32 of each array's dtype, shape and bytes, by its place in the tree."""
+    found = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        array = np.ascontiguousarray(leaf)
+        head = zlib.crc32(f"{array.dtype}{np.shape(leaf)}".encode())
+        found[name_of(path)] = (
+            f"{zlib.crc32(array.reshape(-1).view(np.uint8).data, head):08x}"
+        )
+    return found
+
+
+class _WholeReads(ocp.type_handlers.NumpyHandler):
+    """Reads all arrays to their ends, even where one fails.
+
+    Orbax closes the event loop at the first failure, and each read still on its way would
+    print "Event loop is closed" when it came.
+    """
+
+    async def deserialize(
+        self, infos: Sequence[Any], args: Sequence[Any] | None = None
+    ) -> Sequence[np.ndarray]:
+        each = args or [ocp.RestoreArgs()] * len(infos)
+        one = super().deserialize
+        reads = [one([info], [arg]) for info, arg in zip(infos, each, strict=True)]
+        done = await asyncio.gather(*reads, return_exceptions=True)
+        for result in done:
+            if isinstance(result, BaseException):
+                raise result
+        return [result[0] for result in done]  # type: ignore[index]
+
+
+def _crc32(about: Any) -> str:
+    text = json.dumps(about, sort_keys=True, allow_nan=False)
+    return f"{zlib.crc32(text.encode()):08x}"
 
 
 def _items(state: TrainState) -> dict[str, Any]:

@@ -1,12 +1,14 @@
 """What a run is made of, as frozen dataclasses, validated when built, and as JSON."""
 
 import dataclasses
+import types
 import typing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from aaejax import models
+from aaejax.components.checks import check_at_least, check_fields
 from aaejax.types import UserError
 
 FORMAT = 1  # of config.json
@@ -42,11 +44,14 @@ class RunConfig:
     """Throw away what the run folder has and start anew."""
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "log_every", "save_every", "keep"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name} is {getattr(self, name)}: it must be at least 1")
-        if not 0 <= self.seed < 2**32:
-            raise UserError(f"seed {self.seed}: it must be in 0 ... 2^32 - 1")
+        for name in ("dataset", "data_dir", "workdir"):  # a path may be given as a string
+            value, kind = getattr(self, name), str if name == "dataset" else Path
+            if isinstance(value, str | Path):
+                object.__setattr__(self, name, kind(value))
+        check_fields(self)
+        lengths = "epochs", "batch_size", "log_every", "save_every", "keep"
+        check_at_least(self, 1, *lengths, most=2**31 - 1)  # steps are counted in int32
+        check_at_least(self, 0, "seed", most=2**32 - 1)
         if self.save_every % self.log_every:
             raise UserError(
                 f"save_every {self.save_every} is no multiple of log_every "
@@ -71,11 +76,15 @@ class RunConfig:
             "format": FORMAT,
             "model": self.model_name,
             "options": dataclasses.asdict(self.model),
-            "run": {
-                f.name: getattr(self, f.name)
-                for f in dataclasses.fields(self)
-                if f.name != "model" and not f.metadata.get("where")
-            },
+            "run": self.run_json(),
+        }
+
+    def run_json(self) -> dict[str, Any]:
+        """The part of it that is no model's."""
+        return {
+            f.name: getattr(self, f.name)
+            for f in dataclasses.fields(self)
+            if f.name != "model" and not f.metadata.get("where")
         }
 
 
@@ -83,21 +92,51 @@ def from_json(saved: dict[str, Any]) -> RunConfig:
     """`RunConfig.to_json` undone; places take their defaults.
 
     Raises:
-      UserError: written by another version of aaejax.
+      UserError: written by another version of aaejax, or damaged.
     """
-    try:
-        if saved["format"] != FORMAT:
-            raise UserError(
-                f"config.json has format {saved['format']}, this aaejax reads {FORMAT}: "
-                "use the aaejax that wrote it"
-            )
-        options = _build(models.options(saved["model"]), saved["options"])
-        return RunConfig(model=options, **saved["run"])
-    except (KeyError, TypeError, AttributeError, ImportError) as error:
+    if saved.get("custom_model"):
+        raise UserError("config.json is of a model passed from Python: pass it again")
+    _check_format(saved)
+    if saved["model"] not in models.NAMES:
         raise UserError(
-            f"config.json is not one that this aaejax wrote ({error!r}): "
+            f"config.json has the model {saved['model']!r}, this aaejax has "
+            f"{', '.join(models.NAMES)}: use the aaejax that wrote it"
+        )
+    options = _build(models.options(saved["model"]), saved.get("options"), "options")
+    return _build(RunConfig, saved.get("run"), "run", model=options)
+
+
+def completed(saved: dict[str, Any]) -> dict[str, Any]:
+    """A config.json with the defaults of the options that are younger than it.
+
+    Raises:
+      UserError: as of `from_json`.
+    """
+    if not saved.get("custom_model"):
+        return {**saved, **from_json(saved).to_json()}
+    _check_format(saved)
+    run = _build(RunConfig, saved.get("run"), "run", model=None).run_json()
+    kept = {name: saved[name] for name in saved if name not in ("model", "options")}
+    return {**kept, "run": run}
+
+
+def decides(config: dict[str, Any]) -> dict[str, Any]:
+    """The part of config.json that decides the result: no places, and of the data what
+    they are, not what they are called.
+    """
+    kept = {name: config[name] for name in config if name != "where"}
+    for part, name in (("run", "dataset"), ("data", "name")):
+        if isinstance(kept.get(part), dict):
+            kept[part] = {key: kept[part][key] for key in kept[part] if key != name}
+    return kept
+
+
+def _check_format(saved: dict[str, Any]) -> None:
+    if saved["format"] != FORMAT:
+        raise UserError(
+            f"config.json has format {saved['format']!r}, this aaejax reads {FORMAT}: "
             "use the aaejax that wrote it"
-        ) from error
+        )
 
 
 def differences(old: Any, new: Any, name: str = "") -> list[str]:
@@ -114,12 +153,70 @@ def differences(old: Any, new: Any, name: str = "") -> list[str]:
     return [f"{name} was {old!r}, now {new!r}"]
 
 
-def _build(cls: type, values: dict[str, Any]) -> Any:
-    """A dataclass from JSON: nested ones from dicts, tuples from lists."""
-    types = typing.get_type_hints(cls)
+def changes(old: Any, new: Any) -> list[str]:
+    """As `differences`, but for the leaves that `new` alone has."""
+    return differences(old, _shared(new, old))
+
+
+def _shared(new: Any, old: Any) -> Any:
+    if isinstance(new, dict) and isinstance(old, dict):
+        return {key: _shared(new[key], old[key]) for key in new if key in old}
+    return new
+
+
+def _build(cls: type, values: Any, name: str, **more: Any) -> Any:
+    """A dataclass from JSON: nested ones from dicts, tuples from lists.
+
+    Raises:
+      UserError: a field that the class has not, or a value of another type than its.
+    """
+    if not isinstance(values, dict):
+        raise _damaged(f"{name} is {_short(values)}, no object")
+    hints = typing.get_type_hints(cls)
+    places = {f.name for f in dataclasses.fields(cls) if f.metadata.get("where")}
     made = {}
-    for name, value in values.items():
-        if dataclasses.is_dataclass(types.get(name)):
-            value = _build(types[name], value)
-        made[name] = tuple(value) if isinstance(value, list) else value
-    return cls(**made)
+    for key, value in values.items():
+        if key not in hints or key in places or key in more:
+            raise _damaged(f"{name} has {key!r}, which this aaejax does not know")
+        if dataclasses.is_dataclass(hints[key]):
+            made[key] = _build(hints[key], value, f"{name}.{key}")  # type: ignore[arg-type]
+            continue
+        value = tuple(value) if isinstance(value, list) else value
+        if not _fits(value, hints[key]):
+            raise _damaged(f"{name}.{key} is {_short(value)}")
+        made[key] = value
+    try:
+        return cls(**made, **more)
+    except UserError as error:
+        raise UserError(f"config.json: {error}") from error
+    except TypeError as error:
+        raise _damaged(f"{name}: {error}") from error
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value read from JSON is of the type of a field."""
+    origin, parts = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:
+        return True
+    if origin is typing.Literal:
+        return any(type(value) is type(each) and value == each for each in parts)
+    if origin in (typing.Union, types.UnionType):
+        return any(_fits(value, each) for each in parts)
+    if origin is tuple:
+        each = parts[0] if parts else Any
+        return isinstance(value, tuple) and all(_fits(x, each) for x in value)
+    if hint is float:
+        return type(value) in (int, float)
+    return type(value) is (type(None) if hint is None else hint)
+
+
+def _damaged(what: str) -> UserError:
+    return UserError(
+        f"config.json is not one that this aaejax wrote ({what}): restore it from a copy, "
+        "or use the aaejax that wrote it"
+    )
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) < 60 else f"{text[:60]}..."

@@ -4,10 +4,12 @@ The state is one unstacked copy on every device, index arrays are split over dev
 what comes back is one copy. How many steps go into one dispatch is decided here too.
 """
 
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
+import jax._src.pmap
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
@@ -17,15 +19,11 @@ from aaejax.types import Batch, Device, Key, Step, TrainState, UserError
 
 AXIS = "devices"
 
+pmap_cache = getattr(jax._src.pmap, "_cached_shard_map", None)
+
 # XLA:CPU hands convolutions to YNNPACK, which runs them on little more than one core;
 # without it a step takes 0.6 of the time. Matrix products keep it.
 WITHOUT_YNN = {"xla_cpu_experimental_ynn_fusion_type": ""}
-
-# (state, data, indices int [steps, B, ...], key) -> (state, metrics [steps]);
-# donates the state
-Chunk = Callable[
-    [TrainState, dict[str, Any], np.ndarray, Key], tuple[TrainState, dict[str, Any]]
-]
 
 
 def check_batch_size(batch_size: int, devices: Sequence[Device]) -> None:
@@ -52,7 +50,7 @@ def train_chunk(
     *,
     one_by_one: bool,
     streamed: bool = False,
-) -> Chunk:
+) -> "Chunk":
     """Many steps as few dispatches.
 
     Args:
@@ -77,8 +75,9 @@ def train_chunk(
 
         return scan_steps(one)(state, {"rows": rows}, key)
 
+    function = gathered_step if one_by_one else steps
     mapped = jax.pmap(
-        gathered_step if one_by_one else steps,
+        function,
         axis_name=AXIS,
         in_axes=(None, 0 if streamed else None, 0, None),
         out_axes=None,  # type: ignore[arg-type]
@@ -86,27 +85,67 @@ def train_chunk(
         donate_argnums=0,
     )
 
-    alone: dict[tuple[tuple[int, ...], ...], Any] = {}
+    chunk = Chunk(mapped, len(devices), one_by_one)
+    weakref.finalize(chunk, _forget, function).atexit = False
+    return chunk
 
-    def chunk(
-        state: TrainState, data: dict[str, Any], indices: np.ndarray, key: Key
+
+class Chunk:
+    """Many steps as few dispatches, compiled once for each shape of its arguments."""
+
+    def __init__(self, mapped: Any, devices: int, one_by_one: bool):
+        self._mapped, self._devices, self._one_by_one = mapped, devices, one_by_one
+        self._compiled: dict[Any, Any] = {}
+
+    def __call__(
+        self, state: TrainState, data: dict[str, Any], indices: np.ndarray, key: Key
     ) -> tuple[TrainState, dict[str, Any]]:
-        # [steps, B, ...] -> [devices, steps, B / devices, ...]
-        count, batch_size, *more = indices.shape
-        split = indices.reshape(count, len(devices), batch_size // len(devices), *more)
-        split = split.swapaxes(0, 1)
-        if not one_by_one:
-            return mapped(state, data, split, key)
+        """Runs a step for each of the indices, int [steps, B, ...]; donates the state.
+
+        Returns:
+          The state, and metrics [steps] by name.
+        """
+        program, split = self._program(state, data, indices, key)
+        if not self._one_by_one:
+            return program(state, data, split, key)
         each = []
-        shapes = tuple(values.shape for values in data.values())
-        if shapes not in alone:  # of streamed data the last chunk may be shorter
-            alone[shapes] = mapped.lower(state, data, split[:, 0], key).compile(WITHOUT_YNN)
         for number in range(len(indices)):
-            state, metrics = alone[shapes](state, data, split[:, number], key)
+            state, metrics = program(state, data, split[:, number], key)
             each.append(metrics)
         return state, {name: [metrics[name] for metrics in each] for name in each[0]}
 
-    return chunk
+    def compile(
+        self, state: TrainState, data: dict[str, Any], indices: np.ndarray, key: Key
+    ) -> None:
+        """Compiles for these arguments, unless that is done, so that calls take no longer
+        than their steps.
+        """
+        self._program(state, data, indices, key)
+
+    def _program(self, state, data, indices, key) -> tuple[Any, np.ndarray]:
+        # [steps, B, ...] -> [devices, steps, B / devices, ...]
+        count, batch_size, *more = indices.shape
+        split = indices.reshape(count, self._devices, batch_size // self._devices, *more)
+        split = split.swapaxes(0, 1)
+        rows = split[:, 0] if self._one_by_one else split
+        # The last chunk may be shorter.
+        shapes = (rows.shape, *(values.shape for values in data.values()))
+        if shapes not in self._compiled:
+            self._compiled[shapes] = self._mapped.lower(state, data, rows, key).compile(
+                WITHOUT_YNN if self._one_by_one else None
+            )
+        return self._compiled[shapes], split
+
+
+def _forget(function: Callable) -> None:
+    """Lets go of a pmapped function and its programs, 16 MB for a small model.
+
+    JAX keeps them for ever: its cache has the function weakly as a key, but the value that
+    belongs to the key refers to it.
+    """
+    evict = getattr(pmap_cache, "evict_function", None)
+    if evict is not None:  # it is no part of JAX's public face
+        evict(function)
 
 
 def feed(

@@ -1,10 +1,12 @@
 """The run folder: config.json, metrics.jsonl, heldout.npz, checkpoints/, pictures/."""
 
 import fcntl
+import io
 import json
 import os
 import shutil
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +14,21 @@ from typing import Any
 
 import numpy as np
 
-from aaejax.runs.config import differences, from_json
+from aaejax.runs.checkpoints import UNUSABLE, check_folder, is_checkpoint
+from aaejax.runs.config import changes, completed, decides
+from aaejax.runs.files import (
+    atomic,
+    check_no_link,
+    open_own,
+    read_bytes,
+    remove_temporary,
+    write_atomically,
+)
 from aaejax.types import UserError
+
+# All that a run writes besides checkpoints, and all that --overwrite removes.
+FILES = ("metrics.jsonl", "heldout.npz", "config.json")
+PICTURES = ("samples.png", "reconstructions.png", "manifold.png", "styles.png", "codes.png")
 
 
 @dataclass(frozen=True)
@@ -45,7 +60,7 @@ class RunFolder:
     @property
     def unusable(self) -> Path:
         """Where checkpoints go that could not be read."""
-        return self.path / "unusable-checkpoints"
+        return self.path / UNUSABLE
 
     @property
     def pictures(self) -> Path:
@@ -58,78 +73,163 @@ class RunFolder:
         Raises:
           UserError: the folder is no run, or the file is damaged.
         """
-        if not self.config.is_file():
-            raise UserError(
-                f"{self.path} is no run folder (it has no config.json): "
-                "give one that train.py wrote"
+        if not self.config.exists():
+            hint = (
+                "its checkpoints are there: restore config.json from a copy"
+                if self._checkpoints()
+                else "give one that train.py wrote"
             )
+            raise UserError(f"{self.path} is no run folder (it has no config.json): {hint}")
         try:
-            return json.loads(self.config.read_text())
-        except ValueError as error:
+            saved = json.loads(read_bytes(self.config))
+            if not isinstance(saved, dict):
+                raise ValueError("it is no object")
+            for name in ("format", "model"):
+                if name not in saved and not (name == "model" and "custom_model" in saved):
+                    raise ValueError(f"it has no {name}")
+        except (OSError, ValueError, RecursionError) as error:
             raise UserError(
-                f"{self.config} is damaged ({error}): train again with --overwrite"
+                f"{self.config} is damaged, or no run's ({_one_line(error)}): restore it "
+                "from a copy (checkpoints are as they were), or give another run folder"
             ) from error
+        return saved
 
-    def prepare(self, config: dict[str, Any], overwrite: bool) -> None:
+    def prepare(
+        self, config: dict[str, Any], overwrite: bool, tell: Callable = print
+    ) -> None:
         """Makes the folder ready for a run with this config.json: new, or to resume.
 
         Raises:
           UserError: the folder has a run with another configuration, or is something else.
         """
-        if overwrite:
-            for path in (self.checkpoints, self.pictures, self.unusable):
-                shutil.rmtree(path, ignore_errors=True)
-            for path in (self.config, self.metrics, self.heldout):
-                path.unlink(missing_ok=True)
-        if self.config.exists():
-            saved = self.read_config()
-            # An option younger than the run had its default, and the run may have moved.
-            saved |= from_json(saved).to_json() | {"where": config["where"]}
-            changed = differences(saved, config)
-            if changed:
-                raise UserError(
-                    f"{self.path} has a run with another configuration "
-                    f"({'; '.join(changed)}): give the same one, another --workdir, "
-                    "or --overwrite"
-                )
-        elif self.checkpoints.exists():
-            raise UserError(
-                f"{self.path} has checkpoints but no config.json: "
-                "give another --workdir, or --overwrite"
-            )
+        check_folder(self.checkpoints)
+        for path in (self.pictures, self.unusable):
+            check_no_link(path)
+        if not (self.config.exists() or self.config.is_symlink()):
+            self._check_empty()
+        elif overwrite:
+            self.read_config()
+            self._remove_run()
+        else:
+            self._check_same(config, tell)
+        remove_temporary(self.path, FILES)
+        remove_temporary(self.pictures, PICTURES)
+        write_atomically(self.config, (json.dumps(config, indent=2) + "\n").encode())
         self.pictures.mkdir(exist_ok=True)
-        write_atomically(self.config, json.dumps(config, indent=2) + "\n")
+
+    def _check_empty(self) -> None:
+        """Raises UserError where a run would write among files that are no run's."""
+        folders = (self.checkpoints, self.pictures, self.unusable)
+        found = [path.name for path in folders if path.exists() and _entries(path)]
+        found += [name for name in FILES if (self.path / name).exists()]
+        if found:
+            raise UserError(
+                f"{self.path} has {', '.join(found)} but no config.json, so that it is no "
+                "run's: give another --workdir, or, for a run, restore config.json from a "
+                "copy"
+            )
+
+    def _check_same(self, config: dict[str, Any], tell: Callable) -> None:
+        """Raises UserError where the folder's run has another configuration."""
+        # An option younger than the run had its default, and the run may have moved.
+        saved = completed(self.read_config())
+        if changes(decides(saved), decides(config)):
+            named = changes({**saved, "where": None}, {**config, "where": None})
+            raise UserError(
+                f"{self.path} has a run with another configuration "
+                f"({'; '.join(named)}): give the same one, another --workdir, "
+                "or --overwrite"
+            )
+        if self.metrics.exists() and not self._checkpoints():
+            tell(f"{self.path} has metrics but no checkpoint: training starts anew")
+
+    def _remove_run(self) -> None:
+        """Removes what a run wrote and nothing else; config.json last."""
+        for folder in (self.checkpoints, self.unusable):
+            for path in filter(is_checkpoint, _entries(folder)):
+                shutil.rmtree(path)
+        for name in PICTURES:
+            (self.pictures / name).unlink(missing_ok=True)
+        for folder in (self.checkpoints, self.unusable, self.pictures):
+            if folder.is_dir() and not folder.is_symlink() and not _entries(folder):
+                folder.rmdir()
+        for name in FILES:
+            (self.path / name).unlink(missing_ok=True)
+
+    def _checkpoints(self) -> bool:
+        return any(map(is_checkpoint, _entries(self.checkpoints)))
 
     def write_heldout(self, images: np.ndarray, labels: np.ndarray | None) -> None:
         """Keeps these examples (as they came, uint8 or float32) for sampling."""
         arrays = (
             {"images": images} if labels is None else dict(images=images, labels=labels)
         )
-        with open(self.heldout, "wb") as file:
+        with atomic(self.heldout) as file:
             np.savez(file, **arrays)  # type: ignore[arg-type]
 
     def read_heldout(self) -> dict[str, np.ndarray]:
-        """Arrays: images [N, ...], and labels [N] where there are any."""
-        with np.load(self.heldout) as arrays:
-            return dict(arrays)
+        """Arrays: images [N, ...], and labels [N] where there are any.
 
-    def append_metrics(self, line: dict[str, Any]) -> None:
-        """Adds one line to metrics.jsonl."""
-        with open(self.metrics, "a") as file:
-            file.write(json.dumps(line) + "\n")
+        Raises:
+          UserError: they are not there, damaged, or none that the run's model can take.
+        """
+        data = self.read_config().get("data") if self.config.exists() else None
+        try:
+            return _checked_heldout(self.heldout, data if isinstance(data, dict) else {})
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            raise UserError(
+                f"{self.heldout} can't be read ({_one_line(error)}): what needs no "
+                "examples works, --data gives others, and train.py writes it again when "
+                "it is started on the run"
+            ) from error
 
-    def drop_metrics_after(self, step: int) -> None:
-        """Forgets what a killed run logged past the checkpoint that it resumes from."""
-        if not self.metrics.exists():
-            return
-        kept = []
-        for line in self.metrics.read_text().splitlines():
-            try:
-                if json.loads(line)["step"] <= step:
-                    kept.append(line + "\n")
-            except ValueError:  # cut in the middle of the write
-                continue
-        write_atomically(self.metrics, "".join(kept))
+
+def _checked_heldout(path: Path, data: dict[str, Any]) -> dict[str, np.ndarray]:
+    # The heads first: what they say is compared before anything is taken for it.
+    raw = read_bytes(path)
+    with zipfile.ZipFile(io.BytesIO(raw)) as archive:
+        heads = {name: _head(archive, name) for name in archive.namelist()}
+    shape, dtype = heads.pop("images.npy", ((), None))
+    expected = tuple(data.get("shape", shape[1:]))
+    if shape[1:] != expected or dtype not in (np.uint8, np.float32) or not shape[:1] > (0,):
+        raise ValueError(f"its images are {dtype}{list(shape)}, not [N, {list(expected)}]")
+    of_labels = heads.pop("labels.npy", None)
+    if of_labels and (of_labels[0] != shape[:1] or of_labels[1].kind not in "iu"):
+        raise ValueError(f"its labels are {of_labels[1]}{list(of_labels[0])}")
+    if heads:
+        raise ValueError(f"it has {', '.join(map(repr, heads))}")
+    if np.prod(shape) * dtype.itemsize > 1000 * len(raw) + 2**20:
+        raise ValueError(f"its images {list(shape)} can't be in {len(raw)} bytes")
+    with np.load(io.BytesIO(raw), allow_pickle=False) as arrays:
+        found = dict(arrays)
+    images, labels = found["images"], found.get("labels")
+    if dtype == np.float32 and not np.isfinite(images).all():
+        raise ValueError("its images are not finite")
+    unit = dtype == np.float32 and data.get("unit_range")
+    if unit and not (images.min() >= 0 and images.max() <= 1):
+        raise ValueError("its images are not in [0, 1]")
+    classes = data.get("classes", 2**31)
+    if labels is not None and not (labels.min() >= -1 and labels.max() < classes):
+        raise ValueError(f"its labels go from {labels.min()} to {labels.max()}")
+    return found
+
+
+def _head(archive: zipfile.ZipFile, name: str) -> tuple[tuple[int, ...], np.dtype]:
+    """Shape and dtype that an array of an .npz says it has."""
+    with archive.open(name) as file:
+        version = np.lib.format.read_magic(file)
+        if version != (1, 0):
+            raise ValueError(f"{name!r} has format {version}")
+        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+    return shape, dtype
+
+
+def _entries(folder: Path) -> list[Path]:
+    return sorted(folder.iterdir()) if folder.is_dir() else []
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 @contextmanager
@@ -143,7 +243,7 @@ def locked(path: Path) -> Iterator[RunFolder]:
       OSError: it can't be made or written.
     """
     path.mkdir(parents=True, exist_ok=True)
-    with open(path / ".lock", "w") as lock:
+    with open(open_own(path / ".lock", os.O_RDWR), "r+b") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -152,10 +252,3 @@ def locked(path: Path) -> Iterator[RunFolder]:
                 "or give another --workdir"
             ) from error
         yield RunFolder(path)
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Writes a file so that a reader sees the old text or the new, never a part."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text)
-    os.replace(temporary, path)

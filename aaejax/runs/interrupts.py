@@ -1,5 +1,6 @@
 """SIGTERM and Ctrl-C: the first asks the run to stop, a second Ctrl-C leaves at once."""
 
+import contextlib
 import os
 import signal
 import sys
@@ -56,9 +57,10 @@ class Interrupts:
                 os._exit(128 + number)
             if self.requested is None:
                 self.requested = signal.Signals(number)
-                print(
-                    f"\n{self.requested.name}: finishing this chunk of steps and writing "
-                    "a checkpoint; Ctrl-C (again) leaves at once",
-                    file=sys.stderr,
-                    flush=True,
-                )
+                with contextlib.suppress(OSError):  # nobody reads stderr any more
+                    print(
+                        f"\n{self.requested.name}: finishing this chunk of steps and "
+                        "writing a checkpoint; Ctrl-C (again) leaves at once",
+                        file=sys.stderr,
+                        flush=True,
+                    )

@@ -1,19 +1,25 @@
 """Arrays -> PNG."""
 
 import math
+import warnings
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image
 
+from aaejax.types import printable
+
 BORDER = 2  # white pixels between images
 
+File = Path | BinaryIO  # of the PNG: a path, or open for writing bytes
 
-def write_grid(path: Path, images: np.ndarray, columns: int | None = None) -> None:
+
+def write_grid(file: File, images: np.ndarray, columns: int | None = None) -> None:
     """Images in rows, small ones enlarged by whole factors.
 
     Args:
-      path: of the PNG.
+      file: of the PNG.
       images: [N, H, W, 1 or 3], clipped to [0, 1].
       columns: how many in a row; by default as square as can be.
     """
@@ -33,14 +39,14 @@ def write_grid(path: Path, images: np.ndarray, columns: int | None = None) -> No
     picture = Image.fromarray(sheet[..., 0] if channels == 1 else sheet)
     factor = max(1, round(640 / picture.width))
     size = (picture.width * factor, picture.height * factor)
-    picture.resize(size, Image.Resampling.NEAREST).save(path)
+    picture.resize(size, Image.Resampling.NEAREST).save(file, "PNG")
 
 
-def write_pairs(path: Path, originals: np.ndarray, made: np.ndarray) -> None:
+def write_pairs(file: File, originals: np.ndarray, made: np.ndarray) -> None:
     """Rows of ten originals, each row over the row of what was made of them.
 
     Args:
-      path: of the PNG.
+      file: of the PNG.
       originals: [N, H, W, C].
       made: [N, H, W, C].
     """
@@ -49,16 +55,16 @@ def write_pairs(path: Path, originals: np.ndarray, made: np.ndarray) -> None:
         for first in range(0, len(originals), 10)
         for part in (originals, made)
     ]
-    write_grid(path, np.concatenate(rows), columns=len(rows[0]))
+    write_grid(file, np.concatenate(rows), columns=len(rows[0]))
 
 
-def write_rows(path: Path, images: np.ndarray) -> None:
+def write_rows(file: File, images: np.ndarray) -> None:
     """Images [rows, columns, H, W, C] as they stand."""
-    write_grid(path, images.reshape(-1, *images.shape[2:]), images.shape[1])
+    write_grid(file, images.reshape(-1, *images.shape[2:]), images.shape[1])
 
 
 def write_scatter(
-    path: Path,
+    file: File,
     codes: np.ndarray,
     labels: np.ndarray | None,
     prior: np.ndarray,
@@ -67,7 +73,7 @@ def write_scatter(
     """Codes in the plane, coloured by label, over samples of the prior in grey.
 
     Args:
-      path: of the PNG.
+      file: of the PNG.
       codes: [N, 2].
       labels: [N] or None.
       prior: [M, 2].
@@ -77,16 +83,30 @@ def write_scatter(
 
     figure = Figure(figsize=(7, 6.2), layout="constrained")
     axes = figure.add_subplot(xlabel="z1", ylabel="z2", aspect="equal")
-    axes.scatter(*prior.T, s=3, color="0.8", label="prior")
+    points = [axes.scatter(*prior.T, s=3, color="0.8")]
+    names = ["prior"]
     if labels is None:
-        axes.scatter(*codes.T, s=4, color="C0", label="codes")
+        points.append(axes.scatter(*codes.T, s=4, color="C0"))
+        names.append("codes")
     else:
         for number, label in enumerate(np.unique(labels)):
             chosen = codes[labels == label]
-            name = class_names[label] if 0 <= label < len(class_names) else str(label)
-            axes.scatter(*chosen.T, s=4, color=f"C{number % 10}", label=name)
+            points.append(axes.scatter(*chosen.T, s=4, color=f"C{number % 10}"))
+            known = 0 <= label < len(class_names)
+            names.append(class_names[label] if known else str(label))
     # Outside the axes, and at most thirty names: a legend of hundreds hides the picture.
-    handles, names = axes.get_legend_handles_labels()
-    axes.legend(handles[:30], names[:30], markerscale=4, loc="center left",
-                bbox_to_anchor=(1, 0.5))  # fmt: skip
-    figure.savefig(path, dpi=100, bbox_inches="tight")  # else the legend may be cut
+    legend = axes.legend(points[:30], [""] * len(points[:30]), markerscale=4,
+                         loc="center left", bbox_to_anchor=(1, 0.5))  # fmt: skip
+    # Set here, since a legend leaves out names that start with "_"; $ is no mathematics.
+    for text, name in zip(legend.get_texts(), names, strict=False):
+        text.set(parse_math=False, text=shortened(name))
+    with warnings.catch_warnings():  # a character that the font lacks is drawn as a box
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        # Tight: else the legend may be cut.
+        figure.savefig(file, format="png", dpi=100, bbox_inches="tight")
+
+
+def shortened(name: str) -> str:
+    """A name as text of at most 40 characters, all of them visible."""
+    text = printable(name)
+    return text if len(text) <= 40 else text[:39] + "\u2026"

@@ -12,7 +12,7 @@ import jax
 
 from aaejax.phases import init_state
 from aaejax.runs.checkpoints import Checkpoints
-from aaejax.runs.config import from_json
+from aaejax.runs.config import decides, from_json
 from aaejax.runs.folder import RunFolder
 from aaejax.types import DataSpec, Model, TrainState, UserError, Variables
 
@@ -107,14 +107,18 @@ def restore(
     spec = trained.data.spec
     built: Model = model or from_json(config).model.build(spec, steps=1)
     like = jax.eval_shape(lambda key: init_state(built, key), jax.random.key(0))
-    found, variables = _restore_variables(folder, like, step, tell)
+    found, variables = _restore_variables(folder, like, step, tell, decides(config))
     return dataclasses.replace(
         trained, model=built, variables=jax.device_put(variables), step=found
     )
 
 
 def _restore_variables(
-    folder: RunFolder, like: TrainState, step: int | None, tell: Callable
+    folder: RunFolder,
+    like: TrainState,
+    step: int | None,
+    tell: Callable,
+    run: dict[str, Any] | None,
 ) -> tuple[int, Variables]:
     """Lists and reads checkpoints; again where a training replaced them in between."""
     if not folder.checkpoints.is_dir():
@@ -124,7 +128,7 @@ def _restore_variables(
     for attempt in range(ATTEMPTS):
         listed, lines = _listed(folder), []
         try:
-            with Checkpoints(folder.checkpoints, tell=lines.append) as checkpoints:
+            with Checkpoints(folder.checkpoints, tell=lines.append, run=run) as checkpoints:
                 found = checkpoints.restore_variables(like, step)
             break
         # FileNotFoundError: Orbax lists the folder too, entry by entry.

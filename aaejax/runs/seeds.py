@@ -20,7 +20,8 @@ from aaejax.data import batches
 from aaejax.phases import init_state, scan_steps, train_step
 from aaejax.runs.checkpoints import Checkpoints
 from aaejax.runs.devices import steps_alone, to_host, train_chunk
-from aaejax.runs.loop import check_finite, in_phase_order
+from aaejax.runs.finite import check_finite, finite_copy
+from aaejax.runs.loop import in_phase_order
 from aaejax.types import Array, Batch, Device, Key, Model, Networks, TrainState
 
 # One step for all seeds; all else has an axis of seeds in front.
@@ -70,7 +71,9 @@ def train_seeds(
     state, run_keys = starts(np.array(seeds, np.uint32))
     program = _program(model, state, images, labels, run_keys)
     resident = jax.device_put((images, labels))
-    with Checkpoints(folder, keep=1) if folder else nullcontext() as checkpoints:
+    run = {"seeds": list(seeds), "steps": steps, "batch_size": batch_size}
+    opened = Checkpoints(folder, keep=1, run=run) if folder else nullcontext()
+    with opened as checkpoints:
         if checkpoints:
             state = jax.device_put(checkpoints.restore_state(state) or state)
         for first in range(int(state.step), steps, chunk):
@@ -91,7 +94,7 @@ def train_seeds(
             for number in range(len(seeds)):
                 check_finite({name: host[name][number] for name in host}, first)
             if checkpoints:
-                checkpoints.save(state)
+                checkpoints.save(finite_copy(state))
             tell(f"step {last}/{steps} of {len(seeds)} seeds")
     variables = jax.device_get(state.variables)
     return [jax.tree.map(lambda x, n=n: x[n], variables) for n in range(len(seeds))]

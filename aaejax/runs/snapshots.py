@@ -8,24 +8,36 @@ from jax.random import clone
 
 from aaejax import sampling
 from aaejax.components.pixels import to_unit
-from aaejax.data import Dataset
 from aaejax.runs import pictures
+from aaejax.runs.files import atomic
 from aaejax.types import Array, Key, Model, Networks
 
 
 class RunPictures:
     """Writes what `picture_arrays` makes of networks, and their held-out codes."""
 
-    def __init__(self, model: Model, dataset: Dataset, folder: Path, key: Key):
-        """Of forty held-out examples.
+    def __init__(
+        self,
+        model: Model,
+        images: np.ndarray,
+        labels: np.ndarray | None,
+        class_names: tuple[str, ...],
+        folder: Path,
+        key: Key,
+    ):
+        """Of the first forty examples.
 
         Args:
           model: the model.
-          dataset: whose held-out examples are shown.
+          images: [N, ...], uint8 or float32, held out; there may be none.
+          labels: [N] or None.
+          class_names: of the labels.
           folder: of the PNGs.
           key: of the noise, the same at each call, so that steps can be compared.
         """
-        self._dataset, self._folder, self._key = dataset, folder, key
+        self._originals = np.asarray(to_unit(images[:40]))
+        self._labels, self._class_names = labels, class_names
+        self._folder, self._key = folder, key
         self._arrays = jax.jit(lambda *arguments: picture_arrays(model, *arguments))
 
     def __call__(self, networks: Networks, codes: np.ndarray | None) -> None:
@@ -33,31 +45,28 @@ class RunPictures:
 
         Args:
           networks: of the model.
-          codes: [N, 2], of the first held-out examples, as they are drawn; or None.
+          codes: [N, 2], of the examples, as they are drawn; or None.
         """
-        labels = self._dataset.test_labels
-        originals = np.asarray(to_unit(self._dataset.test_images[:40]))
+        originals, labels = self._originals, self._labels
         original_labels = None if labels is None else labels[: len(originals)]
         key = clone(self._key)
         made = jax.device_get(self._arrays(networks, originals, original_labels, key))
         if originals.ndim == 4:
             for name in ("samples", "manifold"):
                 if name in made:
-                    pictures.write_grid(self._folder / f"{name}.png", made[name])
+                    with atomic(self._folder / f"{name}.png") as file:
+                        pictures.write_grid(file, made[name])
             if "reconstructions" in made:
-                pictures.write_pairs(
-                    self._folder / "reconstructions.png", originals, made["reconstructions"]
-                )
+                with atomic(self._folder / "reconstructions.png") as file:
+                    pictures.write_pairs(file, originals, made["reconstructions"])
             if "styles" in made:
-                pictures.write_rows(self._folder / "styles.png", made["styles"])
+                with atomic(self._folder / "styles.png") as file:
+                    pictures.write_rows(file, made["styles"])
         if codes is not None:
-            pictures.write_scatter(
-                self._folder / "codes.png",
-                codes,
-                None if labels is None else labels[: len(codes)],
-                made["prior"],
-                self._dataset.class_names,
-            )
+            with atomic(self._folder / "codes.png") as file:
+                pictures.write_scatter(
+                    file, codes, labels, made["prior"], self._class_names
+                )
 
 
 def picture_arrays(
@@ -73,7 +82,8 @@ def picture_arrays(
       key: consumed.
 
     Returns:
-      "samples" [100, ...] and, of a model that encodes, "reconstructions" [n, ...]; where
+      "samples" [100, ...] and, of a model that encodes, "reconstructions" [n, ...] where
+      there are any; where
       codes have a class also "styles" [10, K, ...], where they have two dimensions
       "manifold" [400, ...], and where they are drawn in a plane "prior" [2000, 2].
     """
@@ -81,7 +91,7 @@ def picture_arrays(
         key, 5
     )
     made = {"samples": sampling.samples(model, networks, sample_key, 100)}
-    if model.encodes:
+    if model.encodes and len(originals):
         made["reconstructions"] = sampling.reconstructions(
             model, networks, originals, reconstruct_key, labels
         )

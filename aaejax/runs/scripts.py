@@ -1,0 +1,114 @@
+"""What the scripts share: every mistake is one line and a status, never a traceback."""
+
+import contextlib
+import functools
+import io
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import jax
+import tyro
+
+from aaejax.runs.compile_cache import keep_compiled
+from aaejax.types import UserError, printable
+
+T = TypeVar("T")
+
+
+def script(name: str) -> Callable[[Callable[[], int]], Callable[[], int]]:
+    """Decorates a script's main, which returns its exit status.
+
+    A mistake of the user's, or a file that can't be read or written, is one line on stderr
+    and status 2. Where nobody reads stdout any more (`| head`) the script ends without a
+    word, with the status of SIGPIPE.
+
+    Args:
+      name: of the script, before each message.
+    """
+
+    def decorate(main: Callable[[], int]) -> Callable[[], int]:
+        @functools.wraps(main)
+        def run() -> int:
+            # What they log of a failed write, a page of it, is said in one line below.
+            for logger in ("absl", "asyncio", "matplotlib"):
+                logging.getLogger(logger).setLevel(logging.CRITICAL)
+            _open_closed()
+            try:
+                try:
+                    return main()
+                finally:
+                    sys.stdout.flush()
+            except BrokenPipeError:
+                # What is still in the buffer would fail again as Python ends.
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                return 128 + signal.SIGPIPE
+            except (UserError, OSError) as error:
+                with contextlib.suppress(OSError):
+                    print(f"{name}: {printable(error)}", file=sys.stderr)
+                return 2
+
+        return run
+
+    return decorate
+
+
+def parse(options: type[T], args: Sequence[str], prog: str, description: str | None) -> T:
+    """A dataclass from a command line, by tyro, which exits where that can't be read.
+
+    Raises:
+      UserError: the dataclass, or one in it, refuses a value.
+    """
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            return tyro.cli(options, prog=prog, description=description, args=args)
+    except SystemExit as end:
+        # tyro would put a box around the message.
+        error: BaseException | None = end
+        while error is not None and not isinstance(error, UserError):
+            error = error.__context__
+        if error is not None:
+            raise error from None
+        print(said.getvalue(), end="", file=sys.stderr)
+        raise
+
+
+def tell(text: str) -> None:
+    """Prints lines for the user, at once, with nothing in them but text."""
+    print("\n".join(map(printable, text.split("\n"))), flush=True)
+
+
+def start_jax() -> None:
+    """Starts JAX's devices, with compiled programs kept on disk.
+
+    Raises:
+      UserError: JAX_PLATFORMS asks for a device that is not there.
+    """
+    keep_compiled()
+    log = logging.getLogger("jax")
+    level = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        jax.devices()
+    except (RuntimeError, AssertionError) as error:  # an assertion where none is left
+        reason = str(error).partition("\n")[0][:200]
+        raise UserError(
+            f"JAX finds no device for JAX_PLATFORMS={jax.config.jax_platforms}"  # type: ignore[attr-defined]
+            f"{f' ({reason})' if reason else ''}: unset it, or install JAX for that device"
+        ) from error
+    finally:
+        log.setLevel(level)
+
+
+def _open_closed() -> None:
+    """Gives the standard streams that the caller closed (`>&-`) to the null device.
+
+    Else the next file opened would be in their place, and get what is printed.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
