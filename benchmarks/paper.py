@@ -163,7 +163,7 @@ PAPER_LABELS = {
     "input_noise": 0.3,
     "classification_optimizer": sgd(0.1, 0.9, 50, 1000),
 }
-# Chosen on validation images (README, "Numbers of the paper").
+# Chosen on validation images (docs/results.md).
 MIDDLE, FAST = (
     Optimizer(learning_rate=rate, momentum=0.5, schedule="cosine") for rate in (3e-4, 1e-3)
 )

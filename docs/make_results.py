@@ -1,0 +1,324 @@
+"""Writes the tables of results into the pages, from the JSON files of benchmarks/results.
+
+    python docs/make_results.py            # rewrites what stands between the marks
+    python docs/make_results.py --check    # only says whether all is up to date
+
+A mark is `<!-- table: NAME -->`, its end `<!-- end of table -->`; NAME is a key of TABLES.
+"""
+
+import json
+import re
+import statistics
+import sys
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+PAGES = ("README.md", "docs/results.md", "docs/speed.md")
+MARKED = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
+
+# What each file name of benchmarks/results/paper is about: title, name, what was trained.
+ROWS = {
+    "table1-10K": "Parzen log-likelihood, 10,000 samples, nats",
+    "table2-100": "error, 100 labels, %",
+    "table2-1000": "error, 1000 labels, %",
+    "table2-all": "error, all labels, %",
+    "table3-16": "clustering error, 16 clusters, %",
+    "table3-30": "clustering error, 30 clusters, %",
+    "figure11-2-D-100labels": "2-D codes, error, 100 labels, %",
+    "figure11-2-D-1000labels": "2-D codes, error, 1000 labels, %",
+    "figure11-2-D-20clusters": "2-D codes, clustering error, 20 clusters, %",
+    "figure11-10-D-100labels": "10-D codes, error, 100 labels, %",
+}
+# The recipes that benchmarks/paper.py has now.
+BEST = {
+    "table1-10K": "best-30epochs",
+    "table2-100": "best-7epochs",
+    "table2-1000": "best-4epochs",
+    "table2-all": "best-8epochs",
+    "table3-16": "best-20epochs",
+    "table3-30": "best-24epochs",
+    "figure11-2-D-100labels": "best-6epochs",
+    "figure11-2-D-1000labels": "best-6epochs",
+    "figure11-2-D-20clusters": "best-10epochs",
+    "figure11-10-D-100labels": "best-6epochs",
+}
+# What else was scored on test digits, before the recipe of now.
+EARLIER = {
+    "table1-10K-best-5epochs": "width 1000, std 1, no noise, reconstruction at 1e-3",
+    "table1-10K-best-10epochs": "width 1000, std 1, no noise, reconstruction at 3e-3",
+    "table2-100-best-6epochs": "MLPs, slow adversary",
+    "table2-100-best-10epochs": "MLPs, fast adversary",
+    "table2-1000-MLP-6epochs": "MLPs",
+    "table2-all-best-12epochs": "MLPs",
+    "table2-all-slow-adversary-8epochs": "slow adversary (styles follow the digit)",
+    "table3-16-best-6epochs": "without mutual information",
+    "table3-30-best-4epochs": "without mutual information",
+    "table3-30-best-6epochs": "without mutual information",
+    "table3-30-best-8epochs": "without --information",
+    "table3-30-best-20epochs": "without --information",
+    "figure11-2-D-20clusters-best-6epochs": "without mutual information, slow adversary",
+}
+COMPARED = {
+    "autoencoder": "autoencoder and a fitted Gaussian",
+    "aae": "**aae**",
+    "vae": "vae",
+    "wae-mmd": "wae-mmd",
+    "gmmn-codes": "gmmn-codes",
+    "gan": "gan",
+    "gmmn": "gmmn",
+}
+COLUMNS = {
+    "frechet_distance": ("Fréchet ↓", 1),
+    "precision": ("precision", 2),
+    "recall": ("recall", 2),
+    "coverage": ("coverage", 2),
+    "parzen_nats": ("Parzen, nats", 1),
+    "reconstruction_nats": ("reconstruction, nats", 1),
+    "prior_mmd": ("match (MMD)", 3),
+    "prior_classifier_accuracy": ("codes told from prior", 2),
+    "knn_accuracy_100": ("kNN, 100 labels", 2),
+    "knn_accuracy_all": ("kNN, all labels", 2),
+}
+SPREAD = ("frechet_distance", "parzen_nats", "reconstruction_nats")
+PEERS = {
+    "aaejax": "aaejax",
+    "aaejax-bf16": "aaejax, bf16",
+    "torch": "PyTorch, as people write it",
+    "torch-tuned": "PyTorch, tuned",
+    "torch-once": "PyTorch, tuned, encoding once for both adversaries",
+    "torch-compile": "PyTorch, tuned and compiled",
+    "torch-bf16": "PyTorch, tuned, bf16 autocast",
+}
+
+
+def markdown(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """A table."""
+    head = list(head)
+    lines = [head, ["---"] * len(head), *map(list, rows)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def read(name: str) -> dict[str, Any]:
+    """A JSON file of the results."""
+    return json.loads((RESULTS / f"{name}.json").read_text())
+
+
+def runs(name: str, tune: bool = False) -> list[dict[str, Any]]:
+    """The records of all seeds of one row of benchmarks/paper.py."""
+    end = "-tune" if tune else ""
+    names = [f"paper/{name}-seed{seed}{end}" for seed in range(3)]
+    return [read(each) for each in names if (RESULTS / f"{each}.json").exists()]
+
+
+def mean(records: list[dict[str, Any]], key: str = "value") -> str:
+    """Mean ± standard deviation over seeds, or the one value."""
+    digits = 1 if records[0]["unit"] == "nats" else 2
+    values = [record[key] for record in records]
+    if len(values) == 1:
+        return f"{values[0]:.{digits}f}"
+    return f"{statistics.mean(values):.{digits}f} ± {statistics.stdev(values):.{digits}f}"
+
+
+def each(records: list[dict[str, Any]], key: str = "value") -> str:
+    """The value of each seed, in brackets, where there is more than one."""
+    digits = 1 if records[0]["unit"] == "nats" else 2
+    values = ", ".join(f"{record[key]:.{digits}f}" for record in records)
+    return f" ({values})" if len(records) > 1 else ""
+
+
+def paper() -> str:
+    """The paper's numbers and ours."""
+    rows = []
+    for row, title in ROWS.items():
+        found = runs(f"{row}-{BEST[row]}")
+        rows.append((title, found[0]["paper"], f"**{mean(found)}**"))
+    return markdown(("number", "paper", "here"), rows)
+
+
+def paper_in_full() -> str:
+    """The same with every seed, clusters named by majority, and the cost."""
+    rows = []
+    for row, title in ROWS.items():
+        found = runs(f"{row}-{BEST[row]}")
+        minutes = [r["minutes"] for r in found if r["minutes"] is not None]
+        majority = ""
+        if "majority" in found[0]:
+            majority = mean(found, "majority") + each(found, "majority")
+        rows.append(
+            (
+                title,
+                found[0]["paper"],
+                f"**{mean(found)}**{each(found)}",
+                majority,
+                str(found[0]["epochs"]),
+                f"{statistics.mean(minutes):.0f}" if minutes else "",
+            )
+        )
+    head = ("number", "paper", "here, each seed", "named by majority", "epochs", "minutes")
+    return markdown(head, rows)
+
+
+def settings_of_the_paper() -> str:
+    """The recipe as published, for a few of its epochs."""
+    rows = []
+    for row, title in ROWS.items():
+        (name,) = (RESULTS / "paper").glob(f"{row}-paper-[0-9]*epochs-seed0.json")
+        record = json.loads(name.read_text())
+        note = ""
+        if "majority" in record:
+            note = f"{record['clusters_used']} clusters used; {record['majority']:.2f}"
+        rows.append((title, record["paper"], mean([record]), str(record["epochs"]), note))
+    head = ("number", "paper, 5,000 epochs", "here", "epochs", "by majority")
+    return markdown(head, rows)
+
+
+def earlier() -> str:
+    """What the test digits were read for before."""
+    rows = []
+    for name, what in EARLIER.items():
+        row = max((r for r in ROWS if name.startswith(f"{r}-")), key=len)
+        found = runs(name)
+        majority = mean(found, "majority") if "majority" in found[0] else ""
+        cells = (mean(found) + each(found), majority, str(found[0]["epochs"]))
+        rows.append((ROWS[row], what, *cells))
+    return markdown(("number", "what", "each seed", "by majority", "epochs"), rows)
+
+
+def precision() -> str:
+    """Validation scores in float32 and in bf16; float32's are not kept for every row."""
+    rows = []
+    for row, title in ROWS.items():
+        full, half = (runs(f"{row}-{BEST[row]}{kind}", tune=True) for kind in ("", "-bf16"))
+        cells = [mean(x) + each(x) if x else "" for x in (full, half)]
+        rows.append((title, *cells))
+    return markdown(("number, on validation digits", "float32", "bf16"), rows)
+
+
+def compared(folder: str) -> str:
+    """Models of one size on the same data, mean over seeds."""
+    rows, columns = [], dict(COLUMNS)
+    for word, title in COMPARED.items():
+        files = sorted((RESULTS / "compare" / folder).glob(f"{word}-seed*.json"))
+        records = [json.loads(file.read_text()) for file in files]
+        if not records:
+            continue
+        cells = [title]
+        for column, (_, digits) in columns.items():
+            values = [r[column] for r in records if column in r]
+            spread = ""
+            if values and column in SPREAD:
+                spread = f" ± {statistics.stdev(values):.{digits}f}"
+            cells.append(f"{statistics.mean(values):.{digits}f}{spread}" if values else "")
+        rows.append(cells)
+    return markdown(["", *(title for title, _ in columns.values())], rows)
+
+
+def step_times(files: dict[str, str]) -> str:
+    """Milliseconds a step, and in brackets how many times aaejax's time that is."""
+    found = {title: read(f"speed-{name}")["peers"] for title, name in files.items()}
+    peers = [peer for peer in PEERS if any(peer in each for each in found.values())]
+    rows = []
+    for peer in peers:
+        cells = []
+        for measured in found.values():
+            cell = ""
+            if peer in measured:
+                cell = f"{measured[peer]['ms']:.1f}"
+                if peer != "aaejax":
+                    cell += f" ({measured[peer]['ratio']:.2f})"
+            cells.append(cell)
+        rows.append((PEERS[peer], *cells))
+    return markdown(("ms a step", *files), rows)
+
+
+def scaling() -> str:
+    """The cost of a step, and of sampling, as one size changes."""
+    rows: dict[str, list[str]] = {}
+    for name in ("speed-epyc-scaling", "speed-scaling"):
+        for size in read(name)["sizes"]:
+            change = ", ".join(f"{k} {v:,}" for k, v in size["change"].items())
+            row = rows.setdefault(change.replace("_", " ") or "base", [""] * 4)
+            place = 2 * (size["peer"] == "sampling") + (name == "speed-scaling")
+            row[place] = f"{size['ms']:.1f} ({size['ratio']:.2f})"
+    titles = ("", "training, EPYC", "training, Xeon", "sampling, EPYC", "sampling, Xeon")
+    return markdown(titles, ([change, *cells] for change, cells in rows.items()))
+
+
+def startup() -> str:
+    """Seconds until something happens, the median of the rounds."""
+    found = [read(name)["seconds"] for name in ("speed-epyc-startup", "speed-startup")]
+    rows = [
+        (what, *(f"{statistics.median(each[what]):.1f}" for each in found))
+        for what in found[0]
+    ]
+    return markdown(("seconds", "EPYC", "Xeon"), rows)
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "paper": paper,
+    "paper-in-full": paper_in_full,
+    "paper-settings": settings_of_the_paper,
+    "earlier": earlier,
+    "precision": precision,
+    "compared-mnist5k": partial(compared, "mnist5k-25epochs-latent8-width200"),
+    "compared-mnist": partial(compared, "mnist-4epochs-latent8-width200"),
+    "compared-plane": partial(compared, "mnist-4epochs-latent2-width200"),
+    "steps": partial(
+        step_times,
+        {
+            "EPYC, batch 100": "epyc",
+            "EPYC, batch 1000": "epyc-batch1000",
+            "Xeon, batch 100": "cpu",
+            "Xeon, batch 1000": "cpu-batch1000",
+        },
+    ),
+    "bf16": partial(
+        step_times,
+        {
+            "EPYC, batch 100": "epyc-bf16",
+            "EPYC, batch 1000": "epyc-bf16-batch1000",
+            "Xeon, batch 100": "cpu-bf16",
+        },
+    ),
+    "convolutions": partial(
+        step_times,
+        {
+            "EPYC, 28x28x1": "epyc-conv28",
+            "EPYC, 32x32x3": "epyc-conv32",
+            "Xeon, 28x28x1": "cpu-conv28",
+            "Xeon, 32x32x3": "cpu-conv32",
+        },
+    ),
+    "long": partial(step_times, {"EPYC": "epyc-long", "Xeon": "cpu-long"}),
+    "compiled": partial(step_times, {"EPYC, batch 100": "epyc-compiled"}),
+    "scaling": scaling,
+    "startup": startup,
+}
+
+
+def updated(text: str) -> str:
+    """A page with the tables of now between its marks."""
+    return MARKED.sub(lambda m: f"{m[1]}{TABLES[m[2]]()}{m[3]}", text)
+
+
+def main(check: bool) -> int:
+    """Exit status 1 where a page is out of date and was only to be checked."""
+    stale = []
+    for name in PAGES:
+        page = ROOT / name
+        text = page.read_text()
+        if (new := updated(text)) != text:
+            stale.append(name)
+            if not check:
+                page.write_text(new)
+    if stale:
+        print(f"{'out of date' if check else 'written'}: {', '.join(stale)}")
+    return int(check and bool(stale))
+
+
+if __name__ == "__main__":
+    sys.exit(main("--check" in sys.argv[1:]))
