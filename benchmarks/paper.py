@@ -514,7 +514,7 @@ def train_row(
     pictures = RunPictures(
         model, *shown, dataset.class_names, folder.pictures, jax.random.key(2)
     )
-    pictures(networks, codes)
+    pictures.write(networks, codes)
     if "clusters" in kinds.kinds(model):
         found = kinds.sample(Trained(model, networks, steps, folder, {}), "clusters")
         kinds.write(folder.pictures / "clusters.png", "clusters", found)

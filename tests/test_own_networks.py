@@ -11,8 +11,9 @@ import sample as sample_script
 import train as train_script
 from aaejax.ask.kinds import sample
 from aaejax.data import from_arrays
-from aaejax.runs import loop, own_networks
+from aaejax.runs import own_networks
 from aaejax.runs.config import RunConfig
+from aaejax.runs.hooks import Hook
 from aaejax.runs.loop import train
 from aaejax.runs.restore import restore
 from aaejax.types import UserError
@@ -84,20 +85,17 @@ def variables(settings, file, **how):
     return jax.device_get(restore(settings.folder, network=file, **how).variables)
 
 
-def test_a_run_that_was_stopped_goes_on_bit_for_bit(
-    whole, file, dataset, tmp_path, monkeypatch
-):
+class Cut(Hook):
+    def on_log(self, event):
+        if event.step == 9:
+            raise KeyboardInterrupt  # no Exception: nothing is saved
+
+
+def test_a_run_that_was_stopped_goes_on_bit_for_bit(whole, file, dataset, tmp_path):
     settings = config(file, tmp_path / "run")
-
-    def stop(self, line, real=loop.Progress.show):
-        real(self, line)
-        if line["step"] == 9:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(loop.Progress, "show", stop)
-        with pytest.raises(KeyboardInterrupt):
-            train(settings, dataset, devices=jax.devices()[:1], tell=lambda _: None)
+    quiet = {"devices": jax.devices()[:1], "tell": lambda _: None}
+    with pytest.raises(KeyboardInterrupt):
+        train(settings, dataset, hooks=[Cut()], **quiet)
     train(settings, dataset, devices=jax.devices()[:1], tell=lambda _: None)
     assert lines(settings) == lines(whole)
     for weights in ("last", "ema"):

@@ -40,9 +40,9 @@ def test_pictures_of_a_run_with_little_held_out(n, reconstructed, tmp_path):
     model = tiny_options().build(TINY, 1)
     images = np.zeros((n, *TINY.shape), np.uint8)
     labels = np.zeros(n, np.int32)
-    write = RunPictures(model, images, labels, ("a",), tmp_path, jax.random.key(1))
+    pictures = RunPictures(model, images, labels, ("a",), tmp_path, jax.random.key(1))
     codes = np.zeros((n, 2), np.float32) if n else None
-    write(model.init(jax.random.key(0)), codes)
+    pictures.write(model.init(jax.random.key(0)), codes)
     names = {path.stem for path in tmp_path.iterdir()}
     assert {"samples", "manifold"} <= names
     assert ("reconstructions" in names) == reconstructed

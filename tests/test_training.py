@@ -18,6 +18,7 @@ from aaejax.runs import loop
 from aaejax.runs.checkpoints import Checkpoints
 from aaejax.runs.config import RunConfig
 from aaejax.runs.folder import locked
+from aaejax.runs.hooks import Hook
 from aaejax.runs.loop import NonFiniteLoss, check_finite, train
 from aaejax.runs.restore import restore
 from aaejax.types import UserError
@@ -149,26 +150,26 @@ def test_overwrite_starts_anew(digits, tmp_path):
 
 
 def test_a_run_cut_anywhere_ends_bit_for_bit_where_an_unbroken_one_does(
-    finished, digits, tmp_path, monkeypatch
+    finished, digits, tmp_path
 ):
     folder, _, _ = finished
 
-    class Cut(Exception):
+    class Cut(BaseException):  # no Exception: at those a checkpoint is written
         pass
 
-    def cut_at(step):
-        def show(self, line):
-            if line["step"] == step:
+    class CutAt(Hook):
+        def __init__(self, step):
+            self.step = step
+
+        def on_log(self, event):
+            if event.step == self.step:
                 raise Cut
 
-        monkeypatch.setattr(loop.Progress, "show", show)
-
     told = []
+    two = {"devices": jax.devices()[:2], "tell": told.append}
     for step in (10, 20, 30):
-        cut_at(step)
         with pytest.raises(Cut):
-            train(config(tmp_path), digits, devices=jax.devices()[:2], tell=told.append)
-    monkeypatch.undo()
+            train(config(tmp_path), digits, hooks=[CutAt(step)], **two)
     result = train(config(tmp_path), digits, devices=jax.devices()[:2], tell=told.append)
     assert result.step == 40
     anew = f"{tmp_path} has metrics but no checkpoint: training starts anew"
@@ -385,3 +386,47 @@ def test_a_model_from_python_trains_and_is_restored_with_it(digits, tmp_path):
     with pytest.raises(UserError, match="a model passed from Python"):
         restore(tmp_path)
     assert restore(tmp_path, model=model).step == 40
+
+
+def test_hooks_see_each_line_evaluation_checkpoint_and_the_end(digits, tmp_path):
+    seen = []
+
+    class Watch(Hook):
+        def on_log(self, event):
+            seen.append(("log", event.step, int(event.state.step), dict(event.metrics)))
+
+        def on_evaluate(self, event):
+            assert "heldout/reconstruction" in event.metrics
+            seen.append(("evaluate", event.step))
+
+        def on_checkpoint(self, event):
+            seen.append(("checkpoint", event.step))
+
+        def on_end(self, result):
+            seen.append(("end", result.step))
+
+    result = train(config(tmp_path), digits, devices=jax.devices()[:1], hooks=[Watch()])
+    words = [event[:2] for event in seen]
+    saved = [("evaluate", 20), ("checkpoint", 20), ("log", 20)]
+    assert words == [
+        *[("log", 10), *saved, ("log", 30)],
+        *[(word, 40) for word, _ in saved],
+        ("end", 40),
+    ]
+    logged = [event[3] for event in seen if event[0] == "log"]
+    assert logged == lines(tmp_path) == result.history
+    assert [event[2] for event in seen if event[0] == "log"] == [10, 20, 30, 40]
+
+
+def test_a_hook_that_raises_ends_the_run_with_a_checkpoint(finished, digits, tmp_path):
+    class Break(Hook):
+        def on_log(self, event):
+            raise RuntimeError("the logger broke")
+
+    one = {"devices": jax.devices()[:2], "tell": lambda _: None}
+    with pytest.raises(RuntimeError, match="the logger broke"):
+        train(config(tmp_path), digits, hooks=[Break()], **one)
+    # It broke at step 10; the chunk after it was the last, with a checkpoint.
+    assert final_params(tmp_path)[0] == 20
+    train(config(tmp_path), digits, **one)
+    assert same(final_params(tmp_path)[1], final_params(finished[0])[1])

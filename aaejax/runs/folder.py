@@ -94,6 +94,12 @@ class RunFolder:
             ) from error
         return saved
 
+    def history(self) -> list[dict[str, Any]]:
+        """The lines of metrics.jsonl, the oldest first; [] where there are none yet."""
+        if not self.metrics.is_file():
+            return []
+        return [json.loads(line) for line in read_bytes(self.metrics).splitlines()]
+
     def prepare(
         self, config: dict[str, Any], overwrite: bool, tell: Callable = print
     ) -> None:

@@ -1,10 +1,9 @@
 """The loop: chunks of steps, logging, pictures, checkpoints, stopping."""
 
+import contextlib
 import dataclasses
-import math
-import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,7 +11,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from tqdm import tqdm
 
 from aaejax.data import Dataset, batches
 from aaejax.metrics.heldout import HeldOut, mixed_order
@@ -30,6 +28,7 @@ from aaejax.runs.devices import (
 )
 from aaejax.runs.finite import NonFiniteLoss, check_finite, finite_copy
 from aaejax.runs.folder import RunFolder, locked
+from aaejax.runs.hooks import Event, Hook, Hooks, Progress
 from aaejax.runs.interrupts import Interrupts
 from aaejax.runs.memory import check_model
 from aaejax.runs.metrics_log import MetricsLog
@@ -55,6 +54,11 @@ class Result:
     metrics: dict[str, Any]  # the last line of metrics.jsonl
     stopped_by: str | None = None  # the signal that ended it early
 
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """The lines of metrics.jsonl, as of `pandas.DataFrame(result.history)`."""
+        return RunFolder(self.folder).history()
+
 
 def train(
     config: RunConfig,
@@ -62,6 +66,7 @@ def train(
     model: Model | None = None,
     devices: list[Device] | None = None,
     tell: Tell = print,
+    hooks: Sequence[Hook] = (),
 ) -> Result:
     """Trains, from the newest checkpoint of the run folder where there is one.
 
@@ -71,6 +76,7 @@ def train(
       model: by default the one that `config.model` builds.
       devices: by default all.
       tell: gets lines for the user.
+      hooks: watch the run; where one raises, the run ends with a checkpoint.
 
     Raises:
       UserError: settings, data and run folder that don't fit together; nothing is written.
@@ -112,7 +118,7 @@ def train(
         ) as checkpoints:
             run = _Run(config, dataset, built, devices, steps, folder, tell)
             try:
-                return run.loop(checkpoints, interrupts)
+                return run.loop(checkpoints, interrupts, hooks)
             except NonFiniteLoss as error:
                 kept = checkpoints.newest()
                 raise NonFiniteLoss(
@@ -203,7 +209,9 @@ class _Run:
             self.arrays["label"] = dataset.train_labels
         self.streamed = not batches.fits_on(devices[0], self.arrays)
 
-    def loop(self, checkpoints: Checkpoints, interrupts: Interrupts) -> Result:
+    def loop(
+        self, checkpoints: Checkpoints, interrupts: Interrupts, hooks: Sequence[Hook]
+    ) -> Result:
         restored = checkpoints.restore_state(self.initial)
         first = 0 if restored is None else int(restored.step)
         log = MetricsLog(self.folder.metrics)
@@ -212,10 +220,8 @@ class _Run:
         if first:
             self.tell(f"resuming {self.folder.path} at step {first} of {self.steps}")
         if first >= self.steps:
-            networks = jax.device_put(restored.variables, self.devices[0])  # type: ignore
-            scores, codes = self.heldout(networks)
-            self.pictures(networks, codes)
-            line |= scores
+            at_first = jax.device_put(restored, self.devices[0])
+            self.pictures.on_checkpoint(self._evaluated(at_first, line))
             return Result(self.folder.path, first, self.steps, line)
         state = replicate(restored or self.initial, self.devices)
         key = replicate(self.run_key, self.devices)
@@ -225,7 +231,8 @@ class _Run:
         indices = [partial(self._rows, *ends) for ends in zip(starts, stops, strict=True)]
         fed = feed(self.arrays, indices, self.devices, streamed=self.streamed)
         bar = Progress(self.steps, first, self.config.batch_size, self.config.save_every)
-        with bar:
+        told = Hooks([self.pictures, bar, *hooks])
+        with contextlib.closing(bar):
             started = time.perf_counter()
             for stop, (data, rows) in zip(stops, fed, strict=True):
                 number = stop - len(rows)
@@ -247,26 +254,31 @@ class _Run:
                     ),
                 }
                 # Read once: a signal between two looks would stop without a checkpoint.
-                stopping = interrupts.requested is not None
+                stopping = interrupts.requested is not None or told.error is not None
+                event = Event(stop, line, state)
                 if stopping or stop == self.steps or stop % self.config.save_every == 0:
                     started = time.perf_counter()
-                    self._commit(state, line, log, checkpoints)
+                    event = self._commit(state, line, log, checkpoints, told)
                     bar.saved(time.perf_counter() - started)
                 else:
                     log.append(log.add(line))
-                bar.show(line)
+                told.on_log(event)
                 if stopping:
                     break
                 started = time.perf_counter()
         checkpoints.close()  # so that nobody is told of a checkpoint that is not there
         stopped = interrupts.requested if line["step"] < self.steps else None
-        return Result(
+        result = Result(
             self.folder.path,
             line["step"],
             self.steps,
             line,
             stopped.name if stopped else None,
         )
+        told.on_end(result)
+        if told.error is not None:
+            raise told.error
+        return result
 
     def _chunk(self, state: TrainState, key: jax.Array) -> Chunk:
         prepare = partial(batches.step_batch, self.model.reads)
@@ -302,74 +314,26 @@ class _Run:
         line: dict[str, Any],
         log: MetricsLog,
         checkpoints: Checkpoints,
-    ) -> None:
+        told: Hooks,
+    ) -> Event:
         """A checkpoint with its scores and line in it; then what follows from it."""
         host = finite_copy(state)
-        networks = jax.device_put(state.variables, self.devices[0])
-        scores, codes = self.heldout(networks)
-        line |= scores
+        event = self._evaluated(jax.device_put(state, self.devices[0]), line)
+        told.on_evaluate(event)
         text = log.add(line)
         checkpoints.save(host, log.segment())
         log.append(text)
-        self.pictures(networks, codes)
+        told.on_checkpoint(event)
+        return event
+
+    def _evaluated(self, state: TrainState, line: dict[str, Any]) -> Event:
+        """Adds held-out scores to a line; the state is on one device."""
+        scores, plane = self.heldout(state.variables)
+        line |= scores
+        return Event(line["step"], line, state, plane)
 
 
 def in_phase_order(model: Model, metrics: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Metrics in the order of their phases, which jit sorts by name."""
     names = [phase.name for phase in model.phases]
     return dict(sorted(metrics.items(), key=lambda m: names.index(m[0].split("/")[0])))
-
-
-class Progress:
-    """A progress bar on a terminal, plain lines in a pipe."""
-
-    def __init__(self, steps: int, first: int, batch_size: int, save_every: int):
-        self._steps, self._first, self._save_every = steps, first, save_every
-        self._batch_size, self._shown = batch_size, first
-        self._trained, self._to_save = 0.0, math.inf  # seconds
-        self._bar = tqdm(
-            total=steps, initial=first, unit="step", disable=not sys.stderr.isatty()
-        )
-        self._bar.set_postfix_str("compiling")
-
-    def __enter__(self) -> "Progress":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.close()
-
-    def resume(self) -> None:
-        """Leaves the time since the last line, a compiler's, out of the bar's rate."""
-        self._bar.unpause()
-
-    def saved(self, seconds: float) -> None:
-        """Learns how long a checkpoint and its evaluation take; the first compiles too."""
-        self._to_save = min(self._to_save, seconds)
-
-    def show(self, line: dict[str, Any]) -> None:
-        """Shows one line of metrics.jsonl."""
-        losses = "  ".join(
-            f"{name.removesuffix('/loss')} {value:.4g}"
-            for name, value in line.items()
-            if name.endswith("/loss")
-        )
-        rate = line["images_per_second"]
-        self._trained += (line["step"] - self._shown) * self._batch_size / rate
-        self._shown = line["step"]
-        text = f"epoch {line['epoch']:.4g}  {losses}  {rate:,.0f} images/s"
-        self._bar.set_postfix_str(text, refresh=False)
-        self._bar.update(line["step"] - self._bar.n)
-        if self._bar.disable:
-            left = self._left()
-            print(
-                f"step {line['step']}/{self._steps}  {text}  {left:.0f} s left", flush=True
-            )
-
-    def _left(self) -> float:
-        """Seconds to the end, from what steps and checkpoints have taken so far."""
-        left, done = self._steps - self._shown, self._shown - self._first
-        if not left:
-            return 0.0
-        saves = -(-self._steps // self._save_every) - self._shown // self._save_every
-        saving = saves * self._to_save if math.isfinite(self._to_save) else 0.0
-        return left * self._trained / done + saving

@@ -10,10 +10,11 @@ from aaejax import sampling
 from aaejax.components.pixels import to_unit
 from aaejax.runs import pictures
 from aaejax.runs.files import atomic
-from aaejax.types import Array, Key, Model, Networks
+from aaejax.runs.hooks import Event, Hook
+from aaejax.types import Array, Key, Model, Variables
 
 
-class RunPictures:
+class RunPictures(Hook):
     """Writes what `picture_arrays` makes of networks, and their held-out codes."""
 
     def __init__(
@@ -40,17 +41,21 @@ class RunPictures:
         self._folder, self._key = folder, key
         self._arrays = jax.jit(lambda *arguments: picture_arrays(model, *arguments))
 
-    def __call__(self, networks: Networks, codes: np.ndarray | None) -> None:
+    def on_checkpoint(self, event: Event) -> None:
+        """Writes them."""
+        self.write(event.state.variables, event.plane)
+
+    def write(self, variables: Variables, codes: np.ndarray | None) -> None:
         """Writes them.
 
         Args:
-          networks: of the model.
+          variables: of the networks.
           codes: [N, 2], of the examples, as they are drawn; or None.
         """
         originals, labels = self._originals, self._labels
         original_labels = None if labels is None else labels[: len(originals)]
         key = clone(self._key)
-        made = jax.device_get(self._arrays(networks, originals, original_labels, key))
+        made = jax.device_get(self._arrays(variables, originals, original_labels, key))
         if originals.ndim == 4:
             for name in ("samples", "manifold"):
                 if name in made:
@@ -70,13 +75,13 @@ class RunPictures:
 
 
 def picture_arrays(
-    model: Model, networks: Networks, originals: Array, labels: Array | None, key: Key
+    model: Model, variables: Variables, originals: Array, labels: Array | None, key: Key
 ) -> dict[str, Array]:
     """What the pictures of an evaluation show; one program under jit.
 
     Args:
       model: the model.
-      networks: its parameters.
+      variables: of its networks.
       originals: [n, ...], in [0, 1].
       labels: [n] or None.
       key: consumed.
@@ -90,17 +95,17 @@ def picture_arrays(
     reconstruct_key, sample_key, manifold_key, prior_key, style_key = jax.random.split(
         key, 5
     )
-    made = {"samples": sampling.samples(model, networks, sample_key, 100)}
+    made = {"samples": sampling.samples(model, variables, sample_key, 100)}
     if model.encodes and len(originals):
         made["reconstructions"] = sampling.reconstructions(
-            model, networks, originals, reconstruct_key, labels
+            model, variables, originals, reconstruct_key, labels
         )
     if model.latent == 2:
-        manifold = sampling.manifold(model, networks, manifold_key, 20)
+        manifold = sampling.manifold(model, variables, manifold_key, 20)
         made["manifold"] = manifold.reshape(-1, *manifold.shape[2:])
-    prior = model.in_plane(networks, model.prior(networks, prior_key, 2000))
+    prior = model.in_plane(variables, model.prior(variables, prior_key, 2000))
     if prior is not None:
         made["prior"] = prior
     if model.classes:
-        made["styles"] = sampling.styles(model, networks, style_key, 10)
+        made["styles"] = sampling.styles(model, variables, style_key, 10)
     return made

@@ -1,0 +1,148 @@
+"""What watches a run: the progress bar, the pictures, and a user's own hooks.
+
+A hook is passed to `train(..., hooks=[...])`. Nothing that it does changes the run. Where
+it raises an exception, the run ends as at a Ctrl-C, with a checkpoint, and the exception
+goes on to the caller.
+"""
+
+import math
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from aaejax.types import TrainState
+
+
+@dataclass(frozen=True)
+class Event:
+    """Where a run is.
+
+    Attributes:
+      step: steps done.
+      metrics: the line of metrics.jsonl, by name; held-out scores are in it from
+        `on_evaluate` on.
+      state: on the devices. The next step writes over it: copy what is to be kept.
+      plane: held-out codes as they are drawn, float32 [N, 2], where the event is an
+        evaluation and codes can be drawn; else None.
+    """
+
+    step: int
+    metrics: dict[str, Any]
+    state: TrainState
+    plane: np.ndarray | None = None
+
+
+class Hook:
+    """Watches a run. Override what is of interest: nothing happens here."""
+
+    def on_log(self, event: Event) -> None:
+        """After each line of metrics.jsonl."""
+
+    def on_evaluate(self, event: Event) -> None:
+        """After held-out examples were scored, before the checkpoint of that step."""
+
+    def on_checkpoint(self, event: Event) -> None:
+        """After a checkpoint was handed to the disk."""
+
+    def on_end(self, result: Any) -> None:
+        """After the last checkpoint is on disk; `result` is what `train` returns."""
+
+
+class Hooks(Hook):
+    """Several hooks as one; keeps the first exception that one raises."""
+
+    def __init__(self, hooks: Sequence[Hook]):
+        self.error: Exception | None = None
+        self._hooks = hooks
+
+    def on_log(self, event: Event) -> None:
+        """Tells all."""
+        self._tell(lambda hook: hook.on_log(event))
+
+    def on_evaluate(self, event: Event) -> None:
+        """Tells all."""
+        self._tell(lambda hook: hook.on_evaluate(event))
+
+    def on_checkpoint(self, event: Event) -> None:
+        """Tells all."""
+        self._tell(lambda hook: hook.on_checkpoint(event))
+
+    def on_end(self, result: Any) -> None:
+        """Tells all."""
+        self._tell(lambda hook: hook.on_end(result))
+
+    def _tell(self, call: Callable[[Hook], None]) -> None:
+        if self.error is not None:  # the run is ending
+            return
+        for hook in self._hooks:
+            try:
+                call(hook)
+            except Exception as error:
+                self.error = error
+                return
+
+
+class Progress(Hook):
+    """A progress bar on a terminal, plain lines in a pipe."""
+
+    def __init__(self, steps: int, first: int, batch_size: int, save_every: int):
+        """Starts at a step.
+
+        Args:
+          steps: of the whole run.
+          first: steps done before.
+          batch_size: examples a step.
+          save_every: steps between checkpoints.
+        """
+        self._steps, self._first, self._save_every = steps, first, save_every
+        self._batch_size, self._shown = batch_size, first
+        self._trained, self._to_save = 0.0, math.inf  # seconds
+        self._bar = tqdm(
+            total=steps, initial=first, unit="step", disable=not sys.stderr.isatty()
+        )
+        self._bar.set_postfix_str("compiling")
+
+    def close(self) -> None:
+        """Leaves the bar as it is."""
+        self._bar.close()
+
+    def resume(self) -> None:
+        """Leaves the time since the last line, a compiler's, out of the bar's rate."""
+        self._bar.unpause()
+
+    def saved(self, seconds: float) -> None:
+        """Learns how long a checkpoint and its evaluation take; the first compiles too."""
+        self._to_save = min(self._to_save, seconds)
+
+    def on_log(self, event: Event) -> None:
+        """Shows one line of metrics.jsonl."""
+        line = event.metrics
+        losses = "  ".join(
+            f"{name.removesuffix('/loss')} {value:.4g}"
+            for name, value in line.items()
+            if name.endswith("/loss")
+        )
+        rate = line["images_per_second"]
+        self._trained += (line["step"] - self._shown) * self._batch_size / rate
+        self._shown = line["step"]
+        text = f"epoch {line['epoch']:.4g}  {losses}  {rate:,.0f} images/s"
+        self._bar.set_postfix_str(text, refresh=False)
+        self._bar.update(line["step"] - self._bar.n)
+        if self._bar.disable:
+            left = self._left()
+            print(
+                f"step {line['step']}/{self._steps}  {text}  {left:.0f} s left", flush=True
+            )
+
+    def _left(self) -> float:
+        """Seconds to the end, from what steps and checkpoints have taken so far."""
+        left, done = self._steps - self._shown, self._shown - self._first
+        if not left:
+            return 0.0
+        saves = -(-self._steps // self._save_every) - self._shown // self._save_every
+        saving = saves * self._to_save if math.isfinite(self._to_save) else 0.0
+        return left * self._trained / done + saving
