@@ -110,7 +110,7 @@ def test_options_of_longer_commands_are_there(monkeypatch):
         elif words[:3] == ["python", "-m", "pytest"]:
             assert all((ROOT / name).is_file() for name in words[3:]), words
         elif words[1] == "train.py":
-            train.parse(words[2:])
+            train.parse_run(words[2:])
         elif words[1] == "sample.py":
             tyro.cli(sample.Arguments, args=words[2:])
         elif words[1].startswith("benchmarks/"):
