@@ -43,7 +43,7 @@ import tyro
 
 from aaejax.ask.kinds import check_out, sample, write
 from aaejax.ask.sources import DATA_DIR
-from aaejax.runs.restore import restore
+from aaejax.runs.restore import Weights, restore
 from aaejax.runs.scripts import parse, script, start_jax, tell
 
 
@@ -63,6 +63,10 @@ class Arguments:
     """0 to 2^32 - 1; the same seed gives the same file."""
     step: int | None = None
     """Of the checkpoint; by default the newest."""
+    weights: Weights = "last"
+    """last, or ema: the moving average of a run that was trained with --ema."""
+    network: Path | None = None
+    """The Python file of networks that the run was trained with; it is run."""
     data: str | None = None
     """A dataset, or a file or folder of images, to encode in place of the run's own; its
     labels go by name to the run's classes."""
@@ -88,7 +92,13 @@ def main() -> int:
     """Exit status: 0 done, 2 the user's mistake."""
     arguments = parse(Arguments, sys.argv[1:], "sample.py", __doc__)
     start_jax()
-    trained = restore(arguments.run, arguments.step)
+    trained = restore(
+        arguments.run,
+        arguments.step,
+        tell=tell,
+        network=arguments.network,
+        weights=arguments.weights,
+    )
     check_out(arguments.out, arguments.kind, trained.data.spec.shape)
     arrays = sample(
         trained,

@@ -27,6 +27,7 @@ from typing import Annotated
 import tyro
 
 from aaejax import data, models
+from aaejax.runs import own_networks
 from aaejax.runs.config import RunConfig
 from aaejax.runs.loop import NonFiniteLoss, Result, train
 from aaejax.runs.scripts import parse, script, start_jax, tell
@@ -100,7 +101,10 @@ def main() -> int:
     """Exit status: 0 done, 1 diverged, 2 the user's mistake, 128 + n signal n."""
     config = parse_run(sys.argv[1:])
     start_jax()
-    dataset = data.load(config.dataset, config.data_dir)
+    if config.model.network.endswith(".py"):
+        own = config.model.with_networks(own_networks.load(config.model.network))
+        config = dataclasses.replace(config, model=own)
+    dataset = data.load(config.dataset, config.data_dir, background=config.background)
     tell(
         f"{config.model_name} on {dataset.name}: {len(dataset.train_images):,} "
         f"training and {len(dataset.test_images):,} held-out examples of shape "

@@ -131,17 +131,17 @@ def program(opts, labelled=8):
     batch = {f"{p}image": image for p in model.reads}
     batch |= {f"{p}label": label for p in model.reads}
 
-    def score(params, images, key):
-        codes = model.prior(params, key, 8)
-        made = model.decode(params, codes)
-        return (made, model.error(params, images, codes)) if model.encodes else made
+    def score(variables, images, key):
+        codes = model.prior(variables, key, 8)
+        made = model.decode(variables, codes)
+        return (made, model.error(variables, images, codes)) if model.encodes else made
 
     return "".join(
         str(jax.make_jaxpr(function)(*arguments))
         for function, arguments in (
             (model.init, (key,)),
             (train_step(model.phases), (state, batch, key)),
-            (score, (state.params, image, key)),
+            (score, (state.variables, image, key)),
         )
     )
 

@@ -129,9 +129,8 @@ def own(trained: Trained, name: str | None, data_dir: Path) -> Dataset:
 
 
 def _as_trained(trained: Trained) -> dict[str, Any]:
-    """How pictures were read: whatever of it the run has an option for."""
-    run = from_json(trained.config)
-    return {key: getattr(run, key) for key in ("background",) if hasattr(run, key)}
+    """How pictures were read."""
+    return {"background": trained.config.get("run", {}).get("background", "white")}
 
 
 def _harmless(name: str, data_dir: Path) -> str:

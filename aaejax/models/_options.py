@@ -1,8 +1,10 @@
 """Options that models share: each class is one part of a command line."""
 
+import copy
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Literal
+from typing import Any, Literal, Self
 
 import flax.linen as nn
 import optax
@@ -21,6 +23,37 @@ from aaejax.types import DataSpec, Prior, UserError
 MOST_UNITS = 65_536
 
 
+@dataclass(frozen=True)
+class OwnNetworks:
+    """A user's own networks.
+
+    Attributes:
+      encoder: `(data, outputs)`, where `data` is the `DataSpec`, to anything that
+        `networks.as_network` takes, as are the others.
+      decoder: `(data)` to a decoder.
+      discriminator: `(data)` to a discriminator of codes; None for an MLP.
+      sha256: of the file that they are from, hexadecimal; "" of none.
+    """
+
+    encoder: Callable[[DataSpec, int], Any]
+    decoder: Callable[[DataSpec], Any]
+    discriminator: Callable[[DataSpec], Any] | None = None
+    sha256: str = ""
+
+    def make(self, role: str, *arguments: Any) -> Any:
+        """A new network of this role.
+
+        Raises:
+          UserError: the user's function fails.
+        """
+        try:
+            return getattr(self, role)(*arguments)
+        except Exception as error:  # whatever the user's own code raises
+            raise UserError(
+                f"your function {role} fails ({type(error).__name__}: {error}): mend it"
+            ) from error
+
+
 def need_labels(data: DataSpec, model: str) -> None:
     """Raises UserError where no training example of the data has a label."""
     if not data.labelled:
@@ -33,8 +66,9 @@ class NetworkOptions:
 
     latent: int = 8
     """Size of the code z."""
-    network: Literal["mlp", "conv"] = "mlp"
-    """The paper's MLPs, or convolutional networks for images."""
+    network: str = "mlp"
+    """mlp, the paper's; conv, convolutional networks for images; or a Python file of your
+    own with encoder(data, outputs) and decoder(data)."""
     width: int = 1000
     """Units of a hidden layer (MLP, and a discriminator of codes)."""
     depth: int = 2
@@ -51,32 +85,63 @@ class NetworkOptions:
     float32. bf16 is for machines that have units for it."""
     output: Literal["sigmoid", "linear"] = "sigmoid"
     """Last layer of the decoder; data outside [0, 1] need a linear one."""
+    norm: networks.Norm = "none"
+    """Of hidden layers of MLPs, before their units: none, layer norm or batch norm."""
+    dropout: float = 0.0
+    """Share of inputs and hidden units of MLPs that are set to 0 while training."""
+    own: OwnNetworks | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         check_fields(self)
+        if self.network not in ("mlp", "conv") and not self.network.endswith(".py"):
+            raise UserError(
+                f"network is {self.network!r}: it must be mlp, conv or a file of your own "
+                "that ends in .py"
+            )
+        check_at_least(self, 0, "dropout")
+        if self.dropout >= 1:
+            raise UserError(f"dropout is {self.dropout}: it must be in [0, 1)")
+        if self.network != "mlp" and (self.norm != "none" or self.dropout):
+            raise UserError("norm and dropout are those of --network mlp: leave them out")
         check_at_least(self, 1, "latent", "width", most=MOST_UNITS)
         check_at_least(self, 1, "channels", most=4096)
         check_at_least(self, 1, "scales", most=12)
         check_at_least(self, 0, "depth", most=100)
         check_at_least(self, 0, "initial_std")
 
-    def make_encoder(self, data: DataSpec, outputs: int) -> nn.Module:
+    def with_networks(self, own: OwnNetworks) -> Self:
+        """These options with the networks of the file that `network` names."""
+        changed = copy.copy(self)
+        object.__setattr__(changed, "own", own)
+        return changed
+
+    def make_encoder(self, data: DataSpec, outputs: int) -> Any:
         """A new encoder with so many outputs.
 
         Raises:
           UserError: convolutions on vectors, or sigmoid output for data outside [0, 1].
         """
         self._check(data)
+        if self.own is not None:
+            return self.own.make("encoder", data, outputs)
         if self.network == "conv":
             return networks.ConvEncoder(outputs, self.channels, self.scales)
-        return networks.MLPEncoder(outputs, self.width, self.depth, self.dense)
+        return networks.MLPEncoder(outputs, **self._mlp)
 
-    def make_decoder(self, data: DataSpec) -> nn.Module:
+    def make_decoder(self, data: DataSpec) -> Any:
         """A new decoder; raises as `make_encoder`."""
         self._check(data)
+        if self.own is not None:
+            return self.own.make("decoder", data)
         if self.network == "conv":
             return networks.ConvDecoder(data.shape, self.channels, self.scales)
-        return networks.MLPDecoder(data.shape, self.width, self.depth, self.dense)
+        return networks.MLPDecoder(data.shape, **self._mlp)
+
+    @property
+    def _mlp(self) -> dict[str, Any]:
+        """What all MLPs share."""
+        names = ("width", "depth", "dense", "norm", "dropout")
+        return {name: getattr(self, name) for name in names}
 
     @property
     def dense(self) -> networks.Dense:
@@ -98,6 +163,10 @@ class NetworkOptions:
         }
 
     def _check(self, data: DataSpec) -> None:
+        if self.own is None and self.network not in ("mlp", "conv"):
+            raise UserError(
+                f"the networks are those of {self.network}: say --network {self.network}"
+            )
         if self.output == "sigmoid" and not data.unit_range:
             raise UserError(
                 "the data have values outside [0, 1]: scale them, or take "
@@ -235,6 +304,8 @@ class AdversarialOptions(AutoencoderOptions, GaussianPriorOptions, AdversaryOpti
         """q(z|x)."""
         return Posterior(self.posterior, self.latent, self.noise_inputs)
 
-    def make_discriminator(self) -> nn.Module:
+    def make_discriminator(self, data: DataSpec) -> Any:
         """A new discriminator of codes."""
-        return networks.MLPDiscriminator(self.width, self.depth, self.dense)
+        if self.own is not None and self.own.discriminator is not None:
+            return self.own.make("discriminator", data)
+        return networks.MLPDiscriminator(**self._mlp)

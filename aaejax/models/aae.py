@@ -125,7 +125,7 @@ class Options(PriorOptions, AdversarialOptions, OneAdversaryOptions):
         """
         return aae(
             self.autoencoder(data),
-            self.make_discriminator(),
+            self.make_discriminator(data),
             self.make_prior(data.classes or 10),
             self.optimizers(steps),
             generator_loss=self.generator_loss,

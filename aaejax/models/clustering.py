@@ -34,8 +34,8 @@ class Options(ClassOptions):
         """
         return semi_supervised(
             self.autoencoder(data, self.clusters, "encoder"),
-            self.make_discriminator(),
-            self.make_discriminator(),
+            self.make_discriminator(data),
+            self.make_discriminator(data),
             priors.gaussian(self.latent, self.prior_std),
             self.optimizers(steps),
             labelled=False,

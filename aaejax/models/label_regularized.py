@@ -46,7 +46,7 @@ class Options(aae.Options):
             )
         return aae.aae(
             self.autoencoder(data),
-            self.make_discriminator(),
+            self.make_discriminator(data),
             self.make_prior(data.classes),
             self.optimizers(steps),
             discriminator_classes=data.classes,

@@ -246,5 +246,5 @@ class Options(PriorOptions, AutoencoderOptions):
             return wae(model, prior, optimizers, weight=self.weight, kernel=self.kernel)
         if self.method == "gmmn":
             return gmmn(model, prior, optimizers, kernel=self.kernel)
-        generator = MLP(self.latent, self.width, self.depth, self.dense)
+        generator = MLP(self.latent, **self._mlp)
         return gmmn_codes(model, generator, prior, optimizers, kernel=self.kernel)

@@ -162,8 +162,8 @@ class Options(ClassOptions):
             )
         return reduction(
             self.autoencoder(data, clusters, "encoder"),
-            self.make_discriminator(),
-            self.make_discriminator(),
+            self.make_discriminator(data),
+            self.make_discriminator(data),
             priors.gaussian(self.latent, self.prior_std),
             self.optimizers(steps),
             distance=self.distance,

@@ -323,8 +323,8 @@ class Options(ClassOptions):
         need_labels(data, "semi-supervised")
         return semi_supervised(
             self.autoencoder(data, data.classes, "encoder"),
-            self.make_discriminator(),
-            self.make_discriminator(),
+            self.make_discriminator(data),
+            self.make_discriminator(data),
             priors.gaussian(self.latent, self.prior_std),
             self.optimizers(steps),
             joint_style=self.joint_style,

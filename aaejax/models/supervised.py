@@ -31,7 +31,7 @@ class Options(AdversarialOptions, OneAdversaryOptions):
         need_labels(data, "supervised")
         return aae(
             self.autoencoder(data, data.classes, "labels"),
-            self.make_discriminator(),
+            self.make_discriminator(data),
             priors.gaussian(self.latent, self.prior_std),
             self.optimizers(steps),
             discriminator_classes=data.classes if self.joint_style else 0,

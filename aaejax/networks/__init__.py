@@ -10,7 +10,14 @@ or as two functions (`network.py` says how):
 
 from aaejax.networks.bf16 import bf16_dot_general
 from aaejax.networks.conv import ConvDecoder, ConvEncoder
-from aaejax.networks.mlp import MLP, Dense, MLPDecoder, MLPDiscriminator, MLPEncoder
+from aaejax.networks.mlp import (
+    MLP,
+    Dense,
+    MLPDecoder,
+    MLPDiscriminator,
+    MLPEncoder,
+    Norm,
+)
 from aaejax.networks.network import Network, as_network, check_outputs
 from aaejax.networks.nnx import from_nnx
 
@@ -23,6 +30,7 @@ __all__ = [
     "MLPDiscriminator",
     "MLPEncoder",
     "Network",
+    "Norm",
     "as_network",
     "bf16_dot_general",
     "check_outputs",

@@ -25,7 +25,7 @@ from aaejax.runs.config import changes
 from aaejax.runs.files import check_no_link, read_bytes
 from aaejax.runs.finite import name_of
 from aaejax.runs.metrics_log import NO_LINES, Mark, Segment
-from aaejax.types import TrainState, UserError, Variables
+from aaejax.types import TrainState, UserError
 
 FORMAT = 1  # of "about"
 # Of a `TrainState`, each a pytree of arrays.
@@ -164,21 +164,22 @@ class Checkpoints:
         self._set_aside_after(step)
         return replace(like, step=np.int32(step), **items)  # type: ignore[arg-type]
 
-    def restore_variables(
-        self, like: TrainState, step: int | None = None
-    ) -> tuple[int, Variables]:
-        """Step and variables of the newest good checkpoint, or of the one at `step`.
+    def restore_weights(self, like: TrainState, step: int | None = None) -> TrainState:
+        """The newest good state, or that at `step`, without the optimizers' part.
+
+        Args:
+          like: as of `restore_state`; its moving average is read where it has one.
+          step: of the checkpoint; None for the newest.
 
         Raises:
           UserError: there is none that can be used.
         """
-        wanted = _items(replace(like, opt_state={}, ema=None))
-        found = self._newest(wanted, step)
+        found = self._newest(_items(replace(like, opt_state={})), step)
         if found is None:
             raise UserError(
                 f"{self._folder} has no checkpoint yet: let train.py run to its first one"
             )
-        return found[0], replace(like, **found[1]).variables
+        return replace(like, step=np.int32(found[0]), opt_state={}, **found[1])  # type: ignore[arg-type]
 
     def segments(self, step: int) -> list[Segment]:
         """What the good checkpoints up to this step hold of metrics.jsonl, oldest first."""

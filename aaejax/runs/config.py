@@ -11,7 +11,7 @@ from aaejax import models
 from aaejax.components.checks import check_at_least, check_fields
 from aaejax.types import UserError
 
-FORMAT = 1  # of config.json
+FORMAT = 2  # of config.json
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,11 @@ class RunConfig:
     """Steps between checkpoints, each with an evaluation and pictures."""
     keep: int = 3
     """How many checkpoints are kept."""
+    ema: float = 0.0
+    """Decay of an exponential moving average of the parameters, such as 0.999, which
+    sample.py --weights ema asks; 0 for none."""
+    background: str = "white"
+    """Ground under transparent pixels of pictures: white, black or #rrggbb."""
     data_dir: Path = field(default=Path("data"), metadata={"where": True})
     """Where TFDS datasets are prepared, once."""
     workdir: Path | None = field(default=None, metadata={"where": True})
@@ -52,6 +57,8 @@ class RunConfig:
         lengths = "epochs", "batch_size", "log_every", "save_every", "keep"
         check_at_least(self, 1, *lengths, most=2**31 - 1)  # steps are counted in int32
         check_at_least(self, 0, "seed", most=2**32 - 1)
+        if not 0 <= self.ema < 1:
+            raise UserError(f"ema is {self.ema}: it must be in [0, 1)")
         if self.save_every % self.log_every:
             raise UserError(
                 f"save_every {self.save_every} is no multiple of log_every "
@@ -72,10 +79,16 @@ class RunConfig:
 
     def to_json(self) -> dict[str, Any]:
         """What decides the result of the run, for config.json: all but places."""
+        own = self.model.own
         return {
             "format": FORMAT,
             "model": self.model_name,
-            "options": dataclasses.asdict(self.model),
+            **({"network_file": {"sha256": own.sha256}} if own else {}),
+            "options": {
+                name: value
+                for name, value in dataclasses.asdict(self.model).items()
+                if self.model.__dataclass_fields__[name].init
+            },
             "run": self.run_json(),
         }
 
@@ -96,7 +109,7 @@ def from_json(saved: dict[str, Any]) -> RunConfig:
     """
     if saved.get("custom_model"):
         raise UserError("config.json is of a model passed from Python: pass it again")
-    _check_format(saved)
+    saved = _of_this_format(saved)
     if saved["model"] not in models.NAMES:
         raise UserError(
             f"config.json has the model {saved['model']!r}, this aaejax has "
@@ -112,9 +125,9 @@ def completed(saved: dict[str, Any]) -> dict[str, Any]:
     Raises:
       UserError: as of `from_json`.
     """
+    saved = _of_this_format(saved)
     if not saved.get("custom_model"):
         return {**saved, **from_json(saved).to_json()}
-    _check_format(saved)
     run = _build(RunConfig, saved.get("run"), "run", model=None).run_json()
     kept = {name: saved[name] for name in saved if name not in ("model", "options")}
     return {**kept, "run": run}
@@ -131,12 +144,23 @@ def decides(config: dict[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def _check_format(saved: dict[str, Any]) -> None:
-    if saved["format"] != FORMAT:
+def _of_this_format(saved: dict[str, Any]) -> dict[str, Any]:
+    """A config.json of this format, from one of this or the one before.
+
+    Raises:
+      UserError: it is of another.
+    """
+    if saved["format"] == 1 and isinstance(saved.get("options"), dict):
+        # "generator" was the name of a loss, a phase and a network.
+        names = {"generator": "generator_loss"}
+        options = {names.get(name, name): x for name, x in saved["options"].items()}
+        saved = {**saved, "options": options}
+    elif saved["format"] not in (1, FORMAT):
         raise UserError(
-            f"config.json has format {saved['format']!r}, this aaejax reads {FORMAT}: "
-            "use the aaejax that wrote it"
+            f"config.json has format {saved['format']!r}, this aaejax reads 1 and "
+            f"{FORMAT}: use the aaejax that wrote it"
         )
+    return {**saved, "format": FORMAT}
 
 
 def differences(old: Any, new: Any, name: str = "") -> list[str]:

@@ -98,7 +98,9 @@ def train(
     if steps >= 2**31:
         raise UserError(f"{steps:,} steps are too many to count: take fewer --epochs")
     built: Model = model or config.model.build(spec, steps)
-    state = jax.eval_shape(lambda key: init_state(built, key), jax.random.key(0))
+    state = jax.eval_shape(
+        lambda key: init_state(built, key, config.ema), jax.random.key(0)
+    )
     check_model(state, devices, copies=2)  # the one that a step reads, and what it makes
     with locked(config.folder) as folder, Interrupts() as interrupts:
         written = _config_json(config, dataset, spec, custom_model=model is not None)
@@ -190,7 +192,7 @@ class _Run:
         init_key, self.run_key, heldout_key, picture_key = jax.random.split(
             jax.random.key(config.seed), 4
         )
-        self.initial = jax.jit(lambda key: init_state(model, key))(init_key)
+        self.initial = jax.jit(lambda key: init_state(model, key, config.ema))(init_key)
         shown = held_out(dataset)
         self.heldout = HeldOut(model, *shown, heldout_key)
         self.pictures = RunPictures(
@@ -274,7 +276,7 @@ class _Run:
             jax.ShapeDtypeStruct((self.config.batch_size, len(self.model.reads)), np.int32),
         )
         return train_chunk(
-            partial(train_step, self.model.phases),
+            partial(train_step, self.model.phases, ema=self.config.ema),
             prepare,
             self.devices,
             one_by_one=steps_alone(

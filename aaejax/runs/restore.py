@@ -6,16 +6,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 
-from aaejax.phases import init_state
+from aaejax.components.checks import check_word
+from aaejax.phases import averaged_params, init_state
+from aaejax.runs import own_networks
 from aaejax.runs.checkpoints import Checkpoints
 from aaejax.runs.config import decides, from_json
 from aaejax.runs.folder import RunFolder
+from aaejax.runs.memory import check_model
 from aaejax.types import DataSpec, Model, TrainState, UserError, Variables
 
+Weights = Literal["last", "ema"]
 ATTEMPTS = 5  # at reading checkpoints that a training beside us replaces
 MOST_VALUES, MOST_CLASSES = 2**28, 10**6  # of one example, of a run
 
@@ -76,6 +80,9 @@ def restore(
     step: int | None = None,
     model: Model | None = None,
     tell: Callable = print,
+    *,
+    network: str | Path | None = None,
+    weights: Weights = "last",
 ) -> Trained:
     """The trained model of a run folder, on this machine's first device.
 
@@ -86,10 +93,15 @@ def restore(
       step: of the checkpoint; by default the newest good one.
       model: needed where the run was trained on a model passed from Python.
       tell: gets a line about each checkpoint that can't be used.
+      network: the file of networks that the run was trained with, where there is one. It is
+        run; what config.json says of it never is.
+      weights: "last", or "ema" for the moving average of a run that keeps one.
 
     Raises:
-      UserError: no run, no checkpoint, or none that can be used.
+      UserError: no run, no checkpoint, or none that can be used; no such average; a file
+        of networks that is lacking, or given where the run has none.
     """
+    check_word("weights", weights, Weights)
     folder = RunFolder(Path(run))
     config = folder.read_config()
     if not isinstance(config, dict):
@@ -105,21 +117,57 @@ def restore(
     # A record without model and parameters yet, for what it says of the data.
     trained = Trained(model, {}, 0, folder, config)  # type: ignore[arg-type]
     spec = trained.data.spec
-    built: Model = model or from_json(config).model.build(spec, steps=1)
-    like = jax.eval_shape(lambda key: init_state(built, key), jax.random.key(0))
-    found, variables = _restore_variables(folder, like, step, tell, decides(config))
+    built: Model = model or _options(config, network, tell).build(spec, steps=1)
+    ema = config.get("run", {}).get("ema", 0.0) if weights == "ema" else 0.0
+    if weights == "ema" and not (isinstance(ema, float) and 0 < ema < 1):
+        raise UserError(
+            f"{run} keeps no moving average: it was trained without --ema; ask for its "
+            "last weights"
+        )
+    like = jax.eval_shape(lambda key: init_state(built, key, ema), jax.random.key(0))
+    # As read, and on the device.
+    check_model(like.replace(opt_state={}), jax.local_devices()[:1], copies=2)
+    state = _restore_state(folder, like, step, tell, decides(config))
+    if ema:
+        state = state.replace(params=averaged_params(state, ema))  # type: ignore[attr-defined]
     return dataclasses.replace(
-        trained, model=built, variables=jax.device_put(variables), step=found
+        trained,
+        model=built,
+        variables=jax.device_put(state.variables),
+        step=int(state.step),
     )
 
 
-def _restore_variables(
+def _options(config: dict[str, Any], network: str | Path | None, tell: Callable) -> Any:
+    """The options of the run's model, with the networks of the user's file."""
+    options = from_json(config).model
+    if not options.network.endswith(".py"):
+        if network is not None:
+            raise UserError(
+                f"--network {network}: the run has networks of its own "
+                f"({options.network}); leave it out"
+            )
+        return options
+    if network is None:
+        raise UserError(
+            f"the run was trained with the networks of {options.network}: say "
+            "--network FILE.py; the file is run"
+        )
+    own = own_networks.load(network)
+    if own.sha256 != config.get("network_file", {}).get("sha256"):
+        tell(
+            f"note: {network} is not, byte for byte, the file that the run was trained with"
+        )
+    return options.with_networks(own)
+
+
+def _restore_state(
     folder: RunFolder,
     like: TrainState,
     step: int | None,
     tell: Callable,
     run: dict[str, Any] | None,
-) -> tuple[int, Variables]:
+) -> TrainState:
     """Lists and reads checkpoints; again where a training replaced them in between."""
     if not folder.checkpoints.is_dir():
         raise UserError(
@@ -129,7 +177,7 @@ def _restore_variables(
         listed, lines = _listed(folder), []
         try:
             with Checkpoints(folder.checkpoints, tell=lines.append, run=run) as checkpoints:
-                found = checkpoints.restore_variables(like, step)
+                found = checkpoints.restore_weights(like, step)
             break
         # FileNotFoundError: Orbax lists the folder too, entry by entry.
         except (UserError, FileNotFoundError):

@@ -1,0 +1,179 @@
+"""Runs with a user's own networks, with batch norm and dropout; moving averages."""
+
+import dataclasses
+import json
+
+import jax
+import numpy as np
+import pytest
+
+import sample as sample_script
+import train as train_script
+from aaejax.ask.kinds import sample
+from aaejax.data import from_arrays
+from aaejax.runs import loop, own_networks
+from aaejax.runs.config import RunConfig
+from aaejax.runs.loop import train
+from aaejax.runs.restore import restore
+from aaejax.types import UserError
+from tests.conftest import TINY, tiny_options
+
+FILE = """
+import flax.linen as nn
+import math
+
+
+class Net(nn.Module):
+    shape: tuple
+
+    @nn.compact
+    def __call__(self, x, train):
+        x = nn.Dense(8)(x.reshape(x.shape[0], -1))
+        x = nn.relu(nn.BatchNorm(use_running_average=not train, momentum=0.9)(x))
+        x = nn.Dropout(0.2, deterministic=not train)(x)
+        return nn.Dense(math.prod(self.shape))(x).reshape(x.shape[0], *self.shape)
+
+
+def encoder(data, outputs):
+    return Net((outputs,))
+
+
+def decoder(data):
+    return Net(data.shape)
+
+
+def discriminator(data):
+    return Net(())
+"""
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("own") / "nets.py"
+    path.write_text(FILE)
+    return path
+
+
+@pytest.fixture(scope="module")
+def dataset():
+    rng = np.random.default_rng(0)
+    return from_arrays(rng.random((80, *TINY.shape), np.float32), np.arange(80) % 3)
+
+
+def config(file, workdir, **changes):
+    options = tiny_options(network=str(file)).with_networks(own_networks.load(file))
+    settings = {"epochs": 3, "batch_size": 8, "log_every": 3, "save_every": 6}
+    return RunConfig(model=options, workdir=workdir, ema=0.9, **{**settings, **changes})
+
+
+@pytest.fixture(scope="module")
+def whole(file, dataset, tmp_path_factory):
+    """A finished run on one device."""
+    settings = config(file, tmp_path_factory.mktemp("run") / "whole")
+    train(settings, dataset, devices=jax.devices()[:1], tell=lambda _: None)
+    return settings
+
+
+def lines(settings):
+    text = (settings.folder / "metrics.jsonl").read_text()
+    read = [json.loads(line) for line in text.splitlines()]
+    return [{k: v for k, v in line.items() if k != "images_per_second"} for line in read]
+
+
+def variables(settings, file, **how):
+    return jax.device_get(restore(settings.folder, network=file, **how).variables)
+
+
+def test_a_run_that_was_stopped_goes_on_bit_for_bit(
+    whole, file, dataset, tmp_path, monkeypatch
+):
+    settings = config(file, tmp_path / "run")
+
+    def stop(self, line, real=loop.Progress.show):
+        real(self, line)
+        if line["step"] == 9:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.Progress, "show", stop)
+        with pytest.raises(KeyboardInterrupt):
+            train(settings, dataset, devices=jax.devices()[:1], tell=lambda _: None)
+    train(settings, dataset, devices=jax.devices()[:1], tell=lambda _: None)
+    assert lines(settings) == lines(whole)
+    for weights in ("last", "ema"):
+        pair = (variables(s, file, weights=weights) for s in (settings, whole))
+        jax.tree.map(np.testing.assert_array_equal, *pair)
+
+
+def test_four_devices_train_what_one_does(whole, file, dataset, tmp_path):
+    settings = config(file, tmp_path / "run", epochs=1)
+    train(settings, dataset, devices=jax.devices()[:4], tell=lambda _: None)
+    for line, other in zip(lines(settings)[:2], lines(whole)[:2], strict=True):
+        for name in ("reconstruction/loss", "discriminator/loss", "generator/loss"):
+            np.testing.assert_allclose(line[name], other[name], rtol=2e-4)
+
+
+def test_the_state_of_networks_and_the_average_are_kept_and_asked_for(whole, file):
+    last, averaged = (variables(whole, file, weights=w) for w in ("last", "ema"))
+    stats = last["encoder"]["batch_stats"]["BatchNorm_0"]
+    assert stats["mean"].any()  # it has moved from its start
+    moved = jax.tree.map(lambda x, y: (x != y).any(), last, averaged)
+    assert all(jax.tree.leaves(moved["encoder"]["params"]["Dense_0"]["kernel"]))
+    trained = restore(whole.folder, network=file)
+    images = [sample(trained, count=4, seed=seed)["images"] for seed in (0, 0, 1)]
+    np.testing.assert_array_equal(images[0], images[1])
+    assert (images[0] != images[2]).any()
+
+
+def test_a_run_folder_never_chooses_the_code(whole, dataset, tmp_path):
+    with pytest.raises(UserError, match="say --network FILE"):
+        restore(whole.folder)
+    other = tmp_path / "other.py"
+    other.write_text(FILE + "\n# another\n")
+    told = []
+    restore(whole.folder, network=other, tell=told.append)
+    (note,) = told
+    assert "other.py is not, byte for byte, the file that the run was trained" in note
+    # Going on with it is refused: it is another run.
+    options = whole.model.with_networks(own_networks.load(other))
+    changed = dataclasses.replace(whole, model=options)
+    with pytest.raises(UserError, match=r"network_file\.sha256 was"):
+        train(changed, dataset)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (None, "No such file"),
+        ("x = 1\n", "has no function encoder and no decoder"),
+        ("def encoder(:\n", "fails when it is run .SyntaxError"),
+        ("import no_such_module\n", "fails when it is run .ModuleNotFoundError"),
+        (FILE.replace("Net((outputs,))", "Net((7,))"), r"encoder Net gives \(2, 7\)"),
+        (FILE.replace("Net(data.shape)", "data.nope"), "your function decoder fails"),
+    ],
+)
+def test_a_file_that_does_not_fit_is_refused(text, words, tmp_path):
+    path = tmp_path / "bad.py"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(UserError, match=words) as refused:
+        config(path, tmp_path / "run").model.build(TINY, 1)
+    assert "\n" not in str(refused.value)
+
+
+def test_the_scripts_take_a_file_of_networks(file, tmp_path, monkeypatch, capsys):
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "x.npz", images=rng.random((60, 6, 5)))
+    run, out = str(tmp_path / "run"), str(tmp_path / "s.npy")
+    small = ["--epochs", "1", "--batch-size", "8", "--log-every", "3", "--save-every", "3"]
+    data = ["--dataset", str(tmp_path / "x.npz"), "--workdir", run]
+    for script, arguments, status in (
+        (train_script, ["aae", "--network", str(file), *small, *data], 0),
+        (sample_script, [run, "--out", out], 2),
+        (sample_script, [run, "--out", out, "--network", str(file)], 0),
+        (sample_script, [run, "--out", out, "--network", str(file), "--weights", "ema"], 2),
+    ):
+        monkeypatch.setattr("sys.argv", ["script", *arguments])
+        assert script.main() == status, capsys.readouterr().err
+    assert np.load(out).shape == (100, 6, 5, 1)
+    assert "it was trained without --ema" in capsys.readouterr().err
