@@ -18,11 +18,13 @@ import pytest
 import tyro
 from PIL import Image
 
+import aaejax
 import sample
 import train
 from aaejax import data, models
 from aaejax.runs import loop
 from aaejax.runs.config import RunConfig
+from aaejax.types import DataSpec
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -110,7 +112,7 @@ def test_options_of_longer_commands_are_there(monkeypatch):
         elif words[:3] == ["python", "-m", "pytest"]:
             assert all((ROOT / name).is_file() for name in words[3:]), words
         elif words[1] == "train.py":
-            train.parse(words[2:])
+            train.parse_run(words[2:])
         elif words[1] == "sample.py":
             tyro.cli(sample.Arguments, args=words[2:])
         elif words[1].startswith("benchmarks/"):
@@ -154,8 +156,17 @@ def test_the_python_of_the_readme_runs_and_learns(place):
 
 @pytest.mark.parametrize("page", PAGES[1:], ids=lambda page: page.name)
 def test_the_python_of_the_docs_runs(page):
+    names = {"__name__": page.stem}
     for code in blocks("python", page):
-        exec(code, {"__name__": page.stem})
+        exec(code, names)
+    if "Options" in names:
+        model = names["Options"](latent=2, width=8).build(DataSpec((4, 4, 1), 0, True), 1)
+        assert [phase.name for phase in model.phases] == ["reconstruction", "norm"]
+        state = aaejax.init_state(model, jax.random.key(0))
+        step = aaejax.train_step(model.phases)
+        images = {"image": np.zeros((8, 4, 4, 1), np.float32)}
+        _, metrics = step(state, images, jax.random.key(1))
+        assert np.isfinite(metrics["norm/loss"])
 
 
 def test_the_tables_of_results_are_those_of_the_json_files():
