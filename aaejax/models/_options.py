@@ -45,10 +45,13 @@ class NetworkOptions:
     initial_std: float = 0.0
     """Standard deviation of the first weights of MLPs, 0.01 in the paper; 0: LeCun's, one
     over the root of a layer's inputs."""
-    channels: int = 32
-    """Channels of the finest convolution; doubled at each coarser one."""
-    scales: int = 2
-    """Convolutions; each halves height and width."""
+    channels: int = 16
+    """Channels of the finest convolution; doubled at each coarser one, to eight times."""
+    scales: int = 0
+    """Convolutions; each halves height and width. 0: until the longer side is at most 7."""
+    norm: networks.Norm = "layer"
+    """What convolutions normalise: the features of a pixel, or groups of features of an
+    image."""
     precision: Literal["float32", "bf16"] = "float32"
     """Operands of the MLPs' matrix products; their sums, parameters and all else stay
     float32. bf16 is for machines that have units for it."""
@@ -57,8 +60,8 @@ class NetworkOptions:
 
     def __post_init__(self) -> None:
         check_choices(self)
-        check_at_least(self, 1, "latent", "width", "channels", "scales")
-        check_at_least(self, 0, "depth", "initial_std")
+        check_at_least(self, 1, "latent", "width", "channels")
+        check_at_least(self, 0, "scales", "depth", "initial_std")
 
     def make_encoder(self, data: DataSpec, outputs: int) -> nn.Module:
         """A new encoder with so many outputs.
@@ -68,14 +71,14 @@ class NetworkOptions:
         """
         self._check(data)
         if self.network == "conv":
-            return networks.ConvEncoder(outputs, self.channels, self.scales)
+            return networks.ConvEncoder(outputs, self.channels, self.scales, norm=self.norm)
         return networks.MLPEncoder(outputs, self.width, self.depth, self.dense)
 
     def make_decoder(self, data: DataSpec) -> nn.Module:
         """A new decoder; raises as `make_encoder`."""
         self._check(data)
         if self.network == "conv":
-            return networks.ConvDecoder(data.shape, self.channels, self.scales)
+            return networks.ConvDecoder(data.shape, self.channels, self.scales, self.norm)
         return networks.MLPDecoder(data.shape, self.width, self.depth, self.dense)
 
     @property

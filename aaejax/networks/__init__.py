@@ -10,7 +10,7 @@ Modules have parameters only: no batch statistics, no dropout.
 """
 
 from aaejax.networks.bf16 import bf16_dot_general
-from aaejax.networks.conv import ConvDecoder, ConvEncoder
+from aaejax.networks.conv import ConvDecoder, ConvEncoder, Norm
 from aaejax.networks.mlp import MLP, Dense, MLPDecoder, MLPDiscriminator, MLPEncoder
 from aaejax.networks.modules import applier, init_params
 
@@ -22,6 +22,7 @@ __all__ = [
     "MLPDecoder",
     "MLPDiscriminator",
     "MLPEncoder",
+    "Norm",
     "applier",
     "bf16_dot_general",
     "init_params",
