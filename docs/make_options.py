@@ -87,7 +87,7 @@ def table(cls: type) -> str:
     """One row for each field that a class itself defines."""
     hints = typing.get_type_hints(cls)
     fields = {field.name: field for field in dataclasses.fields(cls)}
-    own = [name for name in field_texts(cls) if name != "model"]
+    own = [name for name in field_texts(cls) if name != "model" and fields[name].init]
     if not own:
         return ""
     rows = ["| option | default | values | meaning |", "|---|---|---|---|"]
