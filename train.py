@@ -68,8 +68,13 @@ def list_models() -> str:
     return "\n".join(["Models (aae where none is given):", "", *lines])
 
 
-def describe(result: Result) -> str:
-    """What was reached, where everything is, and what to do next."""
+def describe(result: Result, network: str = "") -> str:
+    """What was reached, where everything is, and what to do next.
+
+    Args:
+      result: of the run.
+      network: the option that sample.py needs too, where the run has a file of networks.
+    """
     run, line = result.folder, result.metrics
     if result.stopped_by:
         return (
@@ -92,7 +97,7 @@ def describe(result: Result) -> str:
         f"done: {', '.join(reached)}\n"
         f"metrics: {run}/metrics.jsonl   checkpoints: {run}/checkpoints   "
         f"pictures: {run}/pictures\n"
-        f"next: python sample.py {run} --out samples.png"
+        f"next: python sample.py {run}{network} --out samples.png"
     )
 
 
@@ -101,7 +106,9 @@ def main() -> int:
     """Exit status: 0 done, 1 diverged, 2 the user's mistake, 128 + n signal n."""
     config = parse_run(sys.argv[1:])
     start_jax()
+    network = ""
     if config.model.network.endswith(".py"):
+        network = f" --network {config.model.network}"
         own = config.model.with_networks(own_networks.load(config.model.network))
         config = dataclasses.replace(config, model=own)
     dataset = data.load(config.dataset, config.data_dir, background=config.background)
@@ -115,7 +122,7 @@ def main() -> int:
     except NonFiniteLoss as error:
         print(f"train.py: {error}", file=sys.stderr)
         return 1
-    tell(describe(result))
+    tell(describe(result, network))
     return {"SIGINT": 130, "SIGTERM": 143}.get(result.stopped_by or "", 0)
 
 

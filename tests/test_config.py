@@ -205,11 +205,11 @@ OTHER |= {
 
 def own_options():
     """(model, option): each option once where it is declared, for the first that has it."""
-    shared = {f.name for f in dataclasses.fields(Options)}
+    shared = {f.name for f in dataclasses.fields(Options) if f.init}
     found = {(Options, name): ("aae", name) for name in shared}
     for model in NAMES:
         cls = options(model)
-        for name in {f.name for f in dataclasses.fields(cls)} - shared:
+        for name in {f.name for f in dataclasses.fields(cls) if f.init} - shared:
             (declared,) = [
                 c for c in cls.__mro__ if name in vars(c).get("__annotations__", ())
             ]
