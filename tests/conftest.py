@@ -21,6 +21,9 @@ os.environ["XLA_FLAGS"] = (
     + " --xla_backend_optimization_level=0"
 )
 
+import dataclasses
+import json
+
 import jax
 import numpy as np
 import pytest
@@ -28,6 +31,8 @@ import pytest
 from aaejax import models
 from aaejax.data import load
 from aaejax.models._optimizers import Optimizer
+from aaejax.runs.config import RunConfig
+from aaejax.runs.restore import restore
 from aaejax.types import DataSpec
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -84,3 +89,47 @@ def mnist_dir(tmp_path_factory) -> Path:
         (folder / "mnist" / name / "features.json").write_text("{")
     load("mnist", folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def digits():
+    """400 real digits to train on, 100 held out."""
+    whole = load("mnist5k", "unused")
+    return dataclasses.replace(
+        whole,
+        train_images=whole.train_images[:400],
+        train_labels=whole.train_labels[:400],
+        test_images=whole.test_images[:100],
+        test_labels=whole.test_labels[:100],
+    )
+
+
+def run_config(workdir, **changes):
+    settings = {
+        "model": tiny_options(),
+        "epochs": 4,
+        "batch_size": 40,
+        "log_every": 10,
+        "save_every": 20,
+        "workdir": workdir,
+        **changes,
+    }
+    return RunConfig(**settings)
+
+
+def read_lines(folder):
+    return [
+        json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()
+    ]
+
+
+def final_params(folder):
+    trained = restore(folder)
+    return trained.step, jax.device_get(trained.variables)
+
+
+def same(a, b):
+    return all(
+        np.array_equal(x, y)
+        for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+    )

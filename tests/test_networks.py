@@ -6,13 +6,12 @@ import pytest
 from aaejax import Autoencoder, Likelihood, models, networks
 from aaejax.components.posteriors import Posterior
 from aaejax.networks import conv
-from aaejax.phases import init_state, train_step
 from aaejax.types import DataSpec
 
 pytestmark = pytest.mark.quick
 
 
-@pytest.mark.parametrize("shape", [(28, 28, 1), (33, 47, 3), (9, 14, 3), (1, 1, 1)])
+@pytest.mark.parametrize("shape", [(28, 28, 1), (9, 14, 3), (1, 1, 1)])
 def test_convolutions_take_images_of_any_size(shape, getkey):
     images = jax.random.uniform(getkey(), (2, *shape))
     encoder, decoder = (
@@ -23,60 +22,6 @@ def test_convolutions_take_images_of_any_size(shape, getkey):
     made, _ = jax.jit(decoder.init_with_output)(getkey(), codes)
     assert codes.shape == (2, 3)
     assert made.shape == images.shape
-
-
-def test_an_image_is_halved_until_its_longer_side_is_at_most_seven():
-    sides = {1: 1, 7: 1, 14: 1, 15: 2, 28: 2, 32: 3, 64: 4, 128: 5}
-    assert {side: conv.scales_of(side, 1) for side in sides} == sides
-    assert conv.scales_of(33, 47) == conv.scales_of(47, 33) == 3
-
-
-@pytest.mark.parametrize("norm", ["layer", "none"])
-def test_gradients_of_a_flat_image_are_of_ordinary_size(norm, getkey):
-    # Where nothing varies a norm divides by its epsilon alone.
-    images = jnp.full((2, 8, 8, 1), 0.5)
-    encoder = networks.ConvEncoder(1, width=8, norm=norm)
-    params = jax.jit(encoder.init)(getkey(), images)
-
-    def penalty(params):
-        def logits(x):
-            return encoder.apply(params, x).sum()
-
-        return jnp.square(jax.grad(logits)(images)).sum()
-
-    value, gradients = jax.jit(jax.value_and_grad(penalty))(params)
-    assert 0 < value < 1e4
-    assert all(jnp.isfinite(x).all() for x in jax.tree.leaves(gradients))
-
-
-def test_colours_of_shapes_are_reconstructed(getkey):
-    """Discs on a ground, six random colour values each, in 150 steps."""
-    rng, side = np.random.default_rng(0), 16
-    rows, columns = np.mgrid[:side, :side]
-    images = np.empty((600, side, side, 3), np.float32)
-    for image in images:
-        (row, column), radius = rng.integers(5, 11, 2), rng.uniform(2, 5)
-        inside = (rows - row) ** 2 + (columns - column) ** 2 < radius**2
-        disc, ground = rng.uniform(0.35, 1, 3), rng.uniform(0, 0.35, 3)
-        image[:] = np.where(inside[..., None], disc, ground)
-    options = models.options("autoencoder")(network="conv", latent=16)
-    model = options.build(DataSpec(images.shape[1:], 0, True), 150)
-    state, step = init_state(model, getkey()), jax.jit(train_step(model.phases))
-    key = getkey()
-    for number in range(150):
-        rows = slice(number % 10 * 50, number % 10 * 50 + 50)
-        state, _ = step(state, {"image": images[rows]}, key)
-    held_out = images[500:]
-    codes = model.encode(state.variables, held_out, getkey())
-    made = np.asarray(model.decode(state.variables, codes))
-
-    def hue(x):
-        return x - x.mean(axis=-1, keepdims=True)
-
-    kept = (hue(held_out) * hue(made)).sum() / np.square(hue(held_out)).sum()
-    error = abs(made - held_out).mean() / abs(held_out - held_out.mean(axis=0)).mean()
-    assert kept > 0.5
-    assert error < 0.6
 
 
 def test_every_pixel_reaches_the_code_and_is_reached_by_it(getkey):

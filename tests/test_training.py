@@ -1,7 +1,6 @@
 import dataclasses
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -9,66 +8,19 @@ import time
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from aaejax import data, init_state
+from aaejax import data
 from aaejax.runs import loop
-from aaejax.runs.checkpoints import Checkpoints
-from aaejax.runs.config import RunConfig
 from aaejax.runs.folder import locked
 from aaejax.runs.hooks import Hook
 from aaejax.runs.loop import NonFiniteLoss, check_finite, train
 from aaejax.runs.restore import restore
 from aaejax.types import UserError
-from tests.conftest import tiny_options
+from tests.conftest import final_params, read_lines, run_config, same, tiny_options
 
 ROOT = Path(__file__).parent.parent
-
-
-@pytest.fixture(scope="module")
-def digits():
-    """400 real digits to train on, 100 held out."""
-    whole = data.load("mnist5k", "unused")
-    return dataclasses.replace(
-        whole,
-        train_images=whole.train_images[:400],
-        train_labels=whole.train_labels[:400],
-        test_images=whole.test_images[:100],
-        test_labels=whole.test_labels[:100],
-    )
-
-
-def config(workdir, **changes):
-    settings = {
-        "model": tiny_options(),
-        "epochs": 4,
-        "batch_size": 40,
-        "log_every": 10,
-        "save_every": 20,
-        "workdir": workdir,
-        **changes,
-    }
-    return RunConfig(**settings)
-
-
-def lines(folder):
-    return [
-        json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()
-    ]
-
-
-def final_params(folder):
-    trained = restore(folder)
-    return trained.step, jax.device_get(trained.variables)
-
-
-def same(a, b):
-    return all(
-        np.array_equal(x, y)
-        for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
-    )
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +28,7 @@ def finished(digits, tmp_path_factory):
     """A finished run, two devices, and what it printed."""
     folder = tmp_path_factory.mktemp("runs") / "finished"
     told = []
-    result = train(config(folder), digits, devices=jax.devices()[:2], tell=told.append)
+    result = train(run_config(folder), digits, devices=jax.devices()[:2], tell=told.append)
     return folder, result, told
 
 
@@ -93,7 +45,7 @@ def test_a_run_leaves_its_folder_and_learns(finished):
     }
     pictures = {path.stem for path in (folder / "pictures").iterdir()}
     assert pictures == {"samples", "reconstructions", "manifold", "codes"}
-    logged = lines(folder)
+    logged = read_lines(folder)
     assert [line["step"] for line in logged] == [10, 20, 30, 40]
     assert [line["epoch"] for line in logged] == [1, 2, 3, 4]
     assert all(line["images_per_second"] > 0 for line in logged)
@@ -108,7 +60,7 @@ def test_a_run_leaves_its_folder_and_learns(finished):
 def test_a_finished_run_started_again_does_nothing(finished, digits):
     folder, result, _ = finished
     before = (folder / "metrics.jsonl").read_text()
-    again = train(config(folder), digits, devices=jax.devices()[:2])
+    again = train(run_config(folder), digits, devices=jax.devices()[:2])
     assert again.step == result.step
     assert (folder / "metrics.jsonl").read_text() == before
     for name in ("heldout/reconstruction", "heldout/prior_mmd"):
@@ -121,8 +73,8 @@ def test_an_option_younger_than_the_run_had_its_default(finished, digits):
     del saved["options"]["initial_std"]
     (folder / "config.json").write_text(json.dumps(saved))
     with pytest.raises(UserError, match=r"options.initial_std was 0.0, now 0.01"):
-        train(config(folder, model=tiny_options(initial_std=0.01)), digits)
-    assert train(config(folder), digits, devices=jax.devices()[:2]).step == result.step
+        train(run_config(folder, model=tiny_options(initial_std=0.01)), digits)
+    assert train(run_config(folder), digits, devices=jax.devices()[:2]).step == result.step
 
 
 def test_another_configuration_is_refused_and_nothing_is_lost(finished, digits):
@@ -130,10 +82,10 @@ def test_another_configuration_is_refused_and_nothing_is_lost(finished, digits):
     before = {p: p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file()}
     del before[folder / ".lock"]
     with pytest.raises(UserError, match=r"options.latent was 2, now 4.*--overwrite"):
-        train(config(folder, model=tiny_options(latent=4)), digits)
+        train(run_config(folder, model=tiny_options(latent=4)), digits)
     fewer = dataclasses.replace(digits, test_images=digits.test_images[:50])
     with pytest.raises(UserError, match=r"data.test was 100, now 50"):
-        train(config(folder), fewer)
+        train(run_config(folder), fewer)
     assert (
         before.items()
         <= {p: p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file()}.items()
@@ -141,11 +93,11 @@ def test_another_configuration_is_refused_and_nothing_is_lost(finished, digits):
 
 
 def test_overwrite_starts_anew(digits, tmp_path):
-    train(config(tmp_path), digits, devices=jax.devices()[:1])
-    changed = config(tmp_path, seed=1, epochs=2, overwrite=True)
+    train(run_config(tmp_path), digits, devices=jax.devices()[:1])
+    changed = run_config(tmp_path, seed=1, epochs=2, overwrite=True)
     result = train(changed, digits, devices=jax.devices()[:1])
     assert result.step == 20
-    assert [line["step"] for line in lines(tmp_path)] == [10, 20]
+    assert [line["step"] for line in read_lines(tmp_path)] == [10, 20]
     assert final_params(tmp_path)[0] == 20
 
 
@@ -169,20 +121,23 @@ def test_a_run_cut_anywhere_ends_bit_for_bit_where_an_unbroken_one_does(
     two = {"devices": jax.devices()[:2], "tell": told.append}
     for step in (10, 20, 30):
         with pytest.raises(Cut):
-            train(config(tmp_path), digits, hooks=[CutAt(step)], **two)
-    result = train(config(tmp_path), digits, devices=jax.devices()[:2], tell=told.append)
+            train(run_config(tmp_path), digits, hooks=[CutAt(step)], **two)
+    result = train(
+        run_config(tmp_path), digits, devices=jax.devices()[:2], tell=told.append
+    )
     assert result.step == 40
     anew = f"{tmp_path} has metrics but no checkpoint: training starts anew"
     assert told == [anew, *[f"resuming {tmp_path} at step 20 of 40"] * 2]
     assert final_params(tmp_path)[0] == 40
     assert same(final_params(tmp_path)[1], final_params(folder)[1])
     # Nothing that a cut run had logged past its checkpoint stands twice.
-    rates = [
-        {k: v for k, v in ln.items() if k != "images_per_second"} for ln in lines(folder)
-    ]
-    again = [
-        {k: v for k, v in ln.items() if k != "images_per_second"} for ln in lines(tmp_path)
-    ]
+    rates, again = (
+        [
+            {k: v for k, v in line.items() if k != "images_per_second"}
+            for line in read_lines(each)
+        ]
+        for each in (folder, tmp_path)
+    )
     assert again == rates
 
 
@@ -242,7 +197,7 @@ def test_a_signal_ends_the_chunk_and_writes_a_checkpoint(number, status, tmp_pat
     assert process.returncode == status
     assert f"stopped by {number.name} at step" in out
     step = final_params(tmp_path)[0]
-    assert step == lines(tmp_path)[-1]["step"]
+    assert step == read_lines(tmp_path)[-1]["step"]
     assert step % 20 == 0
     assert step % 2000 != 0
 
@@ -268,7 +223,7 @@ def test_a_second_ctrl_c_leaves_at_once(tmp_path):
 
 def test_two_processes_cannot_share_a_run(tmp_path, digits):
     with locked(tmp_path), pytest.raises(UserError, match="in use by another process"):
-        train(config(tmp_path), digits, devices=jax.devices()[:1])
+        train(run_config(tmp_path), digits, devices=jax.devices()[:1])
     assert {path.name for path in tmp_path.iterdir()} == {".lock"}
 
 
@@ -277,7 +232,7 @@ def test_a_diverging_run_stops_and_names_phase_and_step(digits, tmp_path):
 
     wild = tiny_options(discriminator_optimizer=Optimizer("sgd", 1e30))
     with pytest.raises(NonFiniteLoss, match=r"in the \w+ phase of step \d+:"):
-        train(config(tmp_path, model=wild), digits, devices=jax.devices()[:1])
+        train(run_config(tmp_path, model=wild), digits, devices=jax.devices()[:1])
     assert not list((tmp_path / "checkpoints").iterdir())
 
 
@@ -290,69 +245,9 @@ def test_check_finite_finds_the_first_step_and_there_the_first_phase():
         check_finite({"a/loss": late, "b/loss": bad, "c/loss": bad}, 100)
 
 
-def test_broken_checkpoints_are_passed_over_and_the_user_is_told(digits, tmp_path):
-    train(config(tmp_path), digits, devices=jax.devices()[:1])
-    checkpoints = tmp_path / "checkpoints"
-    (checkpoints / "60").mkdir()  # made, never written
-    (checkpoints / "80.orbax-checkpoint-tmp-1").mkdir()  # killed in the writing
-    for file in (checkpoints / "40" / "params").rglob("*"):  # cut short
-        if file.is_file():
-            os.truncate(file, file.stat().st_size // 2)
-    told = []
-    trained = restore(tmp_path, tell=told.append)
-    assert trained.step == 20
-    assert [" ".join(line.split()[:5]) for line in told] == [
-        "checkpoint 60 can't be used",
-        "checkpoint 40 can't be used",
-    ]
-    told.clear()
-    result = train(config(tmp_path), digits, devices=jax.devices()[:1], tell=told.append)
-    assert result.step == 40
-    assert f"resuming {tmp_path} at step 20 of 40" in told
-    told.clear()
-    assert restore(tmp_path, tell=told.append).step == 40
-    assert told == []
-    aside = {path.name for path in (tmp_path / "unusable-checkpoints").iterdir()}
-    assert aside == {"40", "60"}
-
-
-def test_a_foreign_checkpoint_is_refused(digits, tmp_path):
-    train(config(tmp_path / "a"), digits, devices=jax.devices()[:1])
-    other = tiny_options(width=9).build(loop.data_spec(digits), 40)
-    state = init_state(other, jax.random.key(0))
-    shutil.rmtree(tmp_path / "a/checkpoints")
-    (tmp_path / "a/checkpoints").mkdir()
-    with Checkpoints(tmp_path / "a/checkpoints") as checkpoints:
-        for step in (20, 40):
-            checkpoints.save(state.replace(step=jnp.int32(step)))
-    told = []
-    with pytest.raises(UserError, match=r"no checkpoint in .* can be used"):
-        restore(tmp_path / "a", tell=told.append)
-    assert len(told) == 2
-    with pytest.raises(UserError, match="no checkpoint of step 30: there are 20, 40"):
-        restore(tmp_path / "a", step=30)
-
-
-def test_only_the_last_checkpoints_are_kept(digits, tmp_path):
-    train(config(tmp_path, save_every=10, keep=2), digits, devices=jax.devices()[:1])
-    assert {path.name for path in (tmp_path / "checkpoints").iterdir()} == {"30", "40"}
-
-
-def test_a_restored_state_is_the_saved_one_and_lives_anywhere(digits, tmp_path):
-    model = tiny_options().build(loop.data_spec(digits), 10)
-    state = init_state(model, jax.random.key(0))
-    with Checkpoints(tmp_path, keep=1) as checkpoints:
-        checkpoints.save(state.replace(step=jnp.int32(7)))
-    with Checkpoints(tmp_path) as checkpoints:
-        restored = checkpoints.restore_state(state)
-    assert restored.step == 7
-    assert same(restored.params, state.params)
-    assert same(restored.opt_state, state.opt_state)
-
-
 def test_streamed_data_train_like_resident_ones(finished, digits, tmp_path, monkeypatch):
     monkeypatch.setattr(loop.batches, "fits_on", lambda *_: False)
-    result = train(config(tmp_path), digits, devices=jax.devices()[:2])
+    result = train(run_config(tmp_path), digits, devices=jax.devices()[:2])
     assert result.metrics["reconstruction/loss"] == pytest.approx(
         finished[1].metrics["reconstruction/loss"], rel=1e-3
     )
@@ -363,12 +258,12 @@ def test_vectors_train_too(tmp_path):
     vectors = rng.normal(3.0, 2.0, (300, 12)).astype(np.float32)
     dataset = data.from_arrays(vectors)
     model = tiny_options(output="linear", reconstruction="squared-error")
-    settings = config(tmp_path, model=model, batch_size=30)
+    settings = run_config(tmp_path, model=model, batch_size=30)
     result = train(settings, dataset, devices=jax.devices()[:1])
     assert result.step == 36
     assert {path.name for path in (tmp_path / "pictures").iterdir()} == {"codes.png"}
     with pytest.raises(UserError, match=r"values outside \[0, 1\]"):
-        train(config(tmp_path / "new"), dataset, devices=jax.devices()[:1])
+        train(run_config(tmp_path / "new"), dataset, devices=jax.devices()[:1])
     assert not (tmp_path / "new").exists()
 
 
@@ -376,13 +271,13 @@ def test_a_batch_larger_than_the_set_is_refused(digits, tmp_path):
     with pytest.raises(
         UserError, match="batch of 401 is larger than the training set of 400"
     ):
-        train(config(tmp_path / "new", batch_size=401), digits)
+        train(run_config(tmp_path / "new", batch_size=401), digits)
     assert not (tmp_path / "new").exists()
 
 
 def test_a_model_from_python_trains_and_is_restored_with_it(digits, tmp_path):
     model = tiny_options(latent=3).build(loop.data_spec(digits), 40)
-    train(config(tmp_path), digits, model=model, devices=jax.devices()[:1])
+    train(run_config(tmp_path), digits, model=model, devices=jax.devices()[:1])
     with pytest.raises(UserError, match="a model passed from Python"):
         restore(tmp_path)
     assert restore(tmp_path, model=model).step == 40
@@ -405,7 +300,7 @@ def test_hooks_see_each_line_evaluation_checkpoint_and_the_end(digits, tmp_path)
         def on_end(self, result):
             seen.append(("end", result.step))
 
-    result = train(config(tmp_path), digits, devices=jax.devices()[:1], hooks=[Watch()])
+    result = train(run_config(tmp_path), digits, devices=jax.devices()[:1], hooks=[Watch()])
     words = [event[:2] for event in seen]
     saved = [("evaluate", 20), ("checkpoint", 20), ("log", 20)]
     assert words == [
@@ -414,7 +309,7 @@ def test_hooks_see_each_line_evaluation_checkpoint_and_the_end(digits, tmp_path)
         ("end", 40),
     ]
     logged = [event[3] for event in seen if event[0] == "log"]
-    assert logged == lines(tmp_path) == result.history
+    assert logged == read_lines(tmp_path) == result.history
     assert [event[2] for event in seen if event[0] == "log"] == [10, 20, 30, 40]
 
 
@@ -425,8 +320,8 @@ def test_a_hook_that_raises_ends_the_run_with_a_checkpoint(finished, digits, tmp
 
     one = {"devices": jax.devices()[:2], "tell": lambda _: None}
     with pytest.raises(RuntimeError, match="the logger broke"):
-        train(config(tmp_path), digits, hooks=[Break()], **one)
+        train(run_config(tmp_path), digits, hooks=[Break()], **one)
     # It broke at step 10; the chunk after it was the last, with a checkpoint.
     assert final_params(tmp_path)[0] == 20
-    train(config(tmp_path), digits, **one)
+    train(run_config(tmp_path), digits, **one)
     assert same(final_params(tmp_path)[1], final_params(finished[0])[1])

@@ -76,18 +76,17 @@ class NetworkOptions:
     initial_std: float = 0.0
     """Standard deviation of the first weights of MLPs, 0.01 in the paper; 0: LeCun's, one
     over the root of a layer's inputs."""
-    channels: int = 16
-    """Channels of the finest convolution; doubled at each coarser one, to eight times."""
-    scales: int = 0
-    """Convolutions; each halves height and width. 0: until the longer side is at most 7."""
+    channels: int = 32
+    """Channels of the finest convolution; doubled at each coarser one."""
+    scales: int = 2
+    """Convolutions; each halves height and width."""
     precision: Literal["float32", "bf16"] = "float32"
     """Operands of the MLPs' matrix products; their sums, parameters and all else stay
     float32. bf16 is for machines that have units for it."""
     output: Literal["sigmoid", "linear"] = "sigmoid"
     """Last layer of the decoder; data outside [0, 1] need a linear one."""
-    norm: networks.Norm | None = None
-    """Of hidden layers, before their units: none, layer norm or batch norm. By default MLPs
-    have none and convolutions layer norm."""
+    norm: networks.Norm = "none"
+    """Of hidden layers of MLPs, before their units: none, layer norm or batch norm."""
     dropout: float = 0.0
     """Share of inputs and hidden units of MLPs that are set to 0 while training."""
     own: OwnNetworks | None = field(default=None, init=False, repr=False, compare=False)
@@ -102,13 +101,11 @@ class NetworkOptions:
         check_at_least(self, 0, "dropout")
         if self.dropout >= 1:
             raise UserError(f"dropout is {self.dropout}: it must be in [0, 1)")
-        if self.network != "mlp" and self.dropout:
-            raise UserError("dropout is that of --network mlp: leave it out")
-        if self.network.endswith(".py") and self.norm:
-            raise UserError(f"norm is not that of {self.network}: leave it out")
+        if self.network != "mlp" and (self.norm != "none" or self.dropout):
+            raise UserError("norm and dropout are those of --network mlp: leave them out")
         check_at_least(self, 1, "latent", "width", most=MOST_UNITS)
         check_at_least(self, 1, "channels", most=4096)
-        check_at_least(self, 0, "scales", most=12)
+        check_at_least(self, 1, "scales", most=12)
         check_at_least(self, 0, "depth", most=100)
         check_at_least(self, 0, "initial_std")
 
@@ -128,9 +125,7 @@ class NetworkOptions:
         if self.own is not None:
             return self.own.make("encoder", data, outputs)
         if self.network == "conv":
-            return networks.ConvEncoder(
-                outputs, self.channels, self.scales, norm=self.norm or "layer"
-            )
+            return networks.ConvEncoder(outputs, self.channels, self.scales)
         return networks.MLPEncoder(outputs, **self._mlp)
 
     def make_decoder(self, data: DataSpec) -> Any:
@@ -139,16 +134,14 @@ class NetworkOptions:
         if self.own is not None:
             return self.own.make("decoder", data)
         if self.network == "conv":
-            return networks.ConvDecoder(
-                data.shape, self.channels, self.scales, self.norm or "layer"
-            )
+            return networks.ConvDecoder(data.shape, self.channels, self.scales)
         return networks.MLPDecoder(data.shape, **self._mlp)
 
     @property
     def _mlp(self) -> dict[str, Any]:
         """What all MLPs share."""
-        names = ("width", "depth", "dense", "dropout")
-        return {name: getattr(self, name) for name in names} | {"norm": self.norm or "none"}
+        names = ("width", "depth", "dense", "norm", "dropout")
+        return {name: getattr(self, name) for name in names}
 
     @property
     def dense(self) -> networks.Dense:

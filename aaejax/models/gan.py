@@ -152,7 +152,8 @@ class Options(PriorOptions, OneAdversaryOptions):
         if self.conditional:
             need_labels(data, "gan --conditional")
         discriminator, generator = self.make_encoder(data, 1), self.make_decoder(data)
-        if isinstance(discriminator, networks.ConvEncoder):
+        if isinstance(generator, networks.ConvDecoder):
+            generator = replace(generator, norm=True)
             discriminator = replace(discriminator, leak=0.2)
         return gan(
             generator,

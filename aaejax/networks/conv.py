@@ -1,44 +1,28 @@
-"""Convolutional networks for images.
-
-Each scale has a linear map of 2x2 pixels and a residual block, so that code and image are
-joined by a path of linear maps alone: it learns what is linear in the image, such as the
-colour of the ground, from the first steps on. Behind units at every scale such small
-differences stand against features that are nearly the same in every image, and are not
-learnt: reconstructions of coloured images stay grey.
-"""
+"""Convolutional networks for images."""
 
 import flax.linen as nn
 import jax.numpy as jnp
 
-from aaejax.networks.mlp import Norm, flatten
+from aaejax.networks.mlp import flatten
 from aaejax.types import Array
 
 
 class ConvEncoder(nn.Module):
-    """Linear maps and residual blocks at ever coarser scales, then a linear layer.
+    """Convolutions at ever coarser scales, then a linear layer.
 
     A scale halves height and width by moving 2x2 pixels into channels: no pixel is skipped,
     as strides would, and no gradient needs a dilated convolution. Images of any size are
-    padded to the next multiple of 2^scales.
+    padded with zeros to the next multiple of 2^depth.
     """
 
     outputs: int
-    width: int = 16  # channels at the finest scale; doubled at each coarser one, to 8 times
-    scales: int = 0  # 0: as `scales_of` the image
+    width: int = 32  # channels at the finest scale; doubled at each coarser one
+    depth: int = 2  # scales
     leak: float = 0.0  # slope of the units where they are off
-    norm: Norm = "layer"
-
-    @property
-    def same_in_training(self) -> bool:
-        """Whether training and evaluation are the same function of each example."""
-        return self.norm != "batch"
 
     @nn.compact
-    def __call__(
-        self, images: Array, noise: Array | None = None, train: bool = False
-    ) -> Array:
+    def __call__(self, images: Array, noise: Array | None = None) -> Array:
         """Images [B, H, W, C], noise [B, N] or None -> [B, outputs]."""
-        images = 2 * images - 1
         if noise is not None:
             # As constant channels: with a nonlinearity above it, it is more than a bias.
             planes = jnp.broadcast_to(
@@ -46,87 +30,43 @@ class ConvEncoder(nn.Module):
             )
             images = jnp.concatenate([images, planes], axis=3)
         height, width = images.shape[1:3]
-        scales = self.scales or scales_of(height, width)
         x = jnp.pad(
-            images, ((0, 0), (0, -height % 2**scales), (0, -width % 2**scales), (0, 0))
+            images,
+            ((0, 0), (0, -height % 2**self.depth), (0, -width % 2**self.depth), (0, 0)),
         )
-        for scale in range(scales):
-            x = nn.Dense(_features(self.width, scale), name=f"down_{scale}")(
-                _pixels_to_channels(x)
-            )
-            x = _Block(self.norm, self.leak, name=f"block_{scale}")(x, None, train)
+        for scale in range(self.depth):
+            x = _pixels_to_channels(x)
+            x = nn.Conv(self.width * 2**scale, (3, 3), name=f"conv_{scale}")(x)
+            x = nn.leaky_relu(x, self.leak)
         return nn.Dense(self.outputs, name="output")(flatten(x))
 
 
 class ConvDecoder(nn.Module):
-    """A linear layer, then blocks at ever finer scales: ConvEncoder mirrored.
-
-    Each block reads the code too, which scales and shifts its features (as the styles of
-    Karras et al. 2018, arXiv 1812.04948): a shape times a colour is one product.
-    """
+    """A linear layer, then convolutions at ever finer scales: ConvEncoder mirrored."""
 
     shape: tuple[int, ...]  # [H, W, C] of one image
-    width: int = 16
-    scales: int = 0
-    norm: Norm = "layer"
-
-    @property
-    def same_in_training(self) -> bool:
-        """Whether training and evaluation are the same function of each example."""
-        return self.norm != "batch"
+    width: int = 32
+    depth: int = 2
+    norm: bool = False  # layer norm before the units, as a GAN's generator has batch norm
 
     @nn.compact
-    def __call__(self, codes: Array, train: bool = False) -> Array:
+    def __call__(self, codes: Array) -> Array:
         """Codes [B, Z] -> [B, H, W, C]."""
         height, width, channels = self.shape
-        scales = self.scales or scales_of(height, width)
-        rows, columns = (-(-side // 2**scales) for side in (height, width))
-        features = _features(self.width, scales - 1)
+        rows, columns = (-(-side // 2**self.depth) for side in (height, width))
+        features = self.width * 2 ** (self.depth - 1)
         x = nn.Dense(rows * columns * features, name="input")(codes)
-        x = x.reshape(-1, rows, columns, features)
-        for scale in reversed(range(scales)):
-            x = _Block(self.norm, name=f"block_{scale}")(x, codes, train)
-            outputs = _features(self.width, scale - 1) if scale else channels
-            x = _channels_to_pixels(nn.Dense(4 * outputs, name=f"up_{scale}")(x))
+        x = self._units(x.reshape(-1, rows, columns, features), "input")
+        for scale in reversed(range(self.depth)):
+            outputs = self.width * 2 ** (scale - 1) if scale else channels
+            x = nn.Conv(4 * outputs, (3, 3), name=f"conv_{scale}")(x)
+            x = _channels_to_pixels(x)
+            if scale:
+                x = self._units(x, f"conv_{scale}")
         return x[:, :height, :width]
 
-
-def scales_of(height: int, width: int) -> int:
-    """How often an image is halved until its longer side is at most 7; at least once."""
-    scales = 1
-    while max(height, width) > 7 * 2**scales:
-        scales += 1
-    return scales
-
-
-class _Block(nn.Module):
-    """x + a 3x3 convolution of the units of normalised x."""
-
-    norm: Norm
-    leak: float = 0.0
-
-    @nn.compact
-    def __call__(self, x: Array, codes: Array | None, train: bool) -> Array:
-        """[B, H, W, C], codes [B, Z] that scale and shift, or None -> [B, H, W, C]."""
-        features = x.shape[-1]
-        # The default epsilon, 1e-6, lets a gradient grow a thousandfold where an image is
-        # flat and its features are all alike.
-        y = x
-        if self.norm == "layer":
-            y = nn.LayerNorm(epsilon=1e-3, name="norm")(x)
-        elif self.norm == "batch":
-            y = nn.BatchNorm(
-                use_running_average=not train, momentum=0.9, epsilon=1e-3, name="norm"
-            )(x)
-        if codes is not None:
-            style = nn.Dense(2 * features, name="style")(codes)[:, None, None]
-            scale, shift = jnp.split(style, 2, axis=3)
-            y = y * (1 + scale) + shift
-        return x + nn.Conv(features, (3, 3), name="conv")(nn.leaky_relu(y, self.leak))
-
-
-def _features(width: int, scale: int) -> int:
-    return width * 2 ** min(scale, 3)
+    def _units(self, x: Array, name: str) -> Array:
+        return nn.relu(nn.LayerNorm(name=f"{name}_norm")(x) if self.norm else x)
 
 
 def _pixels_to_channels(x: Array) -> Array:

@@ -120,16 +120,13 @@ def train(
             try:
                 return run.loop(checkpoints, interrupts, hooks)
             except NonFiniteLoss as error:
-                kept = checkpoints.newest()
+                step = checkpoints.newest()
+                kept = "there is no checkpoint yet"
+                if step is not None:
+                    kept = f"the last good checkpoint, of step {step}, is kept"
                 raise NonFiniteLoss(
-                    f"{error}: "
-                    + (
-                        "there is no checkpoint yet"
-                        if kept is None
-                        else f"the last good checkpoint, of step {kept}, is kept"
-                    )
-                    + "; try a smaller learning rate or a --*-optimizer.clip, in another "
-                    "--workdir"
+                    f"{error}: {kept}; try a smaller learning rate or a "
+                    "--*-optimizer.clip, in another --workdir"
                 ) from error
 
 
@@ -319,12 +316,21 @@ class _Run:
         """A checkpoint with its scores and line in it; then what follows from it."""
         host = finite_copy(state)
         event = self._evaluated(jax.device_put(state, self.devices[0]), line)
+        self._check_scores(line)
         told.on_evaluate(event)
         text = log.add(line)
         checkpoints.save(host, log.segment())
         log.append(text)
         told.on_checkpoint(event)
         return event
+
+    def _check_scores(self, line: dict[str, Any]) -> None:
+        """Raises NonFiniteLoss for a finite state that gives nothing finite any more."""
+        encodes = self.model.encodes
+        name = "heldout/reconstruction" if encodes else "heldout/sample_mmd"
+        can_be_had = len(self.dataset.test_images) >= (1 if encodes else 2)
+        if can_be_had and not np.isfinite(line.get(name, np.nan)):
+            raise NonFiniteLoss(f"{name} is not finite after step {line['step']}")
 
     def _evaluated(self, state: TrainState, line: dict[str, Any]) -> Event:
         """Adds held-out scores to a line; the state is on one device."""

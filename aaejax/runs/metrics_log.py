@@ -6,6 +6,7 @@ that checkpoint, and a line that is missing or was changed is noticed.
 """
 
 import json
+import math
 import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -54,10 +55,10 @@ class MetricsLog:
     def add(self, line: dict[str, Any]) -> str:
         """A line as it will stand in the file, now part of the next segment.
 
-        Raises:
-          ValueError: a value is NaN or infinite, which JSON has no words for.
+        What is NaN or infinite, which JSON has no words for, is left out.
         """
-        text = json.dumps(line, allow_nan=False)
+        finite = {name: line[name] for name in line if math.isfinite(line[name])}
+        text = json.dumps(finite, allow_nan=False)
         self._lines.append(text)
         return text
 
