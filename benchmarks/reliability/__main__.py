@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PLACE = Path(tempfile.mkdtemp(prefix="aaejax-reliability-"))
+PLACE.chmod(0o755)  # for the trials as another user
 # Before JAX: programs compiled once serve all processes.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(PLACE / "cache"))
 os.environ |= {
@@ -60,7 +61,7 @@ class Arguments:
     only: tuple[str, ...] = PARTS
     """Which parts."""
     out: Path | None = None
-    """A JSON file for the figures."""
+    """A JSON file for the figures; those of other parts that it has stay."""
 
 
 def trials(arguments: Arguments, tiny: Tiny) -> Iterator[Trial]:
@@ -98,9 +99,9 @@ def main() -> int:
     seconds = time.perf_counter() - started
     print(f"{seconds:.0f} s")
     if arguments.out is not None:
-        command = " ".join(["python -m benchmarks.reliability", *sys.argv[1:]])
-        figures = {"command": command, "seconds": round(seconds), "classes": table}
-        arguments.out.write_text(json.dumps(figures, indent=2) + "\n")
+        # Parts can be run one by one: classes that were not tried now stay.
+        old = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
+        arguments.out.write_text(json.dumps(old | table, indent=2) + "\n")
     return int(any(row["failed"] for row in table.values()))
 
 

@@ -1,5 +1,6 @@
 """What is done to files: flipped bits, damage, what a stranger might put there."""
 
+import contextlib
 import io
 import json
 import os
@@ -9,7 +10,6 @@ import shutil
 import signal
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -85,13 +85,16 @@ def _judged(tiny: Tiny, folder: Path, state: TrainState, told: list[str]) -> str
 
 def _ask(tiny: Tiny, folder: Path) -> str | None:
     """What is wrong with what sample.py gets."""
+    told: list[str] = []
     try:
-        found = restore(folder, tell=[].append)
+        found = restore(folder, tell=told.append)
         heldout = found.folder.read_heldout()
     except (UserError, OSError) as error:
         return _unless_one_line(error)
-    if not same(found.variables, tiny.trained.variables):
+    if not same(found.variables, tiny.states[found.step].variables):
         return "other parameters are used"
+    if found.step < LAST and not told:
+        return f"without a word the parameters of step {found.step} are used"
     if found.data != tiny.trained.data or not same(heldout, tiny.heldout):
         return "another record of the data, or other held-out examples"
     return None
@@ -101,7 +104,8 @@ def _train(tiny: Tiny, folder: Path) -> str | None:
     """What is wrong when train.py is started on it again."""
     told: list[str] = []
     try:
-        tiny.train(folder, told.append)
+        with contextlib.redirect_stdout(None):
+            tiny.train(folder, told.append)
     except (UserError, OSError) as error:
         return _unless_one_line(error)
     return _judged(tiny, folder, tiny.read(folder, told.append), told)
@@ -143,7 +147,7 @@ def damage(tiny: Tiny) -> Iterator[Trial]:
                 shutil.rmtree(folder)
 
 
-@contextmanager
+@contextlib.contextmanager
 def _no_root(folder: Path, only_if: bool) -> Iterator[None]:
     """As a user whom permissions hold back, where we are root."""
     root = only_if and os.geteuid() == 0
@@ -270,7 +274,7 @@ def hostile(tiny: Tiny) -> Iterator[Trial]:
             )
         ),
     ]  # fmt: skip
-    for kind, spoil in tries:
+    for number, (kind, spoil) in enumerate(tries):
         for use in (_ask, _train):
             shutil.rmtree(outside, ignore_errors=True)
             outside.mkdir()
@@ -284,5 +288,5 @@ def hostile(tiny: Tiny) -> Iterator[Trial]:
             inside = {path.name: path.read_text() for path in outside.iterdir()}
             if inside != {"precious": "precious"}:
                 wrong = f"written outside of it: {sorted(inside)}"
-            yield f"hostile: {kind}", 1, wrong and f"{len(tries)}: {wrong}"
+            yield f"hostile: {kind}", 1, wrong and f"{number}: {wrong}"
             shutil.rmtree(folder, ignore_errors=True)
