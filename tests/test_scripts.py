@@ -256,6 +256,7 @@ def test_a_disk_that_takes_no_more_is_one_line_and_loses_nothing(limit, tmp_path
     wide = [*TINY[2:], "--width", "200"]
     done = run("-c", limited, "train.py", *wide, "--workdir", tmp_path / "run")
     assert done.returncode == 2, done.stderr[-2000:]
+    assert "Traceback" not in done.stderr
     last = done.stderr.splitlines()[-1]
     assert last.startswith("train.py: "), done.stderr[-2000:]
     assert ("earlier checkpoints are kept" in last) == (limit == 300_000)

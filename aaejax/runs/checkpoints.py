@@ -9,17 +9,20 @@ read into NumPy, which any number of devices can take.
 import asyncio
 import json
 import os
+import re
 import shutil
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from etils import epath
 
 from aaejax.runs.config import changes
 from aaejax.runs.files import check_no_link, read_bytes
@@ -67,6 +70,7 @@ class Checkpoints:
             self._folder,
             options=ocp.CheckpointManagerOptions(
                 max_to_keep=keep,
+                step_name_format=_Steps(),
                 create=keep is not None,
                 cleanup_tmp_directories=keep is not None,
             ),
@@ -190,8 +194,7 @@ class Checkpoints:
             except (OSError, ValueError):
                 continue
             if about is not None:
-                log = about["log"]
-                found.append(Segment(Mark(*log["before"]), tuple(log["lines"])))
+                found.append(_segment(about))
         return found
 
     def _steps(self) -> list[int]:
@@ -285,17 +288,18 @@ class Checkpoints:
           OSError, ValueError: it can't be read, or the checkpoint is not of this run.
         """
         place = self._folder / str(step)
-        if not (place / "about").exists():
-            # Orbax lists the items, so that one which was lost is not taken for none.
-            listed = json.loads(read_bytes(place / "_CHECKPOINT_METADATA"))
-            if "about" not in listed["item_handlers"]:
-                return None
-        saved = json.loads(read_bytes(place / "about" / "metadata"))
         try:
+            if not (place / "about").exists():
+                # Orbax lists the items, so that one which was lost is not taken for none.
+                listed = json.loads(read_bytes(place / "_CHECKPOINT_METADATA"))
+                if "about" not in listed["item_handlers"]:
+                    return None
+            saved = json.loads(read_bytes(place / "about" / "metadata"))
             about = saved["about"]
             if saved["crc32"] != _crc32(about):
                 raise ValueError("its item about does not have its checksum")
-        except (KeyError, TypeError) as error:
+            _segment(about)
+        except (KeyError, TypeError, RecursionError) as error:
             raise ValueError("its item about is damaged") from error
         if about["format"] != FORMAT:
             raise ValueError(f"its format is {about['format']}, not {FORMAT}")
@@ -367,9 +371,45 @@ class _WholeReads(ocp.type_handlers.NumpyHandler):
         return [result[0] for result in done]  # type: ignore[index]
 
 
+class _Listed(ocp.path.step.Metadata):
+    """A checkpoint by its folder alone."""
+
+    @property
+    def commit_timestamp(self) -> datetime:
+        return datetime.fromtimestamp(self.path.stat().mtime, UTC)
+
+
+class _Steps(ocp.path.step.NameFormat):
+    """Names of checkpoints as Orbax's own, their steps, listed without opening a file.
+
+    Orbax reads of each when it was written, so that one damaged file would end the
+    listing, and with it the use of all the others.
+    """
+
+    def build_name(self, step: int) -> str:
+        return str(step)
+
+    def find_all(self, base_path: Any) -> Iterator[_Listed]:
+        for path in epath.Path(base_path).iterdir():
+            if re.fullmatch("0|[1-9][0-9]*", path.name):
+                yield _Listed(step=int(path.name), path=path)
+
+    def find_step(self, base_path: Any, step: int) -> _Listed:
+        path = epath.Path(base_path) / self.build_name(step)
+        if not path.exists():
+            raise ValueError(f"there is no {path}")
+        return _Listed(step=step, path=path)
+
+
 def _crc32(about: Any) -> str:
     text = json.dumps(about, sort_keys=True, allow_nan=False)
     return f"{zlib.crc32(text.encode()):08x}"
+
+
+def _segment(about: dict[str, Any]) -> Segment:
+    """The log's part of it; raises KeyError or TypeError where that is damaged."""
+    log = about["log"]
+    return Segment(Mark(*log["before"]), tuple("" + line for line in log["lines"]))
 
 
 def _items(state: TrainState) -> dict[str, Any]:

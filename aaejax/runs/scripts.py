@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from types import TracebackType
 from typing import TypeVar
 
 import jax
@@ -37,6 +38,7 @@ def script(name: str) -> Callable[[Callable[[], int]], Callable[[], int]]:
             for logger in ("absl", "asyncio", "matplotlib"):
                 logging.getLogger(logger).setLevel(logging.CRITICAL)
             _open_closed()
+            sys.excepthook = _but_for_closed_loops
             try:
                 try:
                     return main()
@@ -102,6 +104,18 @@ def start_jax() -> None:
         ) from error
     finally:
         log.setLevel(level)
+
+
+def _but_for_closed_loops(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    """Prints an uncaught error, but for TensorStore's of writes that come to an end late.
+
+    At the first one that fails Orbax closes the event loop, which the others on their way
+    then miss; the failure itself is said elsewhere.
+    """
+    if not (kind is RuntimeError and str(error) == "Event loop is closed"):
+        sys.__excepthook__(kind, error, trace)
 
 
 def _open_closed() -> None:
