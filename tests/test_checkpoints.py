@@ -265,3 +265,21 @@ def test_the_checksum_knows_dtype_shape_and_every_byte():
     (first,) = checksums([zeros]).values()
     assert all(checksums([each])["0"] != first for each in others)
     assert checksums({"a": (np.float32(1),)}).keys() == {"a/0"}
+
+
+@pytest.mark.parametrize("junk", ["[5, null]", "[" * 100_000, ""])
+def test_damaged_words_of_one_checkpoint_hide_no_other(junk, digits, tmp_path):
+    model = tiny_options().build(loop.data_spec(digits), 10)
+    state = init_state(model, jax.random.key(0))
+    with Checkpoints(tmp_path, keep=3) as checkpoints:
+        for step in (1, 2, 3):
+            checkpoints.save(finite_copy(state.replace(step=jnp.int32(step))))
+    (tmp_path / "2" / "_CHECKPOINT_METADATA").write_text(junk)
+    (tmp_path / "3" / "about" / "metadata").write_text(junk)
+    told = []
+    with Checkpoints(tmp_path, tell=told.append) as checkpoints:
+        restored = checkpoints.restore_weights(state)
+        assert len(checkpoints.segments(3)) == 2
+    assert restored.step == 2
+    assert same(restored.params, state.params)
+    assert [line[:26] for line in told] == ["checkpoint 3 can't be used"]
