@@ -145,6 +145,7 @@ def test_a_run_folder_never_chooses_the_code(whole, dataset, tmp_path):
         (None, "No such file"),
         ("x = 1\n", "has no function encoder and no decoder"),
         ("def encoder(:\n", "fails when it is run .SyntaxError"),
+        ("import sys\nsys.exit()\n", "fails when it is run .SystemExit"),
         ("import no_such_module\n", "fails when it is run .ModuleNotFoundError"),
         (FILE.replace("Net((outputs,))", "Net((7,))"), r"encoder Net gives \(2, 7\)"),
         (FILE.replace("Net(data.shape)", "data.nope"), "your function decoder fails"),

@@ -325,3 +325,10 @@ def test_a_hook_that_raises_ends_the_run_with_a_checkpoint(finished, digits, tmp
     assert final_params(tmp_path)[0] == 20
     train(run_config(tmp_path), digits, **one)
     assert same(final_params(tmp_path)[1], final_params(finished[0])[1])
+
+
+def test_vectors_are_in_the_unit_range_where_both_parts_are():
+    x = np.random.default_rng(0).random((30, 4), np.float32)
+    inside = data.from_arrays(x, test_images=x[:5])
+    outside = data.from_arrays(x, test_images=x[:5] + 0.5)
+    assert [loop.data_spec(each).unit_range for each in (inside, outside)] == [True, False]

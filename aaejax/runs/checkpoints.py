@@ -191,7 +191,7 @@ class Checkpoints:
         for each in sorted(self._steps()):
             try:
                 about = self._about(each) if each <= step else None
-            except (OSError, ValueError):
+            except Exception:  # whatever damage may raise
                 continue
             if about is not None:
                 found.append(_segment(about))

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from aaejax import models
 from aaejax.components.checks import check_at_least, check_fields
 from aaejax.types import UserError
@@ -57,7 +59,7 @@ class RunConfig:
         lengths = "epochs", "batch_size", "log_every", "save_every", "keep"
         check_at_least(self, 1, *lengths, most=2**31 - 1)  # steps are counted in int32
         check_at_least(self, 0, "seed", most=2**32 - 1)
-        if not 0 <= self.ema < 1:
+        if not 0 <= np.float32(self.ema) < 1:
             raise UserError(f"ema is {self.ema}: it must be in [0, 1)")
         if self.save_every % self.log_every:
             raise UserError(

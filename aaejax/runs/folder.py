@@ -182,7 +182,7 @@ class RunFolder:
         data = self.read_config().get("data") if self.config.exists() else None
         try:
             return _checked_heldout(self.heldout, data if isinstance(data, dict) else {})
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        except Exception as error:  # zipfile, zlib and numpy raise many kinds
             raise UserError(
                 f"{self.heldout} can't be read ({_one_line(error)}): what needs no "
                 "examples works, --data gives others, and train.py writes it again when "

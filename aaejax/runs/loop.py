@@ -143,10 +143,11 @@ def held_out(dataset: Dataset) -> tuple[np.ndarray, np.ndarray | None]:
 
 def data_spec(dataset: Dataset) -> DataSpec:
     """What a model has to know of a dataset."""
-    unit = dataset.train_images.dtype == np.uint8 or (
-        len(dataset.example_shape) == 3
-        or (dataset.train_images.min() >= 0 and dataset.train_images.max() <= 1)
-    )
+    unit = dataset.train_images.dtype == np.uint8 or len(dataset.example_shape) == 3
+    if not unit:
+        # The test part too: what is scaled by the training part may lie outside.
+        parts = [x for x in (dataset.train_images, dataset.test_images) if len(x)]
+        unit = all(x.min() >= 0 and x.max() <= 1 for x in parts)
     labels = dataset.train_labels
     labelled = 0 if labels is None else int((labels >= 0).sum())
     return DataSpec(dataset.example_shape, dataset.classes, bool(unit), labelled)

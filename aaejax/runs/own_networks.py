@@ -32,7 +32,7 @@ def load(path: str | Path) -> OwnNetworks:
         ) from error
     try:
         names = runpy.run_path(str(path), run_name="aaejax_own_networks")
-    except Exception as error:  # whatever the user's own code raises
+    except (Exception, SystemExit) as error:  # whatever the user's own code raises
         raise UserError(
             f"--network {path} fails when it is run ({type(error).__name__}: {error}): "
             "mend it"
