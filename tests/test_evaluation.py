@@ -89,10 +89,11 @@ def test_clusters_are_named_by_all_classes_where_labels_alternate():
     # Named by every other example, as they come, the second class would have no name.
     model = tiny_options("semi-supervised").build(replace(TINY, labelled=8), 1)
     sure = np.eye(3, dtype=np.float32)[np.arange(200) % 2]
-    model = replace(
-        model, reads=("",), classify=lambda _, x, key: jnp.concatenate([x[:, 0, :2, 0],
-        jnp.zeros((x.shape[0], 1))], axis=1)
-    )  # fmt: skip
+
+    def classify(_, x, key):
+        return jnp.concatenate([x[:, 0, :2, 0], jnp.zeros((x.shape[0], 1))], axis=1)
+
+    model = replace(model, phases=model.phases[:1], classify=classify)
     images = np.zeros((200, *TINY.shape), np.float32)
     images[:, 0, :2, 0] = sure[:, :2]
     scores, _ = scored(model, images, (np.arange(200) % 2).astype(np.int32))

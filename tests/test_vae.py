@@ -43,6 +43,10 @@ def build(beta=1.0, closed=True):
     )
 
 
+def whole(params):
+    return {name: {"params": params[name]} for name in params}
+
+
 @pytest.fixture(scope="module")
 def case():
     """Networks whose q(z|x) is the exact posterior but for a factor on its std."""
@@ -77,14 +81,18 @@ def case():
 def test_with_the_exact_posterior_every_bound_is_the_likelihood(case):
     networks, images, expected = case
     for samples in (1, 7):
-        found = importance_bound(build(), networks(1.0), images, jax.random.key(0), samples)
+        found = importance_bound(
+            build(), whole(networks(1.0)), images, jax.random.key(0), samples
+        )
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_the_bound_grows_with_samples_towards_the_likelihood(case):
     networks, images, expected = case
     bounds = [
-        importance_bound(build(), networks(1.6), images, jax.random.key(0), samples).mean()
+        importance_bound(
+            build(), whole(networks(1.6)), images, jax.random.key(0), samples
+        ).mean()
         for samples in (1, 10, 5000)
     ]
     assert bounds[0] < bounds[1] - 0.1 < expected.mean()
