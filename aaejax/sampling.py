@@ -13,26 +13,26 @@ import jax.numpy as jnp
 import numpy as np
 
 from aaejax.components.pixels import to_unit
-from aaejax.types import Array, Key, Model, Networks
+from aaejax.types import Array, Key, Model, Variables
 
 Path = Literal["linear", "spherical"]
 
 
 def samples(
-    model: Model, networks: Networks, key: Key, n: int, labels: Array | None = None
+    model: Model, networks: Variables, key: Key, n: int, labels: Array | None = None
 ) -> Array:
     """Decodes n samples of the prior, of these labels [n] where given: [n, ...]."""
     return model.decode(networks, model.prior(networks, key, n, labels))
 
 
 def reconstructions(
-    model: Model, networks: Networks, images: Array, key: Key, labels: Array | None = None
+    model: Model, networks: Variables, images: Array, key: Key, labels: Array | None = None
 ) -> Array:
     """Encodes and decodes images [n, ...] in [0, 1], of these labels [n]: [n, ...]."""
     return model.decode(networks, model.encode(networks, images, key, labels))
 
 
-def styles(model: Model, networks: Networks, key: Key, rows: int) -> Array:
+def styles(model: Model, networks: Variables, key: Key, rows: int) -> Array:
     """A style grid (figure 7): a row keeps the style z, a column sets the class.
 
     Returns:
@@ -49,7 +49,7 @@ def styles(model: Model, networks: Networks, key: Key, rows: int) -> Array:
     return images.reshape(rows, model.classes, *images.shape[1:])
 
 
-def heads(model: Model, networks: Networks) -> Array:
+def heads(model: Model, networks: Variables) -> Array:
     """Cluster heads (figure 9): each class decoded with the style z = 0. [K, ...]."""
     style = jnp.zeros((model.classes, model.latent - model.classes))
     return model.decode(networks, jnp.concatenate([jnp.eye(model.classes), style], axis=1))
@@ -57,7 +57,7 @@ def heads(model: Model, networks: Networks) -> Array:
 
 def interpolation(
     model: Model,
-    networks: Networks,
+    networks: Variables,
     first: Array,
     last: Array,
     steps: int,
@@ -105,7 +105,7 @@ def between(start: Array, end: Array, t: Array, path: Path) -> Array:
 
 def arithmetic(
     model: Model,
-    networks: Networks,
+    networks: Variables,
     images: Array,
     direction: Array,
     steps: int,
@@ -133,7 +133,7 @@ def arithmetic(
     return made.reshape(len(images), steps, *made.shape[1:])
 
 
-def manifold(model: Model, networks: Networks, key: Key, side: int) -> Array:
+def manifold(model: Model, networks: Variables, key: Key, side: int) -> Array:
     """Decodes a grid over a 2-D prior, at evenly spaced percentiles of each dimension.
 
     As figure 2e of Makhzani et al. 2015. The percentiles are those of 10,000 samples, so
@@ -151,7 +151,7 @@ def manifold(model: Model, networks: Networks, key: Key, side: int) -> Array:
     return images.reshape(side, side, *images.shape[1:])
 
 
-def walk(model: Model, networks: Networks, key: Key, steps: int) -> Array:
+def walk(model: Model, networks: Variables, key: Key, steps: int) -> Array:
     """Walks through each class's part of the prior, lengthwise (figure 4).
 
     A part's samples are sorted along their principal axis, outwards, and cut into `steps`
@@ -177,7 +177,7 @@ def walk(model: Model, networks: Networks, key: Key, steps: int) -> Array:
 
 
 def in_batches(
-    function: Callable[[Networks, Array, Key, Array | None], dict[str, Array]],
+    function: Callable[[Variables, Array, Key, Array | None], dict[str, Array]],
     batch: int = 500,
 ) -> Callable[..., dict[str, np.ndarray]]:
     """A function of a batch -> one of a dataset on the host, in its order; jitted once.
@@ -196,7 +196,7 @@ def in_batches(
     )
 
     def over_all(
-        networks: Networks, images: np.ndarray, labels: np.ndarray | None, key: Key
+        networks: Variables, images: np.ndarray, labels: np.ndarray | None, key: Key
     ) -> dict[str, np.ndarray]:
         found = []
         for number, first in enumerate(range(0, len(images), batch)):
@@ -216,7 +216,7 @@ def in_batches(
 
 
 def probabilities(
-    model: Model, networks: Networks, images: np.ndarray, key: Key
+    model: Model, networks: Variables, images: np.ndarray, key: Key
 ) -> np.ndarray:
     """q(y|x) of a dataset on the host, [N, K], where the encoder has that head."""
     classify = model.classify

@@ -22,7 +22,6 @@ Params = Any  # a pytree of float32 arrays: what an optimizer trains of one netw
 # statistics, in collections of any other name.
 NetworkVariables = dict[str, Any]
 Variables = Mapping[str, NetworkVariables]  # by network name
-Networks = Variables
 NetworkState = dict[str, Any]  # the collections of one network without its "params"
 States = dict[str, NetworkState]  # by network name
 Metrics = dict[str, Array]  # float32 scalars by name

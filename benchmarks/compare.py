@@ -41,7 +41,7 @@ from aaejax.metrics import codes, fidelity, parzen
 from aaejax.metrics.heldout import importance_bound
 from aaejax.models._optimizers import Optimizer
 from aaejax.runs.seeds import seed_steps
-from aaejax.types import DataSpec, Model, Networks
+from aaejax.types import DataSpec, Model, Variables
 
 TUNING_SEED = 1000  # of the tries; the seeds of the table are 0, 1, ...
 
@@ -201,7 +201,7 @@ def build(
 
 def train(
     model: Model, split: Split, seeds: list[int], steps: int, batch_size: int
-) -> tuple[list[Networks], float]:
+) -> tuple[list[Variables], float]:
     """Networks of each seed, trained in one program, and the seconds for all."""
     arrays = {"image": split.images, "label": split.labels.astype(np.int32)}
     rows = np.stack(
@@ -230,7 +230,7 @@ def train(
     return trained, seconds
 
 
-def draw_samples(model: Model, networks: Networks, seed: int) -> list[np.ndarray]:
+def draw_samples(model: Model, networks: Variables, seed: int) -> list[np.ndarray]:
     """Ten blocks of 1,000."""
     draw = jax.jit(lambda networks, key: sampling.samples(model, networks, key, 1000))
     keys = jax.random.split(jax.random.key(seed), 10)
@@ -247,7 +247,7 @@ def features(
 
 
 def score(
-    model: Model, networks: Networks, digits: Digits, held_out: Split, seed: int
+    model: Model, networks: Variables, digits: Digits, held_out: Split, seed: int
 ) -> dict[str, Any]:
     """Every metric of the table."""
     prior_key, code_key, bound_key = jax.random.split(jax.random.key(seed), 3)
@@ -389,7 +389,7 @@ def run_model(arguments: Arguments, name: str, digits: Digits | None) -> list[di
     return records
 
 
-def picture_row(model: Model, networks: Networks, digits: Digits, path: Path) -> None:
+def picture_row(model: Model, networks: Variables, digits: Digits, path: Path) -> None:
     """Real images, reconstructions, samples, an interpolation and codes in the plane."""
     from matplotlib.figure import Figure
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from aaejax.types import Array, Key, Networks, Prior, UserError
+from aaejax.types import Array, Key, Prior, UserError, Variables
 
 
 def gaussian(latent: int, std: float = 1.0, classes: int = 10) -> Prior:
@@ -157,7 +157,7 @@ def swiss_roll(
 def fixed(prior: Prior) -> Callable[..., Array]:
     """`Model.prior` of a prior that is not learned: it reads no network."""
 
-    def sample(_: Networks, key: Key, n: int, labels: Array | None = None) -> Array:
+    def sample(_: Variables, key: Key, n: int, labels: Array | None = None) -> Array:
         return prior(key, n, labels)
 
     return sample

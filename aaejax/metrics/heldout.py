@@ -9,7 +9,7 @@ from aaejax.components import losses
 from aaejax.components.pixels import to_unit
 from aaejax.metrics import clusters
 from aaejax.sampling import in_batches
-from aaejax.types import LABELLED, Array, Key, Model, Networks, UserError
+from aaejax.types import LABELLED, Array, Key, Model, UserError, Variables
 
 
 class HeldOut:
@@ -35,7 +35,7 @@ class HeldOut:
         self._some = mixed_order(len(images))[:1000]  # that the match is measured on
         n = len(self._some)
 
-        def match_codes(networks: Networks, codes: Array, key: Key) -> dict[str, Array]:
+        def match_codes(networks: Variables, codes: Array, key: Key) -> dict[str, Array]:
             key, other_key = jax.random.split(key)
             prior = model.prior(networks, key, n)
             other = model.prior(networks, other_key, n)
@@ -44,7 +44,7 @@ class HeldOut:
                 "heldout/prior_mmd_chance": losses.mmd(other, prior),
             }
 
-        def match_images(networks: Networks, images: Array, key: Key) -> dict[str, Array]:
+        def match_images(networks: Variables, images: Array, key: Key) -> dict[str, Array]:
             images = to_unit(images).reshape(n, -1)
             made = model.decode(networks, model.prior(networks, key, n)).reshape(n, -1)
             scores = {"heldout/sample_mmd": losses.mmd(made, images)}
@@ -53,7 +53,7 @@ class HeldOut:
                 scores["heldout/sample_mmd_chance"] = chance
             return scores
 
-        def ask(networks: Networks, images: Array, key: Key, labels: Array | None):
+        def ask(networks: Variables, images: Array, key: Key, labels: Array | None):
             codes = model.encode(networks, images, key, labels)
             found = {"codes": codes, "error": model.error(networks, images, codes)}
             plane = model.in_plane(networks, codes)
@@ -69,7 +69,7 @@ class HeldOut:
         self._ask = in_batches(ask)
         self._match = jax.jit(match_codes if model.encodes else match_images)
 
-    def __call__(self, networks: Networks) -> tuple[dict[str, float], np.ndarray | None]:
+    def __call__(self, networks: Variables) -> tuple[dict[str, float], np.ndarray | None]:
         """Scores and codes.
 
         Returns:
@@ -88,7 +88,7 @@ class HeldOut:
         scores, plane = self._scores(networks)
         return {name: x for name, x in scores.items() if np.isfinite(x)}, plane
 
-    def _scores(self, networks: Networks) -> tuple[dict[str, float], np.ndarray | None]:
+    def _scores(self, networks: Variables) -> tuple[dict[str, float], np.ndarray | None]:
         matched = len(self._some) >= 2  # the distance needs pairs
         if not self._model.encodes:
             # Images as an argument: of constants XLA would compute the distances itself.
@@ -137,7 +137,7 @@ class HeldOut:
 
 def importance_bound(
     model: Model,
-    networks: Networks,
+    networks: Variables,
     images: Array,
     key: Key,
     samples: int,

@@ -22,7 +22,7 @@ from aaejax.runs.checkpoints import Checkpoints
 from aaejax.runs.devices import steps_alone, to_host, train_chunk
 from aaejax.runs.finite import check_finite, finite_copy
 from aaejax.runs.loop import in_phase_order
-from aaejax.types import Array, Batch, Device, Key, Model, Networks, TrainState
+from aaejax.types import Array, Batch, Device, Key, Model, TrainState, Variables
 
 # One step for all seeds; all else has an axis of seeds in front.
 AXES: Any = TrainState(step=None, params=0, network_state=0, opt_state=0, ema=0)  # type: ignore[arg-type]
@@ -39,7 +39,7 @@ def train_seeds(
     folder: Path | None = None,
     chunk: int = 500,
     tell: Callable[[str], None] = lambda _: None,
-) -> list[Networks]:
+) -> list[Variables]:
     """Trains on one device, from the newest checkpoint in the folder where there is one.
 
     Args:
