@@ -227,6 +227,7 @@ def test_no_code_beside_the_data_runs_for_a_name_in_config_json(
 
 
 def test_a_set_of_tfds_is_found_in_the_users_folder_alone(mnist_dir, tmp_path):
+    load("mnist", mnist_dir)  # prepared, if no test before did
     assert sources._prepared("mnist", mnist_dir)
     assert not sources._prepared("mnist", tmp_path)
     (tmp_path / "mnist").mkdir()

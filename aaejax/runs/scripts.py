@@ -38,7 +38,7 @@ def script(name: str) -> Callable[[Callable[[], int]], Callable[[], int]]:
             for logger in ("absl", "asyncio", "matplotlib"):
                 logging.getLogger(logger).setLevel(logging.CRITICAL)
             _open_closed()
-            sys.excepthook = _but_for_closed_loops
+            sys.excepthook, sys.unraisablehook = _uncaught, _unraisable
             try:
                 try:
                     return main()
@@ -106,16 +106,28 @@ def start_jax() -> None:
         log.setLevel(level)
 
 
-def _but_for_closed_loops(
+def _uncaught(
     kind: type[BaseException], error: BaseException, trace: TracebackType | None
 ) -> None:
-    """Prints an uncaught error, but for TensorStore's of writes that come to an end late.
-
-    At the first one that fails Orbax closes the event loop, which the others on their way
-    then miss; the failure itself is said elsewhere.
-    """
-    if not (kind is RuntimeError and str(error) == "Event loop is closed"):
+    """Prints an uncaught error, but for those of `_is_late`."""
+    if not _is_late(error):
         sys.__excepthook__(kind, error, trace)
+
+
+def _unraisable(unraisable: "sys.UnraisableHookArgs") -> None:
+    """Prints an error that nobody can catch, but for those of `_is_late`."""
+    if not _is_late(unraisable.exc_value):
+        sys.__unraisablehook__(unraisable)
+
+
+def _is_late(error: BaseException | None) -> bool:
+    """Whether it is TensorStore's, of a write that comes to an end late.
+
+    At the first write that fails Orbax closes the event loop, which the others on their way
+    then miss; the failure itself is said elsewhere. TensorStore hands such an error to one
+    hook or the other, by where it notices it.
+    """
+    return isinstance(error, RuntimeError) and str(error) == "Event loop is closed"
 
 
 def _open_closed() -> None:
