@@ -10,6 +10,7 @@ noise on any number of devices, and a resumed run the same as an unbroken one.
 """
 
 import difflib
+import reprlib
 import zlib
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -20,6 +21,7 @@ import numpy as np
 import optax
 from jax.core import Tracer
 
+from aaejax import cpu
 from aaejax.types import (
     Array,
     Batch,
@@ -54,6 +56,13 @@ def init_state(model: Model, key: Key, ema: float = 0.0) -> TrainState:
         phase.name: phase.optimizer.init({name: params[name] for name in phase.trains})
         for phase in model.phases
     }
+    for name, state in opt_state.items():
+        leaves = jax.tree.leaves(state)
+        if any(jnp.issubdtype(x.dtype, jax.dtypes.prng_key) for x in leaves):
+            raise UserError(
+                f"the optimizer of phase {name} has a random key in its state, and the "
+                "state of training carries none: draw noise in the loss, by its draw"
+            )
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         params=params,
@@ -106,12 +115,12 @@ def phase_step(phase: Phase, axis_name: str | None = None) -> Step:
             gradients, metrics, states = jax.lax.pmean(
                 (gradients, metrics, states), axis_name
             )
-        # The barrier keeps XLA from sharing these squares with Adam's, for which it would
-        # write them all to memory: 6 % of a step on a CPU.
-        metrics["gradient_norm"] = optax.tree.norm(jax.lax.optimization_barrier(gradients))
+        metrics["gradient_norm"] = optax.tree.norm(cpu.unshared(gradients))
         trained = {name: state.params[name] for name in phase.trains}
-        updates, opt_state = phase.optimizer.update(
-            gradients, state.opt_state[phase.name], trained
+        # The value is for those that ask for it, such as `optax.contrib.reduce_on_plateau`.
+        optimizer = optax.with_extra_args_support(phase.optimizer)
+        updates, opt_state = optimizer.update(
+            gradients, state.opt_state[phase.name], trained, value=metrics["loss"]
         )
         state = state.replace(  # type: ignore[attr-defined]
             params=state.params | optax.apply_updates(trained, updates),  # type: ignore
@@ -209,6 +218,11 @@ def _check_phases(phases: Sequence[Phase], networks: Any) -> None:
     """Raises UserError for a network that is not there, or one name for unlike phases."""
     first: dict[str, Phase] = {}
     for phase in phases:
+        if not all(hasattr(phase.optimizer, name) for name in ("init", "update")):
+            raise UserError(
+                f"the optimizer of phase {phase.name} is {reprlib.repr(phase.optimizer)}: "
+                "it must be an optax.GradientTransformation, such as optax.adam(1e-3)"
+            )
         for name in phase.trains:
             if name not in networks:
                 raise UserError(

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import optax
 import pytest
 
 from aaejax import init_state, train_step
@@ -107,6 +108,20 @@ def test_paths_may_be_strings():
         lambda: Optimizer(momentum=1.0),
         lambda: Optimizer(drops=(0,)),
         lambda: Optimizer(clip=-1.0),
+        lambda: Optimizer(beta2=1.0),
+        lambda: Optimizer(weight_decay=-0.1),
+        lambda: Optimizer(warmup_steps=-1),
+        lambda: Optimizer(warmup_steps=2.5),
+        lambda: Optimizer(schedule="exponential", decay_rate=1.0),
+        lambda: Optimizer(schedule="exponential", decay_rate=0.0),
+        lambda: Optimizer(schedule="exponential", transition_steps=-1),
+        lambda: Optimizer(schedule="exponential", drops=(3,)),
+        lambda: Optimizer(schedule="piecewise"),
+        lambda: Optimizer(decay_rate=0.5),
+        lambda: Optimizer(schedule="cosine", decay_rate=0.5),
+        lambda: Optimizer(schedule="cosine", transition_steps=5),
+        lambda: Optimizer("sgd", beta2=0.9),
+        lambda: Optimizer(warmup_steps=10).build(10),
         lambda: tiny_options(prior="swiss-roll", latent=8).build(TINY, 1),
         lambda: tiny_options(output="linear").build(TINY, 1),
         lambda: tiny_options(network="conv").build(DataSpec((7,), 0, True), 1),
@@ -238,6 +253,11 @@ def test_options_that_change_nothing_make_the_same_program():
         {"schedule": "cosine"},
         {"drops": (1,)},
         {"clip": 0.01},
+        {"beta2": 0.5},
+        {"weight_decay": 0.1},
+        {"warmup_steps": 2},
+        {"decay_rate": 0.5},
+        {"transition_steps": 1},
     ],
 )
 def test_every_field_of_an_optimizer_changes_something(changes):
@@ -251,6 +271,8 @@ def test_every_field_of_an_optimizer_changes_something(changes):
         return x["w"]
 
     base = Optimizer(learning_rate=0.1)
+    if changes.keys() & {"decay_rate", "transition_steps"}:
+        base = Optimizer(learning_rate=0.1, schedule="exponential")
     if "clip" in changes:  # Adam divides the scale of a gradient away
         base = Optimizer("sgd", 0.1)
     assert (after_three(base) != after_three(dataclasses.replace(base, **changes))).any()
@@ -268,9 +290,65 @@ def test_learning_rate_follows_its_schedule():
 
     drops = Optimizer("sgd", 1.0, 0.0, drops=(1, 3))
     np.testing.assert_allclose(rates(drops), [1, 0.1, 0.1, 0.01], rtol=1e-5)
+    piecewise = dataclasses.replace(drops, schedule="piecewise", decay_rate=0.5)
+    np.testing.assert_allclose(rates(piecewise), [1, 0.5, 0.5, 0.25], rtol=1e-5)
     # (1 + cos(pi t / 4)) / 2
     cosine = Optimizer("sgd", 1.0, 0.0, schedule="cosine")
     np.testing.assert_allclose(rates(cosine), [1, 0.853553, 0.5, 0.146447], rtol=1e-5)
+    # 0.01 ** (t / 4), then 0.25 ** (t / 1)
+    slow = Optimizer("sgd", 1.0, 0.0, schedule="exponential", decay_rate=0.01)
+    np.testing.assert_allclose(rates(slow), [1, 0.316228, 0.1, 0.0316228], rtol=1e-5)
+    fast = dataclasses.replace(slow, decay_rate=0.25, transition_steps=1)
+    np.testing.assert_allclose(rates(fast), [1, 0.25, 0.0625, 0.015625], rtol=1e-5)
+    # After a warm-up of two steps, the schedule is that of the two that are left.
+    for optimizer, rest in (
+        (dataclasses.replace(cosine, warmup_steps=2), [1, 0.5]),
+        (dataclasses.replace(slow, warmup_steps=2), [1, 0.1]),
+        (dataclasses.replace(fast, warmup_steps=2), [1, 0.25]),
+        (dataclasses.replace(piecewise, warmup_steps=2, drops=(3,)), [1, 0.5]),
+    ):
+        np.testing.assert_allclose(rates(optimizer), [0, 0.5, *rest], rtol=1e-5)
+
+
+def test_warm_up_and_cosine_are_those_of_optax():
+    ours = Optimizer(learning_rate=0.3, schedule="cosine", warmup_steps=10)
+    made = ours.learning_rate_in(50)
+    theirs = optax.warmup_cosine_decay_schedule(0.0, 0.3, 10, 50)
+    for step in (0, 3, 10, 30, 49):
+        np.testing.assert_allclose(made(step), theirs(step), rtol=1e-6)
+
+
+def test_weight_decay_is_decoupled_and_of_all_parameters():
+    x = {"kernel": np.array([[2.0]], np.float32), "bias": np.array([-4.0], np.float32)}
+    gradient = {"kernel": np.array([[5.0]], np.float32), "bias": np.zeros(1, np.float32)}
+
+    def after_two(made):
+        state, found = made.init(x), x
+        for _ in range(2):
+            updates, state = made.update(gradient, state, found)
+            found = optax.apply_updates(found, updates)
+        return found
+
+    # By hand, momentum 0.5: 2 - 0.1 (5 + 0.2 * 2) = 1.46, 1.46 - 0.1 (7.5 + 0.2 * 1.46).
+    sgd = after_two(Optimizer("sgd", 0.1, 0.5, weight_decay=0.2).build(2))
+    np.testing.assert_allclose(sgd["kernel"], [[0.6808]], rtol=1e-5)
+    np.testing.assert_allclose(sgd["bias"], [-4 * 0.98**2], rtol=1e-5)
+    adam = after_two(Optimizer(learning_rate=0.1, weight_decay=0.2, beta2=0.99).build(2))
+    theirs = after_two(optax.adamw(0.1, b2=0.99, weight_decay=0.2))
+    jax.tree.map(np.testing.assert_array_equal, adam, theirs)
+
+
+def test_an_optimizer_that_is_younger_than_a_config_has_its_defaults():
+    saved = RunConfig(model=Options(generator_optimizer=Optimizer(drops=(5, 9)))).to_json()
+    for name in list(saved["options"]):
+        if name.endswith("_optimizer"):
+            kept = "algorithm", "learning_rate", "momentum", "schedule", "drops", "clip"
+            saved["options"][name] = {key: saved["options"][name][key] for key in kept}
+    old = {**saved["options"], "generator": saved["options"]["generator_loss"]}
+    del old["generator_loss"]
+    for written in (saved, {**saved, "format": 1, "options": old}):
+        read = from_json(json.loads(json.dumps(written)))
+        assert read.model == Options(generator_optimizer=Optimizer(drops=(5, 9)))
 
 
 def test_a_file_in_models_is_a_model_on_the_command_line():

@@ -98,18 +98,27 @@ def test_metrics_are_losses_norms_and_accuracies(batch, getkey):
     assert all(value.shape == () for value in metrics.values())
 
 
-def test_a_step_does_what_the_optimizer_says(getkey):
-    # loss = mean(w * x) with x = 1, 2, 3: gradient 2; SGD with rate 0.1: w = 5 - 0.2.
+@pytest.mark.parametrize(
+    ("optimizer", "w"),
+    [
+        (optax.sgd(0.1), 4.8),
+        (optax.lion(0.1, weight_decay=0.0), 4.9),  # the gradient's sign
+        (optax.MultiSteps(optax.sgd(0.1), 2), 5.0),  # moves at every second step
+        (optax.polyak_sgd(max_learning_rate=9.0), 0.0),  # the loss over 2^2, times 2
+    ],
+)
+def test_a_step_does_what_the_optimizer_says(optimizer, w, getkey):
+    # loss = mean(w * x) with w = 5 and x = 1, 2, 3: 10, the gradient 2.
     def loss(variables, batch, draw):
         return (variables["net"]["params"]["w"] * batch["image"]).mean(), {}, {}
 
-    phase = Phase("only", ("net",), loss, optax.sgd(0.1))
+    phase = Phase("only", ("net",), loss, optimizer)
 
     state = init_state(one_number(5.0, phase), getkey())
     state, metrics = phase_step(phase)(
         state, {"image": jnp.array([1.0, 2.0, 3.0])}, getkey()
     )
-    assert state.params["net"]["w"] == pytest.approx(4.8)
+    assert state.params["net"]["w"] == pytest.approx(w, abs=1e-5)
     assert metrics["only/loss"] == pytest.approx(10)
     assert metrics["only/gradient_norm"] == pytest.approx(2)
 
@@ -288,7 +297,11 @@ def test_phases_that_do_not_fit_the_networks_or_each_other_are_refused(getkey):
     model, _ = make(getkey)
     twin = dataclasses.replace(model.phases[0], trains=("encoder",))
     stray = dataclasses.replace(model.phases[0], name="new", trains=("nope",))
+    lost = dataclasses.replace(stray, trains=("encoder",), optimizer=Optimizer())
+    keyed = dataclasses.replace(lost, optimizer=optax.add_noise(0.1, 0.5, 0))
     for phase, words in (
+        (lost, r"the optimizer of phase new is Optimizer\(.*: it must be an optax"),
+        (keyed, "the optimizer of phase new has a random key in its state"),
         (twin, "two phases are called reconstruction but train encoder, decoder and enc"),
         (stray, "phase new trains 'nope': the model has the networks encoder, decoder, d"),
     ):

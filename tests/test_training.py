@@ -9,9 +9,11 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import optax
 import pytest
 
 from aaejax import data
+from aaejax.models._optimizers import Optimizer
 from aaejax.runs import loop
 from aaejax.runs.folder import locked
 from aaejax.runs.hooks import Hook
@@ -141,6 +143,38 @@ def test_a_run_cut_anywhere_ends_bit_for_bit_where_an_unbroken_one_does(
     assert again == rates
 
 
+def test_any_optimizer_goes_on_bit_for_bit(digits, tmp_path):
+    ours = Optimizer(schedule="exponential", warmup_steps=15, weight_decay=0.1)
+    optimizers = {
+        "reconstruction": ours.build(20),
+        "discriminator": optax.lion(1e-3),
+        "generator": optax.MultiSteps(optax.adam(1e-3), 3),
+    }
+    model = tiny_options().build(loop.data_spec(digits), 20)
+    phases = [
+        dataclasses.replace(phase, optimizer=optimizers[phase.name])
+        for phase in model.phases
+    ]
+    model = dataclasses.replace(model, phases=tuple(phases))
+
+    class Stop(Hook):
+        def on_log(self, event):
+            if event.step == 5:
+                raise KeyboardInterrupt
+
+    def run(folder, *hooks):
+        config = run_config(folder, epochs=2, log_every=5, save_every=5)
+        return train(config, digits, model, devices=jax.devices()[:1], hooks=hooks)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "cut", Stop())
+    assert run(tmp_path / "cut").step == run(tmp_path / "unbroken").step == 20
+    cut, unbroken = (
+        restore(tmp_path / name, model=model).variables for name in ("cut", "unbroken")
+    )
+    assert same(cut, unbroken)
+
+
 ARGS = [
     *("--width", "16", "--latent", "3", "--epochs", "9", "--log-every", "20"),
     *("--save-every", "60"),
@@ -228,8 +262,6 @@ def test_two_processes_cannot_share_a_run(tmp_path, digits):
 
 
 def test_a_diverging_run_stops_and_names_phase_and_step(digits, tmp_path):
-    from aaejax.models._optimizers import Optimizer
-
     wild = tiny_options(discriminator_optimizer=Optimizer("sgd", 1e30))
     with pytest.raises(NonFiniteLoss, match=r"in the \w+ phase of step \d+:"):
         train(run_config(tmp_path, model=wild), digits, devices=jax.devices()[:1])

@@ -7,32 +7,52 @@ from typing import Literal
 import numpy as np
 import optax
 
-from aaejax.components.checks import check_fields, check_positive
+from aaejax import cpu
+from aaejax.components.checks import check_at_least, check_fields, check_positive
 from aaejax.types import UserError
 
 
 @dataclass(frozen=True)
 class Optimizer:
-    """How one phase turns gradients into updates."""
+    """How one phase turns gradients into updates: options of a command line.
+
+    From Python any `optax.GradientTransformation` can stand in its place, in the
+    `optimizers` of a model function and in a `Phase`.
+    """
 
     algorithm: Literal["adam", "sgd"] = "adam"
     """Adam (Kingma & Ba 2015) or SGD with momentum, as in the paper."""
     learning_rate: float = 1e-3
-    """At the first step."""
+    """Where no schedule has lowered it."""
     momentum: float = 0.9
     """Of SGD; for Adam, beta1."""
-    schedule: Literal["constant", "cosine"] = "constant"
-    """Cosine falls to zero at the last step."""
+    schedule: Literal["constant", "cosine", "exponential", "piecewise"] = "constant"
+    """Cosine falls to zero at the last step; exponential by decay_rate in every
+    transition_steps; piecewise by it at each of the drops."""
     drops: tuple[int, ...] = ()
-    """Steps at which the learning rate falls to a tenth, as in the paper's appendix."""
+    """Steps at which the learning rate falls to a tenth, as in the paper's appendix, or to
+    decay_rate of itself; after a constant and a cosine schedule too."""
     clip: float = 0.0
     """Largest norm of a gradient; 0 leaves gradients as they are."""
+    beta2: float = 0.999
+    """Of Adam."""
+    weight_decay: float = 0.0
+    """Decoupled weight decay (Loshchilov & Hutter 2019): all parameters, biases too, lose
+    this share times the learning rate at each step, as of optax.adamw."""
+    warmup_steps: int = 0
+    """Steps in which the learning rate rises from 0, before the schedule begins."""
+    decay_rate: float | None = None
+    """What the learning rate is multiplied by; by default 0.1."""
+    transition_steps: int = 0
+    """Of the exponential schedule; 0 for all steps."""
 
     def __post_init__(self) -> None:
         check_fields(self)
         check_positive(self, "learning_rate")
-        if not 0 <= np.float32(self.momentum) < 1:
-            raise UserError(f"momentum is {self.momentum}: it must be in [0, 1)")
+        for name in ("momentum", "beta2"):
+            value = getattr(self, name)
+            if not 0 <= np.float32(value) < 1:
+                raise UserError(f"{name} is {value}: it must be in [0, 1)")
         if len(self.drops) > 100 or not all(1 <= step < 2**31 for step in self.drops):
             raise UserError(
                 f"drops is {reprlib.repr(self.drops)}: it must be at most 100 steps, "
@@ -40,25 +60,71 @@ class Optimizer:
             )
         if self.clip < 0:
             raise UserError(f"clip is {self.clip}: it must be a norm, or 0 for none")
+        check_at_least(self, 0, "weight_decay")
+        check_at_least(self, 0, "warmup_steps", "transition_steps", most=2**31 - 1)
+        if self.decay_rate is not None and not 0 < np.float32(self.decay_rate) < 1:
+            raise UserError(f"decay_rate is {self.decay_rate}: it must be in (0, 1)")
+        self._check_together()
+
+    def _check_together(self) -> None:
+        """Raises UserError for options of which one would not be read."""
+        exponential = self.schedule == "exponential"
+        if self.algorithm != "adam" and self.beta2 != 0.999:
+            raise UserError(f"beta2 is Adam's: leave it out with {self.algorithm}")
+        if self.schedule == "piecewise" and not self.drops:
+            raise UserError("the piecewise schedule needs drops: give the steps")
+        if exponential and self.drops:
+            raise UserError("drops do not go with the exponential schedule: take piecewise")
+        if self.decay_rate is not None and not (exponential or self.drops):
+            raise UserError(
+                f"decay_rate has no meaning for the {self.schedule} schedule: take "
+                "exponential or piecewise"
+            )
+        if self.transition_steps and not exponential:
+            raise UserError(
+                f"transition_steps have no meaning for the {self.schedule} schedule: take "
+                "exponential"
+            )
 
     def build(self, steps: int) -> optax.GradientTransformation:
-        """The transformation for a run of so many steps."""
-        if self.schedule == "cosine":
-            base = optax.cosine_decay_schedule(self.learning_rate, max(steps, 1))
+        """The transformation for a run of so many steps.
+
+        Raises:
+          UserError: the run would end before its warm-up.
+        """
+        if self.algorithm == "adam":
+            direction = optax.scale_by_adam(cpu.beta1(self.momentum), self.beta2)
         else:
-            base = optax.constant_schedule(self.learning_rate)
-        drop = optax.piecewise_constant_schedule(1.0, dict.fromkeys(self.drops, 0.1))
+            direction = optax.trace(self.momentum)
+        parts = [direction, optax.scale_by_learning_rate(self.learning_rate_in(steps))]
+        if self.weight_decay:
+            parts.insert(1, optax.add_decayed_weights(self.weight_decay))
+        update = optax.chain(*parts)
+        if self.clip:
+            return optax.chain(optax.clip_by_global_norm(self.clip), update)
+        return update
+
+    def learning_rate_in(self, steps: int) -> optax.Schedule:
+        """`(step) -> learning rate` in a run of so many steps; raises as `build`."""
+        if self.warmup_steps and self.warmup_steps >= steps:
+            raise UserError(
+                f"warmup_steps is {self.warmup_steps}: the run has {steps} steps; take "
+                "fewer, or more epochs"
+            )
+        rate, rest = self.learning_rate, max(steps - self.warmup_steps, 1)
+        decay = 0.1 if self.decay_rate is None else self.decay_rate
+        if self.schedule == "cosine":
+            base = optax.cosine_decay_schedule(rate, rest)
+        elif self.schedule == "exponential":
+            base = optax.exponential_decay(rate, self.transition_steps or rest, decay)
+        else:
+            base = optax.constant_schedule(rate)
+        if self.warmup_steps:
+            rise = optax.linear_schedule(0.0, rate, self.warmup_steps)
+            base = optax.join_schedules([rise, base], [self.warmup_steps])
+        drop = optax.piecewise_constant_schedule(1.0, dict.fromkeys(self.drops, decay))
 
         def learning_rate(step):
             return base(step) * drop(step)
 
-        if self.algorithm == "adam":
-            # 0.5 m + 0.5 g becomes 0.5 (m + g), which XLA:CPU computes twice, from a copy
-            # of m: 5 % of a step. The next float32 is as good a momentum.
-            beta1 = 0.5 + 2**-24 if self.momentum == 0.5 else self.momentum
-            update = optax.adam(learning_rate, b1=beta1)
-        else:
-            update = optax.sgd(learning_rate, momentum=self.momentum)
-        if self.clip:
-            return optax.chain(optax.clip_by_global_norm(self.clip), update)
-        return update
+        return learning_rate

@@ -2,8 +2,8 @@
 
 import jax
 import jax.numpy as jnp
-from jax.experimental.layout import Layout, with_layout_constraint
 
+from aaejax.cpu import row_major
 from aaejax.types import Array
 
 
@@ -22,8 +22,8 @@ def bf16_dot_general(
 
 @jax.custom_vjp
 def _bf16_product(a: Array, b: Array) -> Array:
-    rounded = (_row_major(x.astype(jnp.bfloat16)) for x in (a, b))
-    return _row_major(jnp.matmul(*rounded, preferred_element_type=jnp.float32))
+    rounded = (row_major(x.astype(jnp.bfloat16)) for x in (a, b))
+    return row_major(jnp.matmul(*rounded, preferred_element_type=jnp.float32))
 
 
 def _bf16_product_backward(operands: tuple[Array, Array], gradient: Array):
@@ -32,15 +32,3 @@ def _bf16_product_backward(operands: tuple[Array, Array], gradient: Array):
 
 
 _bf16_product.defvjp(lambda a, b: (_bf16_product(a, b), (a, b)), _bf16_product_backward)
-
-
-def _row_major(x: Array) -> Array:
-    """On a CPU a transposed x is laid out anew.
-
-    XLA:CPU gives transposed operands no units for bfloat16: it multiplies them as float32,
-    in twice the time.
-    """
-    layout = Layout(major_to_minor=tuple(range(x.ndim)))
-    return jax.lax.platform_dependent(
-        x, cpu=lambda x: with_layout_constraint(x, layout), default=lambda x: x
-    )

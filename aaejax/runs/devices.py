@@ -13,6 +13,7 @@ import jax._src.pmap
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from aaejax.cpu import CONVOLUTION_OPTIONS
 from aaejax.data import batches
 from aaejax.phases import scan_steps
 from aaejax.types import Batch, Device, Key, Step, TrainState, UserError
@@ -20,10 +21,6 @@ from aaejax.types import Batch, Device, Key, Step, TrainState, UserError
 AXIS = "devices"
 
 pmap_cache = getattr(jax._src.pmap, "_cached_shard_map", None)
-
-# XLA:CPU hands convolutions to YNNPACK, which runs them on little more than one core;
-# without it a step takes 0.6 of the time. Matrix products keep it.
-WITHOUT_YNN = {"xla_cpu_experimental_ynn_fusion_type": ""}
 
 
 def check_batch_size(batch_size: int, devices: Sequence[Device]) -> None:
@@ -132,7 +129,7 @@ class Chunk:
         shapes = (rows.shape, *(values.shape for values in data.values()))
         if shapes not in self._compiled:
             self._compiled[shapes] = self._mapped.lower(state, data, rows, key).compile(
-                WITHOUT_YNN if self._one_by_one else None
+                CONVOLUTION_OPTIONS if self._one_by_one else None
             )
         return self._compiled[shapes], split
 

@@ -21,6 +21,7 @@ from aaejax.types import DataSpec, Model, TrainState, UserError, Variables
 
 Weights = Literal["last", "ema"]
 ATTEMPTS = 5  # at reading checkpoints that a training beside us replaces
+MOST_STEPS = 2**31 - 1  # of a run; a restored model's optimizers are not asked
 MOST_VALUES, MOST_CLASSES = 2**28, 10**6  # of one example, of a run
 
 
@@ -117,7 +118,7 @@ def restore(
     # A record without model and parameters yet, for what it says of the data.
     trained = Trained(model, {}, 0, folder, config)  # type: ignore[arg-type]
     spec = trained.data.spec
-    built: Model = model or _options(config, network, tell).build(spec, steps=1)
+    built: Model = model or _options(config, network, tell).build(spec, MOST_STEPS)
     ema = config.get("run", {}).get("ema", 0.0) if weights == "ema" else 0.0
     if weights == "ema" and not (isinstance(ema, float) and 0 < ema < 1):
         raise UserError(
