@@ -269,7 +269,7 @@ def test_a_discriminator_with_state_sees_prior_and_codes_in_two_passes():
     jax.eval_shape(phase_step(watched.phases[1]), state, batch, jax.random.key(1))
     assert seen == [(6, LATENT)] * 2
     # A plain one sees both in one.
-    plain = networks.as_network(networks.MLPDiscriminator(8))
+    plain = networks.as_network(networks.MLPDiscriminator(width=8))
     assert plain.same_in_training
     assert not networks.as_network(Linen(())).same_in_training
 

@@ -125,7 +125,7 @@ def test_an_mlp_normalises_and_drops_out_as_asked(getkey):
         assert set(variables) == {"params", *state}
         assert network.same_in_training == (norm != "batch")
         assert network.evaluate(variables, x).shape == (64, 3)
-    dropping = networks.as_network(networks.MLPDiscriminator(16, dropout=0.3))
+    dropping = networks.as_network(networks.MLPDiscriminator(width=16, dropout=0.3))
     assert not dropping.same_in_training
     variables = dropping.init(getkey(), x)
     trained, _ = dropping.apply(variables, x, train=True, key=keys, axis_name=None)

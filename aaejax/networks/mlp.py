@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Literal
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -14,11 +14,10 @@ Dense = Callable[..., nn.Module]
 Norm = Literal["none", "layer", "batch"]
 
 
-class MLP(nn.Module):
-    """Layers of ReLU units, then a linear one: [B, F] -> [B, outputs].
+class HiddenLayers(nn.Module, kw_only=True):
+    """What the MLPs here have between inputs and last layer; by keyword.
 
     Attributes:
-      outputs: units of the last layer.
       width: units of a hidden layer.
       depth: hidden layers.
       dense: makes a linear layer.
@@ -28,7 +27,6 @@ class MLP(nn.Module):
         training (Srivastava et al. 2014).
     """
 
-    outputs: int
     width: int = 1000
     depth: int = 2
     dense: Dense = nn.Dense
@@ -38,7 +36,25 @@ class MLP(nn.Module):
     @property
     def same_in_training(self) -> bool:
         """Whether training and evaluation are the same function of each example."""
-        return _same_in_training(self)
+        return self.norm != "batch" and self.dropout == 0.0
+
+    def mlp(self, x: Array, outputs: int, train: bool) -> Array:
+        """From x [B, F] through an `MLP` with these layers to [B, outputs]."""
+        return MLP(
+            outputs,
+            width=self.width,
+            depth=self.depth,
+            dense=self.dense,
+            norm=self.norm,
+            dropout=self.dropout,
+            name="mlp",
+        )(x, train)
+
+
+class MLP(HiddenLayers):
+    """Layers of ReLU units, then a linear one: [B, F] -> [B, outputs]."""
+
+    outputs: int
 
     @nn.compact
     def __call__(self, x: Array, train: bool = False) -> Array:
@@ -51,73 +67,38 @@ class MLP(nn.Module):
         return self.dense(self.outputs, name="output")(x)
 
 
-class MLPEncoder(nn.Module):
-    """The paper's encoder: two hidden layers of 1000 ReLU units; attributes as of `MLP`."""
+class MLPEncoder(HiddenLayers):
+    """The paper's encoder: two hidden layers of 1000 ReLU units."""
 
     outputs: int
-    width: int = 1000
-    depth: int = 2
-    dense: Dense = nn.Dense
-    norm: Norm = "none"
-    dropout: float = 0.0
-
-    @property
-    def same_in_training(self) -> bool:
-        """Whether training and evaluation are the same function of each example."""
-        return _same_in_training(self)
 
     @nn.compact
     def __call__(
         self, images: Array, noise: Array | None = None, train: bool = False
     ) -> Array:
         """Images [B, ...], noise [B, N] or None -> [B, outputs]."""
-        return _mlp(self, self.outputs)(append(flatten(images), noise), train)
+        return self.mlp(append(flatten(images), noise), self.outputs, train)
 
 
-class MLPDecoder(nn.Module):
-    """The paper's decoder, the encoder mirrored; attributes as of `MLP`, and one.
-
-    Attributes:
-      shape: of one example.
-    """
+class MLPDecoder(HiddenLayers):
+    """The paper's decoder, the encoder mirrored, to examples of this shape."""
 
     shape: tuple[int, ...]
-    width: int = 1000
-    depth: int = 2
-    dense: Dense = nn.Dense
-    norm: Norm = "none"
-    dropout: float = 0.0
-
-    @property
-    def same_in_training(self) -> bool:
-        """Whether training and evaluation are the same function of each example."""
-        return _same_in_training(self)
 
     @nn.compact
     def __call__(self, codes: Array, train: bool = False) -> Array:
         """Codes [B, Z] -> [B, *shape]."""
-        x = _mlp(self, math.prod(self.shape))(codes, train)
+        x = self.mlp(codes, math.prod(self.shape), train)
         return x.reshape(x.shape[0], *self.shape)
 
 
-class MLPDiscriminator(nn.Module):
-    """The paper's discriminator in code space; attributes as of `MLP`."""
-
-    width: int = 1000
-    depth: int = 2
-    dense: Dense = nn.Dense
-    norm: Norm = "none"
-    dropout: float = 0.0
-
-    @property
-    def same_in_training(self) -> bool:
-        """Whether training and evaluation are the same function of each example."""
-        return _same_in_training(self)
+class MLPDiscriminator(HiddenLayers):
+    """The paper's discriminator in code space."""
 
     @nn.compact
     def __call__(self, codes: Array, train: bool = False) -> Array:
         """Codes [B, Z] -> logits [B]."""
-        return _mlp(self, 1)(codes, train)[:, 0]
+        return self.mlp(codes, 1, train)[:, 0]
 
 
 def normalised(x: Array, norm: Norm, train: bool, name: str) -> Array:
@@ -145,19 +126,3 @@ def flatten(x: Array) -> Array:
 def append(x: Array, noise: Array | None) -> Array:
     """Inputs [B, F] beside noise [B, N]: [B, F + N]; they alone where the noise is None."""
     return x if noise is None else jnp.concatenate([x, noise], axis=1)
-
-
-def _mlp(module: Any, outputs: int) -> MLP:
-    return MLP(
-        outputs,
-        module.width,
-        module.depth,
-        module.dense,
-        module.norm,
-        module.dropout,
-        name="mlp",
-    )
-
-
-def _same_in_training(module: Any) -> bool:
-    return module.norm != "batch" and module.dropout == 0.0
