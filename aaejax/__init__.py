@@ -10,6 +10,7 @@ from aaejax import networks, sampling
 from aaejax.components import densities, losses, priors
 from aaejax.components.adversaries import Adversary
 from aaejax.components.autoencoder import Autoencoder
+from aaejax.components.consistency import Consistency
 from aaejax.components.likelihoods import Likelihood
 from aaejax.components.posteriors import Posterior
 from aaejax.models.aae import aae
@@ -17,7 +18,7 @@ from aaejax.models.autoencoder import autoencoder
 from aaejax.models.gan import gan
 from aaejax.models.moment_matching import gmmn, gmmn_codes, wae
 from aaejax.models.reduction import reduction
-from aaejax.models.semi_supervised import Consistency, semi_supervised
+from aaejax.models.semi_supervised import semi_supervised
 from aaejax.models.vae import vae
 from aaejax.phases import init_state, phase_step, scan_steps, train_step
 from aaejax.types import (

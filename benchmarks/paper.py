@@ -460,7 +460,10 @@ def run_row(arguments: Arguments, name: str, row: Row) -> list[dict[str, Any]]:
     records = [json.loads(file.read_text()) for file in there]
     options = json.loads(json.dumps(dataclasses.asdict(arguments.options_of(row))))
     for file, record in zip(there, records, strict=True):
-        for change in changes(record["options"], options):
+        then = record["options"]  # an option may have another name now
+        for change in changes(
+            {name: then[name] for name in then.keys() & options}, options
+        ):
             print(f"{file.name}: the row's {change}", file=sys.stderr)
     return records
 

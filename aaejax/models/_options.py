@@ -10,11 +10,11 @@ import flax.linen as nn
 import optax
 
 from aaejax import networks
-from aaejax.components import losses, priors
+from aaejax.components import priors
 from aaejax.components.autoencoder import Autoencoder
 from aaejax.components.checks import check_at_least, check_fields, check_positive
 from aaejax.components.likelihoods import Likelihood
-from aaejax.components.posteriors import Posterior, PosteriorKind
+from aaejax.components.posteriors import Posterior
 from aaejax.models._optimizers import Optimizer
 from aaejax.types import DataSpec, Prior, UserError
 
@@ -258,54 +258,3 @@ class AutoencoderOptions(NetworkOptions):
             y_from,
             self.input_noise,
         )
-
-
-def adversarial_optimizer() -> Optimizer:
-    """What discriminators and generators have by default."""
-    return Optimizer(learning_rate=3e-4, momentum=0.5, schedule="cosine")
-
-
-@dataclass(frozen=True)
-class AdversaryOptions(NetworkOptions):
-    """Of models with discriminators."""
-
-    generator_loss: losses.GeneratorLoss = "non-saturating"
-    """Form of the generator's loss."""
-    r1: float = 0.1
-    """Weight of the discriminator's gradient penalty (R1); 0 for none."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_at_least(self, 0, "r1")
-
-
-@dataclass(frozen=True)
-class OneAdversaryOptions(AdversaryOptions):
-    """Of models with one discriminator and one generator."""
-
-    discriminator_optimizer: Optimizer = field(default_factory=adversarial_optimizer)
-    generator_optimizer: Optimizer = field(default_factory=adversarial_optimizer)
-
-
-@dataclass(frozen=True)
-class AdversarialOptions(AutoencoderOptions, GaussianPriorOptions, AdversaryOptions):
-    """Of adversarial autoencoders."""
-
-    posterior: PosteriorKind = "deterministic"
-    """q(z|x), section 2.1 of the paper."""
-    noise_inputs: int = 16
-    """Noise inputs of the universal approximator posterior."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_at_least(self, 1, "noise_inputs", most=MOST_UNITS)
-
-    def make_posterior(self) -> Posterior:
-        """q(z|x)."""
-        return Posterior(self.posterior, self.latent, self.noise_inputs)
-
-    def make_discriminator(self, data: DataSpec) -> Any:
-        """A new discriminator of codes."""
-        if self.own is not None and self.own.discriminator is not None:
-            return self.own.make("discriminator", data)
-        return networks.MLPDiscriminator(**self._mlp)

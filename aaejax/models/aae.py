@@ -11,7 +11,8 @@ import optax
 from aaejax.components import losses, priors
 from aaejax.components.adversaries import Adversary
 from aaejax.components.autoencoder import Autoencoder
-from aaejax.models._options import AdversarialOptions, OneAdversaryOptions, PriorOptions
+from aaejax.models._adversaries import AdversarialOptions, OneAdversaryOptions
+from aaejax.models._options import PriorOptions
 from aaejax.networks import as_network, check_outputs
 from aaejax.types import (
     Array,

@@ -18,7 +18,8 @@ from aaejax.components import losses, priors
 from aaejax.components.adversaries import Adversary
 from aaejax.components.checks import check_at_least
 from aaejax.components.likelihoods import Likelihood
-from aaejax.models._options import OneAdversaryOptions, PriorOptions, need_labels
+from aaejax.models._adversaries import OneAdversaryOptions
+from aaejax.models._options import PriorOptions, need_labels
 from aaejax.types import (
     Array,
     Batch,

@@ -17,14 +17,10 @@ import optax
 from aaejax.components import losses, priors
 from aaejax.components.autoencoder import Autoencoder
 from aaejax.components.checks import check_at_least
+from aaejax.components.consistency import Consistency
 from aaejax.models._optimizers import Optimizer
 from aaejax.models._options import MOST_UNITS
-from aaejax.models.semi_supervised import (
-    NO_CONSISTENCY,
-    ClassOptions,
-    Consistency,
-    semi_supervised,
-)
+from aaejax.models.semi_supervised import NO_CONSISTENCY, ClassOptions, semi_supervised
 from aaejax.types import (
     Array,
     Batch,

@@ -17,13 +17,10 @@ from aaejax.components import losses, priors
 from aaejax.components.adversaries import Adversary
 from aaejax.components.autoencoder import Autoencoder
 from aaejax.components.checks import check_at_least
-from aaejax.components.distortions import distorted
+from aaejax.components.consistency import Consistency
+from aaejax.models._adversaries import AdversarialOptions, adversarial_optimizer
 from aaejax.models._optimizers import Optimizer
-from aaejax.models._options import (
-    AdversarialOptions,
-    adversarial_optimizer,
-    need_labels,
-)
+from aaejax.models._options import need_labels
 from aaejax.networks import Network, as_network, check_outputs
 from aaejax.types import (
     LABELLED,
@@ -42,40 +39,6 @@ from aaejax.types import (
     image_input,
     label_input,
 )
-
-
-@dataclass(frozen=True)
-class Consistency:
-    """Changes of an image that must not change q(y|x), which must know; not in the paper.
-
-    Attributes:
-      radius: length of the worst change (`losses.virtual_adversarial`); 0 for none.
-      information: weight of `losses.uninformed`, without which one class for all is best.
-      mutual_information: weight of `losses.mutual_information` of an image and the
-        distorted one: another way to find classes that are sure, large and stay.
-      unevenness: of the classes, as of `losses.mutual_information`.
-      translation: as of `distortions.distorted`, as is the next.
-      distortion: q(y|x) of the image as it is teaches that of the distorted one, and
-        labelled images are learned distorted.
-    """
-
-    radius: float = 0.0
-    information: float = 0.0
-    mutual_information: float = 0.0
-    unevenness: float = 0.0
-    translation: float = 0.0
-    distortion: float = 0.0
-
-    def distorted(self, images: Array, draw: Draw) -> Array:
-        """The images [B, ...], each distorted at random where that is asked for."""
-        if not self.translation and not self.distortion:
-            return images
-        return draw(
-            "distortion",
-            lambda key, image: distorted(key, image, self.translation, self.distortion),
-            images,
-        )
-
 
 NO_CONSISTENCY = Consistency()
 
@@ -171,47 +134,13 @@ def semi_supervised(
         accuracy = (logits.argmax(axis=1) == labels).astype(jnp.float32).mean()
         return loss, {"accuracy": accuracy}, states
 
-    def consistency_loss(
-        variables: Variables, batch: Batch, draw: Draw
-    ) -> tuple[Array, Metrics, States]:
-        noise = draw("posterior", autoencoder.posterior.noise)
-
-        def logits_of(images: Array, stream: str = "moved") -> Array:
-            # The state is that of the images as they are.
-            outputs, _ = autoencoder.train_encoder(variables, images, noise, draw, stream)
-            return outputs[:, :classes]
-
-        images, moved = batch["image"], consistency.distorted(batch["image"], draw)
-        outputs, states = autoencoder.train_encoder(variables, images, noise, draw)
-        loss, of_images = jnp.zeros(()), draw.gather(outputs[:, :classes])
-        if consistency.radius:
-            start = draw("start", lambda key: jax.random.normal(key, autoencoder.shape))
-            loss += losses.virtual_adversarial(
-                logits_of, images, start, consistency.radius, moved
-            ).mean()
-        if consistency.information:
-            loss += consistency.information * losses.uninformed(of_images)
-        if consistency.mutual_information:
-            loss -= consistency.mutual_information * losses.mutual_information(
-                of_images, draw.gather(logits_of(moved)), consistency.unevenness
-            )
-        return loss, {}, states
-
     phases = (
         autoencoder.reconstruction_phase(optimizers["reconstruction"]),
         *adversary("class", class_network, class_part, real_class),
         *adversary("style", style_network, style_part, real_style),
     )
-    if consistency.radius or consistency.mutual_information:
-        phases += (
-            Phase(
-                "consistency",
-                ("encoder",),
-                consistency_loss,
-                optimizers["consistency"],
-                autoencoder.inputs,
-            ),
-        )
+    if consistency.asked:
+        phases += (consistency.phase(autoencoder, optimizers["consistency"]),)
     if labelled:
         unit_range = autoencoder.inputs[0].unit_range
         phases += (

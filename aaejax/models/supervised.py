@@ -7,7 +7,8 @@ say: the style. An image whose label is unknown is decoded with no label at all.
 from dataclasses import dataclass
 
 from aaejax.components import priors
-from aaejax.models._options import AdversarialOptions, OneAdversaryOptions, need_labels
+from aaejax.models._adversaries import AdversarialOptions, OneAdversaryOptions
+from aaejax.models._options import need_labels
 from aaejax.models.aae import aae
 from aaejax.types import DataSpec, Model
 

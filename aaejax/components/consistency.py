@@ -1,0 +1,86 @@
+"""Changes of an image that must not change its class: a phase of its own."""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from aaejax.components import losses
+from aaejax.components.autoencoder import Autoencoder
+from aaejax.components.distortions import distorted
+from aaejax.types import Array, Batch, Draw, Metrics, Phase, States, Variables
+
+
+@dataclass(frozen=True)
+class Consistency:
+    """Changes of an image that must not change q(y|x), which must know; not in the paper.
+
+    Attributes:
+      radius: length of the worst change (`losses.virtual_adversarial`); 0 for none.
+      information: weight of `losses.uninformed`, without which one class for all is best.
+      mutual_information: weight of `losses.mutual_information` of an image and the
+        distorted one: another way to find classes that are sure, large and stay.
+      unevenness: of the classes, as of `losses.mutual_information`.
+      translation: as of `distortions.distorted`, as is the next.
+      distortion: q(y|x) of the image as it is teaches that of the distorted one, and
+        labelled images are learned distorted.
+    """
+
+    radius: float = 0.0
+    information: float = 0.0
+    mutual_information: float = 0.0
+    unevenness: float = 0.0
+    translation: float = 0.0
+    distortion: float = 0.0
+
+    @property
+    def asked(self) -> bool:
+        """Whether there is anything to train for."""
+        return bool(self.radius or self.mutual_information)
+
+    def distorted(self, images: Array, draw: Draw) -> Array:
+        """The images [B, ...], each distorted at random where that is asked for."""
+        if not self.translation and not self.distortion:
+            return images
+        return draw(
+            "distortion",
+            lambda key, image: distorted(key, image, self.translation, self.distortion),
+            images,
+        )
+
+    def phase(
+        self, autoencoder: Autoencoder, optimizer: optax.GradientTransformation
+    ) -> Phase:
+        """Trains the encoder of an autoencoder whose y is its own on unlabelled images."""
+        classes = autoencoder.classes
+
+        def loss(
+            variables: Variables, batch: Batch, draw: Draw
+        ) -> tuple[Array, Metrics, States]:
+            noise = draw("posterior", autoencoder.posterior.noise)
+
+            def logits_of(images: Array, stream: str = "moved") -> Array:
+                # The state is that of the images as they are.
+                outputs, _ = autoencoder.train_encoder(
+                    variables, images, noise, draw, stream
+                )
+                return outputs[:, :classes]
+
+            images, moved = batch["image"], self.distorted(batch["image"], draw)
+            outputs, states = autoencoder.train_encoder(variables, images, noise, draw)
+            loss, of_images = jnp.zeros(()), draw.gather(outputs[:, :classes])
+            if self.radius:
+                start = draw("start", lambda key: jax.random.normal(key, autoencoder.shape))
+                loss += losses.virtual_adversarial(
+                    logits_of, images, start, self.radius, moved
+                ).mean()
+            if self.information:
+                loss += self.information * losses.uninformed(of_images)
+            if self.mutual_information:
+                loss -= self.mutual_information * losses.mutual_information(
+                    of_images, draw.gather(logits_of(moved)), self.unevenness
+                )
+            return loss, {}, states
+
+        return Phase("consistency", ("encoder",), loss, optimizer, autoencoder.inputs)
