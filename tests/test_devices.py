@@ -60,11 +60,26 @@ def test_any_number_of_devices_gives_the_same_losses(count, on_one_device):
         np.testing.assert_allclose(new, old, atol=5e-3)
 
 
-@pytest.mark.parametrize("method", ["wae", "gmmn-codes"])
-def test_a_distance_between_samples_is_that_of_the_whole_batch(method):
-    matching = {"word": "moment-matching", "method": method}
-    expected, state = losses_on(1, matching)
-    metrics, other = losses_on(4, matching)
+CONSISTENT = {
+    "consistency": 0.5,
+    "information": 0.1,
+    "mutual_information": 0.5,
+    "translation": 1.0,
+}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"word": "moment-matching", "method": "wae"},
+        {"word": "moment-matching", "method": "gmmn-codes"},
+        {"word": "clustering", "clusters": 3, **CONSISTENT},
+    ],
+    ids=lambda changes: changes.get("method", "consistency"),
+)
+def test_losses_of_a_whole_batch_are_those_of_one_device(changes):
+    expected, state = losses_on(1, changes)
+    metrics, other = losses_on(4, changes)
     for name in expected:
         np.testing.assert_allclose(metrics[name], expected[name], rtol=2e-3, atol=2e-4)
     for new, old in zip(

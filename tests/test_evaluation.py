@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from aaejax import Model
 from aaejax.metrics.heldout import HeldOut, mixed_order
 from tests.conftest import TINY, tiny_options
 
@@ -99,6 +100,54 @@ def test_clusters_are_named_by_all_classes_where_labels_alternate():
     scores, _ = scored(model, images, (np.arange(200) % 2).astype(np.int32))
     assert scores["heldout/error_percent"] == 0
     assert scores["heldout/majority_error_percent"] == 0
+
+
+def plain(**changes):
+    """A model that says of pixels what it is told, without networks."""
+    return Model(
+        init=lambda key: {},
+        phases=(),
+        prior=lambda variables, key, n, labels=None: jnp.ones((n, 1)),
+        latent=1,
+        decode=lambda variables, codes: codes,
+        **changes,
+    )
+
+
+def test_the_match_of_samples_by_hand():
+    # Samples are 1; images 0, 0, 1, 1 with variance 1/4, so the kernel's s is c / 2. It is
+    # 7 between equals and between 0 and 1 the sum over c of (c / 2) / (c / 2 + 1), k.
+    k = sum(c / 2 / (c / 2 + 1) for c in (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0))
+    images = np.array([[0], [0], [1], [1]], np.float32)
+    scores, _ = scored(plain(), images)
+    assert scores == pytest.approx(
+        {
+            # Within samples 7, within images a third 7 and two thirds k, between half each.
+            "heldout/sample_mmd": 7 + (7 + 2 * k) / 3 - (7 + k),
+            # Each half of the images has a 0 and a 1: within k, between half each.
+            "heldout/sample_mmd_chance": 2 * k - (7 + k),
+        },
+        rel=1e-5,
+    )
+
+
+def test_the_names_of_clusters_by_hand():
+    # Examples that name and examples that are scored alternate in the mixed order.
+    named = [(0.9, 0.1, 1), (0.8, 0.2, 0), (0.7, 0.3, 0), (0.1, 0.9, 2)]
+    others = [(0.9, 0.1, 0), (0.6, 0.4, 0), (0.8, 0.2, 1), (0.2, 0.8, 2)]
+    rows = np.empty((8, 3))
+    rows[mixed_order(8)] = [row for pair in zip(named, others, strict=True) for row in pair]
+    model = plain(
+        encode=lambda variables, images, key, labels=None: images[:, :1],
+        error=lambda variables, images, codes: images[:, 0],
+        classify=lambda variables, images, key: images,
+    )
+    images, labels = rows[:, :2].astype(np.float32), rows[:, 2].astype(np.int32)
+    scores, _ = scored(model, images, labels)
+    # The surest calls cluster 0 class 1, which is wrong of two in four; the majority calls
+    # it class 0, which is wrong of one.
+    assert scores["heldout/error_percent"] == 50
+    assert scores["heldout/majority_error_percent"] == 25
 
 
 def test_the_mixed_order_is_fixed():

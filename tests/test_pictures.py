@@ -5,7 +5,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from aaejax.runs.pictures import shortened, write_scatter
+from aaejax.runs.pictures import (
+    shortened,
+    write_grid,
+    write_pairs,
+    write_rows,
+    write_scatter,
+)
 from aaejax.runs.snapshots import RunPictures
 from tests.conftest import TINY, tiny_options
 
@@ -27,6 +33,41 @@ def test_any_class_name_is_drawn_as_text(name, tmp_path):
     without = scatter(tmp_path / "b.png", ("", "b"))
     # It has letters in it.
     assert picture.shape != without.shape or (picture != without).any()
+
+
+def pixels(path):
+    with Image.open(path) as picture:
+        return np.asarray(picture)
+
+
+def test_images_stand_in_rows_with_white_between_them(tmp_path):
+    images = np.array([[0.0, 0.2], [0.4, 1.5], [-1.0, 0.6]])[:, None, :, None]  # 1 x 2
+    write_grid(tmp_path / "a.png", images, columns=2)
+    # 640 pixels over 2 + 2 + 2 + 2 + 2: each becomes 64 x 64.
+    picture = pixels(tmp_path / "a.png")
+    assert picture.shape == (64 * 8, 64 * 10)
+    small = picture[::64, ::64]
+    np.testing.assert_array_equal(np.kron(small, np.ones((64, 64))), picture)
+    white = [255] * 10
+    first = [255, 255, 0, 51, 255, 255, 102, 255, 255, 255]
+    second = [255, 255, 0, 153, *[255] * 6]
+    assert small.tolist() == [white, white, first, white, white, second, white, white]
+
+
+def test_what_was_made_stands_under_its_originals(tmp_path):
+    originals = np.linspace(0, 0.44, 12)[:, None, None, None]  # 1 x 1
+    write_pairs(tmp_path / "a.png", originals, originals + 0.5)
+    small = pixels(tmp_path / "a.png")[::20, ::20][2::3, 2::3]  # of 32 x 14
+    rows = [*np.split(np.rint(originals.ravel() * 255), [10])]
+    made = [*np.split(np.rint((originals.ravel() + 0.5) * 255), [10])]
+    assert small[:2].tolist() == [rows[0].tolist(), made[0].tolist()]
+    assert small[2:, :2].tolist() == [rows[1].tolist(), made[1].tolist()]
+    assert (small[2:, 2:] == 255).all()
+
+
+def test_colours_are_kept(tmp_path):
+    write_rows(tmp_path / "a.png", np.array([0.0, 1.0, 0.2]).reshape(1, 1, 1, 1, 3))
+    assert pixels(tmp_path / "a.png")[320, 320].tolist() == [0, 255, 51]
 
 
 def test_names_are_short_and_visible():

@@ -145,6 +145,34 @@ def test_codes_are_those_of_the_encoder_in_the_order_of_the_file(plane, call, tm
     )
 
 
+def test_a_gan_makes_the_class_that_is_asked_for(call, tmp_path):
+    # A class is a bright half: something that a generator learns in seconds.
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 40, (400, 4, 4, 1), np.uint8)
+    labels = np.arange(400) % 2
+    images[labels == 0, :2] += 200
+    images[labels == 1, 2:] += 200
+    names = np.array(["top", "bottom"])[labels]
+    np.savez(tmp_path / "halves.npz", images=images, labels=names)
+    status, out, err = call(
+        train, "gan", "--conditional", "--dataset", tmp_path / "halves.npz",
+        "--latent", 2, "--width", 16, "--epochs", 30, "--batch-size", 40,
+        "--log-every", 90, "--save-every", 270, "--workdir", tmp_path / "run",
+        "--generator-optimizer.learning-rate", 0.01,
+        "--discriminator-optimizer.learning-rate", 0.01,
+    )  # fmt: skip
+    assert (status, err) == (0, "")
+    assert "done: 270 steps" in out
+    for label in ("top", "bottom"):
+        out = tmp_path / f"{label}.npy"
+        args = ("--out", out, "--label", label, "--count", 40)
+        assert call(sample, tmp_path / "run", *args)[0] == 0
+        made = np.load(out)
+        assert made.shape == (40, 4, 4, 1)
+        halves = {"top": made[:, :2].mean(), "bottom": made[:, 2:].mean()}
+        assert max(halves, key=halves.get) == label, halves
+
+
 def test_an_older_checkpoint_can_be_asked_in_a_process_of_its_own(plane, tmp_path):
     done = run("sample.py", plane, "--out", tmp_path / "s.npy", "--step", 40)
     assert "at step 40" in done.stdout

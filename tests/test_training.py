@@ -143,6 +143,26 @@ def test_a_run_cut_anywhere_ends_bit_for_bit_where_an_unbroken_one_does(
     assert again == rates
 
 
+def test_the_last_chunk_may_be_shorter(digits, tmp_path):
+    one = {"devices": jax.devices()[:1], "tell": lambda _: None}
+    lengths = {"model": tiny_options(latent=3), "epochs": 1}  # no plane to be drawn
+    uneven = run_config(tmp_path / "uneven", **lengths, log_every=4, save_every=8)
+    assert train(uneven, digits, **one).step == 10
+    logged = read_lines(tmp_path / "uneven")
+    assert [(line["step"], line["epoch"]) for line in logged] == [
+        (4, 0.4),
+        (8, 0.8),
+        (10, 1.0),
+    ]
+    # Each line is the mean over its own steps.
+    even = run_config(tmp_path / "even", **lengths, log_every=2, save_every=10)
+    train(even, digits, **one)
+    losses = [line["reconstruction/loss"] for line in read_lines(tmp_path / "even")]
+    means = [np.mean(losses[0:2]), np.mean(losses[2:4]), losses[4]]
+    found = [line["reconstruction/loss"] for line in logged]
+    np.testing.assert_allclose(found, means, rtol=1e-4)
+
+
 def test_any_optimizer_goes_on_bit_for_bit(digits, tmp_path):
     ours = Optimizer(schedule="exponential", warmup_steps=15, weight_decay=0.1)
     optimizers = {

@@ -69,18 +69,18 @@ class Consistency:
 
             images, moved = batch["image"], self.distorted(batch["image"], draw)
             outputs, states = autoencoder.train_encoder(variables, images, noise, draw)
-            loss, of_images = jnp.zeros(()), draw.gather(outputs[:, :classes])
+            total, of_images = jnp.zeros(()), draw.gather(outputs[:, :classes])
             if self.radius:
                 start = draw("start", lambda key: jax.random.normal(key, autoencoder.shape))
-                loss += losses.virtual_adversarial(
+                total += losses.virtual_adversarial(
                     logits_of, images, start, self.radius, moved
                 ).mean()
             if self.information:
-                loss += self.information * losses.uninformed(of_images)
+                total += self.information * losses.uninformed(of_images)
             if self.mutual_information:
-                loss -= self.mutual_information * losses.mutual_information(
+                total -= self.mutual_information * losses.mutual_information(
                     of_images, draw.gather(logits_of(moved)), self.unevenness
                 )
-            return loss, {}, states
+            return total, {}, states
 
         return Phase("consistency", ("encoder",), loss, optimizer, autoencoder.inputs)

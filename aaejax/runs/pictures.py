@@ -50,12 +50,13 @@ def write_pairs(file: File, originals: np.ndarray, made: np.ndarray) -> None:
       originals: [N, H, W, C].
       made: [N, H, W, C].
     """
-    rows = [
-        part[first : first + 10]
-        for first in range(0, len(originals), 10)
-        for part in (originals, made)
-    ]
-    write_grid(file, np.concatenate(rows), columns=len(rows[0]))
+    columns = min(10, len(originals))
+    # White where the last row has no images, so that each stands under its original.
+    empty = np.ones((-len(originals) % columns, *originals.shape[1:]), originals.dtype)
+    parts = [np.concatenate([part, empty]) for part in (originals, made)]
+    rows = [part.reshape(-1, columns, *part.shape[1:]) for part in parts]
+    sheet = np.stack(rows, axis=1)  # [rows, 2, columns, H, W, C]
+    write_grid(file, sheet.reshape(-1, *sheet.shape[3:]), columns)
 
 
 def write_rows(file: File, images: np.ndarray) -> None:
