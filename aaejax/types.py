@@ -190,11 +190,11 @@ class Model:
       classify: `(variables, images [B, ...], key) -> q(y|x)` [B, K]; None where the encoder
         has no such head.
       classes: K where a code is [one-hot class, style]; 0 where it is a style alone.
-      prior_classes: K where the prior can be asked for a class.
+      prior_classes: K where the prior can be asked for a class; by default `classes`.
       represent: `(variables, codes [B, Z]) -> [B, n]`: what stands for a code where it is
         looked at; None where that is the code itself.
-      plane: `(variables, codes [B, Z]) -> [B, 2]`: how codes are drawn; None where they
-        are not.
+      plane: `(variables, codes [B, Z]) -> [B, 2]`: how codes are drawn; by default what
+        stands for them, where it has two dimensions.
     """
 
     init: Callable[[Key], Variables]
@@ -210,6 +210,10 @@ class Model:
     prior_classes: int = 0
     represent: Callable[[Variables, Array], Array] | None = None
     plane: Callable[[Variables, Array], Array] | None = None
+
+    def __post_init__(self) -> None:
+        if not self.prior_classes:
+            object.__setattr__(self, "prior_classes", self.classes)
 
     @property
     def encodes(self) -> bool:
@@ -236,7 +240,8 @@ class Model:
         """Codes [B, Z] as they are drawn, [B, 2]; None where there is no plane for them."""
         if self.plane is not None:
             return self.plane(variables, codes)
-        return codes if self.latent == 2 else None
+        shown = codes if self.represent is None else self.represent(variables, codes)
+        return shown if shown.shape[1] == 2 else None
 
 
 @flax.struct.dataclass

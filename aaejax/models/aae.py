@@ -110,7 +110,7 @@ def aae(
         encode=autoencoder.encode,
         error=autoencoder.error,
         classes=classes,
-        prior_classes=read or classes,
+        prior_classes=read,
     )
 
 

@@ -125,7 +125,6 @@ def gan(
         latent=classes + latent,
         decode=decode,
         classes=classes,
-        prior_classes=classes,
     )
 
 

@@ -95,8 +95,6 @@ def reduction(
         angles = 2 * np.pi * np.arange(classes) / classes
         circle = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
         return replace(model, plane=lambda *code: represent(*code) @ circle)
-    if latent == 2:
-        model = replace(model, plane=represent)
 
     def init(key: Key) -> Variables:
         networks_key, heads_key = jax.random.split(key)

@@ -165,7 +165,6 @@ def semi_supervised(
         error=autoencoder.error,
         classify=autoencoder.classify,
         classes=classes,
-        prior_classes=classes,
     )
 
 

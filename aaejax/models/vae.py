@@ -102,7 +102,6 @@ def vae(
         error=autoencoder.error,
         log_weights=log_weights,
         classes=classes,
-        prior_classes=classes,
     )
 
 
