@@ -18,7 +18,7 @@ from make_options import page
 ROOT = Path(__file__).parent.parent
 PICTURES = "benchmarks/results"
 PACKAGES = {
-    "types, phases, sampling": ("types", "phases", "sampling"),
+    "types, phases, sampling, cpu": ("types", "phases", "sampling", "cpu"),
     **{
         name: (name,)
         for name in ("networks", "components", "models", "metrics", "data", "runs", "ask")

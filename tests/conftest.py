@@ -41,6 +41,32 @@ jax.config.update("jax_debug_key_reuse", True)
 TINY = DataSpec(shape=(6, 5, 1), classes=3, unit_range=True)
 
 
+# The options of each model that make its every phase run, and its kinds beside the usual.
+MODELS = {
+    "autoencoder": ({}, {"manifold"}),
+    "vae": ({"conditional": True}, {"styles", "bounds"}),
+    "moment-matching": ({}, {"manifold"}),
+    "gan": ({"conditional": True, "discriminator_steps": 3}, {"styles"}),
+    "label-regularized": ({"components": 3}, {"manifold", "walk"}),
+    "supervised": ({}, {"styles"}),
+    "semi-supervised": (
+        {
+            "input_noise": 0.3,
+            "r1": 0.1,
+            "consistency": 0.5,
+            "information": 0.1,
+            "mutual_information": 0.5,
+            "unevenness": 0.1,
+            "translation": 1.0,
+            "distortion": 0.1,
+        },
+        {"styles", "clusters", "classify"},
+    ),
+    "clustering": ({"clusters": 4}, {"styles", "clusters", "classify"}),
+    "reduction": ({}, {"styles", "clusters", "classify"}),
+}
+
+
 def tiny_options(model: str = "aae", **changes) -> Any:
     """The options of a model small enough to compile in a second."""
     options = models.options(model)

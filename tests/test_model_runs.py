@@ -10,8 +10,7 @@ from aaejax.runs.config import RunConfig
 from aaejax.runs.loop import train
 from aaejax.runs.restore import restore
 from aaejax.types import UserError
-from tests.conftest import TINY, tiny_options
-from tests.test_models import MODELS
+from tests.conftest import MODELS, TINY, tiny_options
 
 
 @pytest.mark.parametrize("name", MODELS)

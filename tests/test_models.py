@@ -12,33 +12,9 @@ from aaejax.data import batches
 from aaejax.models._optimizers import Optimizer
 from aaejax.sampling import styles
 from aaejax.types import DataSpec, UserError
-from tests.conftest import TINY, tiny_options
+from tests.conftest import MODELS, TINY, tiny_options
 
 SPEC = DataSpec(TINY.shape, TINY.classes, TINY.unit_range, labelled=8)
-# The options of each model that make its every phase run, and its kinds beside the usual.
-MODELS = {
-    "autoencoder": ({}, {"manifold"}),
-    "vae": ({"conditional": True}, {"styles", "bounds"}),
-    "moment-matching": ({}, {"manifold"}),
-    "gan": ({"conditional": True, "discriminator_steps": 3}, {"styles"}),
-    "label-regularized": ({"components": 3}, {"manifold", "walk"}),
-    "supervised": ({}, {"styles"}),
-    "semi-supervised": (
-        {
-            "input_noise": 0.3,
-            "r1": 0.1,
-            "consistency": 0.5,
-            "information": 0.1,
-            "mutual_information": 0.5,
-            "unevenness": 0.1,
-            "translation": 1.0,
-            "distortion": 0.1,
-        },
-        {"styles", "clusters", "classify"},
-    ),
-    "clustering": ({"clusters": 4}, {"styles", "clusters", "classify"}),
-    "reduction": ({}, {"styles", "clusters", "classify"}),
-}
 
 
 def build(name):
