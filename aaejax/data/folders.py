@@ -1,7 +1,6 @@
 """Folders of pictures: which are read, as which part of the data and as which class."""
 
 import os
-import re
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,14 +10,9 @@ import numpy as np
 
 from aaejax.data.decoding import SUFFIXES, decode
 from aaejax.data.notes import Tell, listing
+from aaejax.data.parts import PARTS, part_of, parts_like
 from aaejax.types import UserError
 
-_SET = "([_-]?set)?"
-_ROLES = {
-    "train": f"(train|training){_SET}",
-    "test": f"(test|testing){_SET}",
-    "validation": f"(val|valid|validation|dev|eval){_SET}",
-}
 # What programs put beside pictures, with pictures of their own in it.
 _NO_CLASSES = ("annotations", "__macosx", "@eadir")
 
@@ -53,8 +47,8 @@ def read(folder: Path, background: str, tell: Tell) -> dict[str, Any]:
     """Reads a folder of pictures of one size.
 
     Sub-folders are classes, or the parts of the data where they are named for them: train
-    and test, or else validation, under the names of `_ROLES`. Hidden files and folders are
-    left out; links to folders are followed.
+    and test, or else validation, by `parts.part_of`. Hidden files and folders are left out;
+    links to folders are followed.
 
     Args:
       folder: with pictures in it, or in sub-folders.
@@ -87,11 +81,12 @@ def read(folder: Path, background: str, tell: Tell) -> dict[str, Any]:
 def _parts(folder: Path, seen: _Seen) -> dict[str, Path]:
     """The folder of each part; where none is named for a part, the whole is "train"."""
     files, folders = _inside(folder, seen)
-    roles: dict[str, list[Path]] = {role: [] for role in _ROLES}
+    roles: dict[str, list[Path]] = {role: [] for role in PARTS}
     others = []
     for path in folders:
-        role = _role(path)
+        role = part_of(path.name)
         (roles[role] if role else others).append(path)
+    _check_unlike(folder, others, any(roles.values()))
     if not any(roles.values()):
         return {"train": folder}
     held_out = "test" if roles["test"] else "validation"
@@ -158,10 +153,28 @@ def _counts(kinds: Counter[str]) -> str:
     return listing(f"{count:,} {kind}" for kind, count in kinds.most_common())
 
 
-def _role(folder: Path) -> str | None:
-    """Of which part of the data the name of a folder says that it is."""
-    roles = (role for role, p in _ROLES.items() if re.fullmatch(p, folder.name, re.I))
-    return next(roles, None)
+def _check_unlike(folder: Path, others: list[Path], named: bool) -> None:
+    """Raises UserError for folders that may be parts or classes.
+
+    Args:
+      folder: that they are in.
+      others: those that are not named for a part.
+      named: whether there are any that are.
+    """
+    like = parts_like(path.name for path in others if _is_class(path))
+    parts = set().union(*like.values())
+    if not named and not ("train" in parts and len(parts) > 1):
+        return  # a class may be called train_station
+    like = {
+        path.name: like[path.name]
+        for path in others
+        if path.name in like and _walk(path, _Seen())
+    }
+    if like:
+        raise UserError(
+            f"{folder} has {listing(like)}: name parts of the data train and test (or "
+            "validation) and move others out; if they are classes, rename them"
+        )
 
 
 def _is_class(folder: Path) -> bool:
@@ -181,7 +194,7 @@ def _walk(folder: Path, seen: _Seen) -> list[Path]:
             files, folders = _inside(here, seen)
             pictures += [path for path in files if _is_picture(path, seen)]
             todo += [path for path in folders if _is_class(path)]
-            seen.parts_in_classes |= {path.name for path in folders if _role(path)}
+            seen.parts_in_classes |= {path.name for path in folders if part_of(path.name)}
     return sorted(pictures)
 
 
