@@ -141,7 +141,7 @@ def test_what_is_no_class_is_said(tmp_path):
     for name in ("docs/a.pdf", "docs/b.PDF", "cat/x.heic"):
         (root / name).write_text("")
     said = []
-    data = load(root, tmp_path / "data", tell=said.append)
+    data = load(root, tmp_path / "data", hold_out=False, tell=said.append)
     assert data.class_names == ("cat", "dog") and data.example_shape == (4, 5, 1)
     assert said == [
         "pets: no class, without pictures or by name: annotations, docs",
@@ -156,7 +156,7 @@ def test_names_of_folders_do_nothing_to_the_terminal(tmp_path, capsys):
     for name in names:
         save(root / name / "1.png")
     (root / "none\x9b").mkdir()
-    data = load(root, tmp_path / "data")
+    data = load(root, tmp_path / "data", hold_out=False)
     assert data.class_names == tuple(names)  # as they are: only what is shown is escaped
     assert data.name == "a\\x1b[31mred"
     assert capsys.readouterr().err == (

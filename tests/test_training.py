@@ -327,6 +327,15 @@ def test_a_batch_larger_than_the_set_is_refused(digits, tmp_path):
     assert not (tmp_path / "new").exists()
 
 
+def test_a_class_that_is_never_seen_is_refused_where_labels_are_learned(tmp_path):
+    x = np.random.default_rng(0).integers(0, 256, (6, 6, 5, 1), np.uint8)
+    pets = data.from_arrays(x, ["cat"] * 6, x, ["cow"] * 6, name="pets", tell=[].append)
+    settings = run_config(tmp_path, model=tiny_options("supervised"), batch_size=2)
+    with pytest.raises(UserError, match="pets: no training example has the class cow, and"):
+        train(settings, pets, devices=jax.devices()[:1])
+    assert not (tmp_path / "config.json").exists()
+
+
 def test_a_model_from_python_trains_and_is_restored_with_it(digits, tmp_path):
     model = tiny_options(latent=3).build(loop.data_spec(digits), 40)
     train(run_config(tmp_path), digits, model=model, devices=jax.devices()[:1])

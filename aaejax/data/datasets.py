@@ -160,20 +160,24 @@ def from_arrays(
     dataset = Dataset(name, images[0], labels[0], images[1], labels[1], names)
     unseen = dataset.unseen_classes()
     if unseen:
-        tell(
-            f"{name}: no training example has the class {listing(unseen)}: nothing is "
-            "learned of it"
-        )
+        tell(f"{name}: no training example has the class {listing(unseen)}")
     return dataset
 
 
 def hold_out_indices(
     n: int, labels: np.ndarray | None, every: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Splits 0..n-1 into train and test indices, ascending; always the same."""
+    """Splits 0..n-1 into train and test indices, ascending; always the same.
+
+    The only example of a class stays in training, if anything else is held out.
+    """
     order = np.random.RandomState(0).permutation(n)  # its stream never changes
     if labels is not None:
         order = order[np.argsort(labels[order], kind="stable")]
     every = min(every, n)
     test = np.sort(order[every - 1 :: every])
+    if labels is not None:
+        values, counts = np.unique(labels, return_counts=True)
+        shared = np.isin(labels[test], values[counts > 1])
+        test = test[shared] if shared.any() else test
     return np.setdiff1d(order, test), test
