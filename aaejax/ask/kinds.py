@@ -12,6 +12,7 @@ from aaejax.ask import answers
 from aaejax.ask.answers import Arrays
 from aaejax.ask.question import Question
 from aaejax.ask.sources import DATA_DIR
+from aaejax.components.checks import check_word
 from aaejax.runs import pictures
 from aaejax.runs.restore import Trained
 from aaejax.types import Model, UserError
@@ -104,8 +105,8 @@ def sample(
     label: str | int | None = None,
     pick: tuple[int, ...] = (),
     path: sampling.Path = "linear",
-    plus: str | int | None = None,
-    minus: str | int | None = None,
+    plus: str | int | Path | None = None,
+    minus: str | int | Path | None = None,
     tell: Callable[[str], None] = print,
 ) -> dict[str, np.ndarray]:
     """What `sample.py RUN KIND` writes.
@@ -118,7 +119,8 @@ def sample(
       data_dir: where TFDS datasets are.
       data: a dataset, file or folder to take images from, in place of the run's held-out
         examples; for codes in place of the run's dataset; for nearest the run's own data,
-        where they moved. Its labels go by their names to the run's classes.
+        where they moved. Its labels go by their names to the run's classes. A `Path` is
+        always a file or folder.
       label: of samples: the class's name. In a run none of whose classes is named by a
         number it may also be the class's number; where a model found clusters, theirs.
       pick: which of these images, by number, in place of a random choice; interpolations go
@@ -141,6 +143,7 @@ def sample(
         raise UserError(f"this run has no kind {kind}: it has {', '.join(possible)}")
     if count < 1:
         raise UserError(f"a count of {count}: it must be at least 1")
+    check_word("path", path, sampling.Path)
     if not 0 <= seed < 2**32:
         raise UserError(f"seed {seed}: it must be in 0 ... 2^32 - 1")
     asked = Question(
@@ -149,7 +152,7 @@ def sample(
         jax.random.key(seed),
         Path(data_dir),
         tell,
-        None if data is None else str(data),
+        data,
         label,
         tuple(pick),
         path,

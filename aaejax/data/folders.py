@@ -21,11 +21,21 @@ _NO_CLASSES = ("annotations", "__macosx", "@eadir")
 class _Seen:
     """What one reading of a folder came across and does not use."""
 
+    left: int | None = None  # how many files and folders may still be looked at
     skipped: Counter[str] = field(default_factory=Counter)  # files by suffix
     empty: list[str] = field(default_factory=list)  # folders without pictures
     unused: list[str] = field(default_factory=list)  # what lies beside the parts
     parts_in_classes: set[str] = field(default_factory=set)  # named for parts
     loops: set[Path] = field(default_factory=set)  # links to a folder that they are in
+
+    def look_at(self, path: Path) -> None:
+        """Counts a file or folder; raises UserError for one too many."""
+        if self.left is not None:
+            self.left -= 1
+            if self.left < 0:
+                raise UserError(
+                    f"there are more files than belong to the data, {path} among them"
+                )
 
     def tell(self, what: str, tell: Tell) -> None:
         """One line of each kind that there is."""
@@ -43,7 +53,9 @@ class _Seen:
             tell(f"{what}: skipped links that lead back to where they are: {names}")
 
 
-def read(folder: Path, background: str, tell: Tell) -> dict[str, Any]:
+def read(
+    folder: Path, background: str, tell: Tell, most: int | None = None
+) -> dict[str, Any]:
     """Reads a folder of pictures of one size.
 
     Sub-folders are classes, or the parts of the data where they are named for them: train
@@ -54,15 +66,17 @@ def read(folder: Path, background: str, tell: Tell) -> dict[str, Any]:
       folder: with pictures in it, or in sub-folders.
       background: of what is transparent, see `decoding.ground`.
       tell: takes what is to be said of what is not read.
+      most: files and folders that are looked at; None for no bound.
 
     Returns:
       Arguments of `aaejax.data.from_arrays`: images, and labels (names) and a test part
       where there are any. The order is that of the sorted paths.
 
     Raises:
-      UserError: no pictures, parts or classes that are not clear, or a file that is none.
+      UserError: no pictures, parts or classes that are not clear, a file that is none, or
+        more files than `most`.
     """
-    seen = _Seen()
+    seen = _Seen(most)
     parts = {part: _part(path, seen) for part, path in _parts(folder, seen).items()}
     what = Path(os.path.abspath(folder)).name
     seen.tell(what, tell)
@@ -86,7 +100,7 @@ def _parts(folder: Path, seen: _Seen) -> dict[str, Path]:
     for path in folders:
         role = part_of(path.name)
         (roles[role] if role else others).append(path)
-    _check_unlike(folder, others, any(roles.values()))
+    _check_unlike(folder, others, any(roles.values()), seen)
     if not any(roles.values()):
         return {"train": folder}
     held_out = "test" if roles["test"] else "validation"
@@ -104,7 +118,7 @@ def _parts(folder: Path, seen: _Seen) -> dict[str, Path]:
         )
     if not roles[held_out]:
         for path in others:
-            if _is_class(path) and _walk(path, _Seen()):
+            if _is_class(path) and _walk(path, _Seen(seen.left)):
                 raise UserError(
                     f"{folder} has {named} beside {path.name}: if it is the training part, "
                     f"move {path.name} out or call the held-out part test; if both are "
@@ -153,13 +167,14 @@ def _counts(kinds: Counter[str]) -> str:
     return listing(f"{count:,} {kind}" for kind, count in kinds.most_common())
 
 
-def _check_unlike(folder: Path, others: list[Path], named: bool) -> None:
+def _check_unlike(folder: Path, others: list[Path], named: bool, seen: _Seen) -> None:
     """Raises UserError for folders that may be parts or classes.
 
     Args:
       folder: that they are in.
       others: those that are not named for a part.
       named: whether there are any that are.
+      seen: of this reading.
     """
     like = parts_like(path.name for path in others if _is_class(path))
     parts = set().union(*like.values())
@@ -168,7 +183,7 @@ def _check_unlike(folder: Path, others: list[Path], named: bool) -> None:
     like = {
         path.name: like[path.name]
         for path in others
-        if path.name in like and _walk(path, _Seen())
+        if path.name in like and _walk(path, _Seen(seen.left))
     }
     if like:
         raise UserError(
@@ -203,6 +218,7 @@ def _inside(folder: Path, seen: _Seen) -> tuple[list[Path], list[Path]]:
     files, folders = [], []
     try:
         for path in sorted(path for path in folder.iterdir() if path.name[0] != "."):
+            seen.look_at(path)
             if not path.is_dir():
                 files.append(path)
             elif path.is_symlink() and folder.resolve().is_relative_to(path.resolve()):

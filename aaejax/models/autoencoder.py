@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import optax
 
 from aaejax.components.autoencoder import Autoencoder
+from aaejax.components.checks import check_optimizers
 from aaejax.models._options import AutoencoderOptions
 from aaejax.types import (
     Array,
@@ -37,7 +38,11 @@ def autoencoder(
     Args:
       networks: encoder and decoder.
       optimizers: "reconstruction".
+
+    Raises:
+      UserError: other optimizers.
     """
+    check_optimizers(optimizers, ("reconstruction",))
     latent = networks.posterior.latent
 
     def init(key: Key) -> Variables:
