@@ -14,6 +14,7 @@ from aaejax.ask.question import Question
 from aaejax.ask.sources import DATA_DIR
 from aaejax.components.checks import check_word
 from aaejax.runs import pictures
+from aaejax.runs.files import naming
 from aaejax.runs.restore import Trained
 from aaejax.types import Model, UserError
 
@@ -200,9 +201,13 @@ def write(out: str | Path, kind: str, arrays: dict[str, np.ndarray]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     draw = KINDS[kind].draw
     if draw is not None and path.suffix.lower() == ".png":
-        draw(path, arrays["images"])
+        with naming(path):
+            draw(path, arrays["images"])
         return
-    with path.open("wb") as file:  # NumPy would add a suffix to a name in capitals
+    with (
+        naming(path),
+        path.open("wb") as file,
+    ):  # NumPy would add a suffix to a name in capitals
         if path.suffix.lower() == ".npz":
             np.savez(file, **arrays)  # type: ignore[arg-type]
         else:

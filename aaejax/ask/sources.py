@@ -109,9 +109,9 @@ def own(trained: Trained, name: str | Path | None, data_dir: Path) -> Dataset:
     Raises:
       UserError: they are not there, or they are others.
     """
-    run = from_json(trained.config)
-    recorded = trained.config["data"].get("name", run.dataset)
+    recorded = trained.config["data"].get("name", "data without a name")
     try:
+        run = from_json(trained.config)
         place = name or _harmless(str(run.dataset), data_dir)
         # Without a held-out part the run kept all for training.
         dataset = load(
