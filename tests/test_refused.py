@@ -173,8 +173,8 @@ def a_reduction(**changes):
         (lambda: RunConfig("aae"), "model is 'aae': it must be the options of one"),
         (lambda: RunConfig(models.options("aae")), "it must be the options of one"),
         (lambda: RunConfig(None), "model is None"),
-        (lambda: RunConfig(tiny_options(), workdir=""), "workdir is '': give a name"),
-        (lambda: RunConfig(tiny_options(), dataset=" "), "dataset is ' '"),
+        (lambda: RunConfig(tiny_options(), workdir=""), "workdir is '': give a folder"),
+        (lambda: RunConfig(tiny_options(), data_dir=" "), "data_dir is ' '"),
         # Data.
         (lambda: from_arrays(images(4), [0, 1] * 2, class_names={"a", "b"}), "in a list"),
         (lambda: from_arrays(images(4), [0, 1] * 2, class_names={0: "a"}), "in a list"),

@@ -204,10 +204,8 @@ def write(out: str | Path, kind: str, arrays: dict[str, np.ndarray]) -> None:
         with naming(path):
             draw(path, arrays["images"])
         return
-    with (
-        naming(path),
-        path.open("wb") as file,
-    ):  # NumPy would add a suffix to a name in capitals
+    # Opened here: NumPy would add a suffix to a name in capitals.
+    with naming(path), path.open("wb") as file:
         if path.suffix.lower() == ".npz":
             np.savez(file, **arrays)  # type: ignore[arg-type]
         else:

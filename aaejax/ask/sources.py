@@ -139,8 +139,8 @@ def own(trained: Trained, name: str | Path | None, data_dir: Path) -> Dataset:
 def _most(data: RunData) -> int:
     """How many files and folders to look at for data of so many examples.
 
-    A stranger's config.json may name the root of the disk. Beside each picture there may
-    be notes, and folders have other files.
+    A stranger's config.json may name the root of the disk. Each is looked at twice or
+    more, beside a picture there may be notes, and folders have other files.
     """
     return 10_000 + 20 * (data.train + data.test)
 

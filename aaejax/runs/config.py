@@ -55,8 +55,8 @@ class RunConfig:
     def __post_init__(self) -> None:
         for name in ("dataset", "data_dir", "workdir"):  # a path may be given as a string
             value, kind = getattr(self, name), str if name == "dataset" else Path
-            if isinstance(value, str) and not value.strip():
-                raise UserError(f"{name} is {value!r}: give a name, or leave it out")
+            if kind is Path and isinstance(value, str) and not value.strip():
+                raise UserError(f"{name} is {value!r}: give a folder, or leave it out")
             if isinstance(value, str | Path):
                 object.__setattr__(self, name, kind(value))
         check_fields(self)
