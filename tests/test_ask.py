@@ -337,9 +337,7 @@ def test_a_stranger_can_not_have_a_disk_walked(pets, tmp_path):
         (many / f"{number}.txt").touch()
     with pytest.raises(UserError, match="more files than belong to the data"):
         sources.own(moved, None, tmp_path)
-    with pytest.raises(
-        UserError, match=r"no images but 12,000 \.txt"
-    ):
+    with pytest.raises(UserError, match=r"no images but 12,000 \.txt"):
         sources.own(moved, str(many), tmp_path)
 
 
