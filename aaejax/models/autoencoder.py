@@ -46,7 +46,9 @@ def autoencoder(
     latent = networks.posterior.latent
 
     def init(key: Key) -> Variables:
-        moments = {"mean": jnp.zeros(latent), "second": jnp.eye(latent)}
+        # In 64-bit mode too a state is float32.
+        mean, second = jnp.zeros(latent, jnp.float32), jnp.eye(latent, dtype=jnp.float32)
+        moments = {"mean": mean, "second": second}
         return {**networks.init(key), "prior": {"params": moments}}
 
     def fit(

@@ -107,7 +107,7 @@ def reduction(
 
     def init(key: Key) -> Variables:
         networks_key, heads_key = jax.random.split(key)
-        heads = jax.random.normal(heads_key, (classes, latent))
+        heads = jax.random.normal(heads_key, (classes, latent), jnp.float32)
         return {**model.init(networks_key), "heads": {"params": {"kernel": heads}}}
 
     def heads_loss(
