@@ -67,7 +67,7 @@ def sgd(*names):
 
 
 def judge():
-    return networks.MLPDiscriminator(4, 1)
+    return networks.MLPDiscriminator(width=4, depth=1)
 
 
 ADVERSARIAL = "reconstruction", "discriminator", "generator"
@@ -94,7 +94,8 @@ def a_vae(prior=PLAIN, log_prior=None, kind="gaussian", **changes):
 
 
 def a_gan(prior=PLAIN, optimizers=ADVERSARIAL[1:], **changes):
-    maker, reader = networks.MLPDecoder(TINY.shape, 4, 1), networks.MLPEncoder(1, 4, 1)
+    maker = networks.MLPDecoder(TINY.shape, width=4, depth=1)
+    reader = networks.MLPEncoder(1, width=4, depth=1)
     return gan(maker, reader, prior, 2, TINY.shape, sgd(*optimizers), **changes)
 
 
@@ -138,7 +139,7 @@ def a_reduction(**changes):
         (lambda: autoencoder(parts(), {}), "have no reconstruction"),
         (lambda: a_gan(optimizers=["generator"]), "have no discriminator"),
         (
-            lambda: gmmn_codes(parts(), networks.MLP(2, 4, 1), PLAIN, sgd("generator")),
+            lambda: gmmn_codes(parts(), networks.MLP(2, width=4), PLAIN, sgd("generator")),
             "have no reconstruction",
         ),
         # Numbers that no model can have.
