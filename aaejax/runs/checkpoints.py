@@ -14,7 +14,7 @@ import shutil
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,10 @@ FORMAT = 1  # of "about"
 # Of a `TrainState`, each a pytree of arrays.
 ITEMS = ("params", "network_state", "opt_state", "ema")
 UNUSABLE = "unusable-checkpoints"
+
+
+class _OtherRun(ValueError):
+    """A good checkpoint of a run with other values; says which."""
 
 
 class Checkpoints:
@@ -218,6 +222,8 @@ class Checkpoints:
         self, wanted: dict[str, Any], only: int | None
     ) -> tuple[int, dict[str, Any]] | None:
         tried: set[int] = set()
+        bad: list[Exception] = []  # what is wrong with those that are there
+        lines: list[str] = []
         # A training that goes on meanwhile takes the old ones away: list again.
         while steps := sorted(set(self._steps()) - tried, reverse=True):
             if only is not None and only not in steps:
@@ -225,13 +231,19 @@ class Checkpoints:
                 raise UserError(f"there is no checkpoint of step {only}: there are {have}")
             for step in steps if only is None else [only]:
                 try:
-                    return step, self._restore(step, wanted)
+                    found = self._restore(step, wanted)
                 # Orbax and TensorStore raise many kinds for what can be wrong with files.
                 except Exception as error:
                     tried.add(step)
                     if (self._folder / str(step)).exists():
-                        reason = _first_line(error)[:200]
-                        self._tell(f"checkpoint {step} can't be used ({reason})")
+                        bad.append(error)
+                        what = "it is of another run: " * isinstance(error, _OtherRun)
+                        reason = what + _first_line(error)[:200]
+                        lines.append(f"checkpoint {step} can't be used ({reason})")
+                else:
+                    for line in lines:
+                        self._tell(line)
+                    return step, found
             if only is not None:
                 break
             self._manager.reload()
@@ -239,6 +251,13 @@ class Checkpoints:
             if only is not None:
                 raise UserError(f"there is no checkpoint of step {only}: there are none")
             return None
+        if bad and all(isinstance(error, _OtherRun) for error in bad):
+            raise UserError(
+                f"{self._folder.parent / 'config.json'} was changed, or the checkpoints "
+                f"are of another run: in them {bad[0]}; restore config.json from a copy"
+            )
+        for line in lines:
+            self._tell(line)
         raise UserError(
             f"no checkpoint in {self._folder} can be used: restore one from a copy, or "
             "train in another --workdir"
@@ -254,20 +273,12 @@ class Checkpoints:
             step,
             args=ocp.args.Composite(
                 **{
-                    name: ocp.args.PyTreeRestore(
-                        tree, ocp.checkpoint_utils.construct_restore_args(tree)
-                    )
+                    name: ocp.args.PyTreeRestore(tree, jax.tree.map(_Like.of, tree))
                     for name, tree in targets.items()
                 }
             ),
         )
         found = {name: restored[name] for name in wanted}
-        for new, old in zip(jax.tree.leaves(found), jax.tree.leaves(targets), strict=True):
-            if new.shape != old.shape or new.dtype != old.dtype:
-                raise ValueError(
-                    f"it has an array {new.dtype}{list(new.shape)} "
-                    f"where the model has {old.dtype}{list(old.shape)}"
-                )
         if about is None:
             self._tell(
                 f"checkpoint {step} is of an older aaejax, without checksums: it is used "
@@ -308,7 +319,7 @@ class Checkpoints:
         if self._run is not None:
             changed = changes(about["run"], self._run)
             if changed:
-                raise ValueError(f"it is of another run: {'; '.join(changed)}")
+                raise _OtherRun("; ".join(changed))
         return about
 
 
@@ -351,8 +362,21 @@ def checksums(tree: Any) -> dict[str, str]:
     return found
 
 
+@dataclass
+class _Like(ocp.RestoreArgs):
+    """What an array that is restored must be like."""
+
+    shape: tuple[int, ...] = ()
+
+    @classmethod
+    def of(cls, array: np.ndarray) -> "_Like":
+        return cls(restore_type=np.ndarray, dtype=array.dtype, shape=array.shape)
+
+
 class _WholeReads(ocp.type_handlers.NumpyHandler):
-    """Reads all arrays to their ends, even where one fails.
+    """Reads arrays whose heads say what is expected; all to their ends, if one fails too.
+
+    A head may claim more than there is memory for: it is compared before the array is read.
 
     Orbax closes the event loop at the first failure, and each read still on its way would
     print "Event loop is closed" when it came.
@@ -362,6 +386,14 @@ class _WholeReads(ocp.type_handlers.NumpyHandler):
         self, infos: Sequence[Any], args: Sequence[Any] | None = None
     ) -> Sequence[np.ndarray]:
         each = args or [ocp.RestoreArgs()] * len(infos)
+        heads = await self.metadata(infos)
+        for head, like in zip(heads, each, strict=True):
+            expected = isinstance(like, _Like) and (like.shape, like.dtype)
+            if expected and (tuple(head.shape), head.dtype) != expected:
+                raise ValueError(
+                    f"it has an array {head.dtype}{list(head.shape)} "
+                    f"where the model has {like.dtype}{list(like.shape)}"
+                )
         one = super().deserialize
         reads = [one([info], [arg]) for info, arg in zip(infos, each, strict=True)]
         done = await asyncio.gather(*reads, return_exceptions=True)

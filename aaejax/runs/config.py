@@ -1,6 +1,7 @@
 """What a run is made of, as frozen dataclasses, validated when built, and as JSON."""
 
 import dataclasses
+import reprlib
 import types
 import typing
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ import numpy as np
 
 from aaejax import models
 from aaejax.components.checks import check_at_least, check_fields
+from aaejax.models._options import NetworkOptions
 from aaejax.types import UserError
 
 FORMAT = 2  # of config.json
@@ -53,9 +55,16 @@ class RunConfig:
     def __post_init__(self) -> None:
         for name in ("dataset", "data_dir", "workdir"):  # a path may be given as a string
             value, kind = getattr(self, name), str if name == "dataset" else Path
+            if kind is Path and isinstance(value, str) and not value.strip():
+                raise UserError(f"{name} is {value!r}: give a folder, or leave it out")
             if isinstance(value, str | Path):
                 object.__setattr__(self, name, kind(value))
         check_fields(self)
+        if not isinstance(self.model, NetworkOptions):
+            raise UserError(
+                f"model is {reprlib.repr(self.model)}: it must be the options of one, such "
+                'as aaejax.models.options("aae")()'
+            )
         lengths = "epochs", "batch_size", "log_every", "save_every", "keep"
         check_at_least(self, 1, *lengths, most=2**31 - 1)  # steps are counted in int32
         check_at_least(self, 0, "seed", most=2**32 - 1)
@@ -130,7 +139,7 @@ def completed(saved: dict[str, Any]) -> dict[str, Any]:
     saved = _of_this_format(saved)
     if not saved.get("custom_model"):
         return {**saved, **from_json(saved).to_json()}
-    run = _build(RunConfig, saved.get("run"), "run", model=None).run_json()
+    run = _build(RunConfig, saved.get("run"), "run", model=NetworkOptions()).run_json()
     kept = {name: saved[name] for name in saved if name not in ("model", "options")}
     return {**kept, "run": run}
 

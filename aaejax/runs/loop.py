@@ -13,6 +13,7 @@ import jax
 import numpy as np
 
 from aaejax.data import Dataset, batches
+from aaejax.data.notes import listing
 from aaejax.metrics.heldout import HeldOut, mixed_order
 from aaejax.phases import init_state, train_step
 from aaejax.runs.checkpoints import Checkpoints
@@ -104,6 +105,7 @@ def train(
     if steps >= 2**31:
         raise UserError(f"{steps:,} steps are too many to count: take fewer --epochs")
     built: Model = model or config.model.build(spec, steps)
+    _check_classes(built, dataset)
     state = jax.eval_shape(
         lambda key: init_state(built, key, config.ema), jax.random.key(0)
     )
@@ -128,6 +130,17 @@ def train(
                     f"{error}: {kept}; try a smaller learning rate or a "
                     "--*-optimizer.clip, in another --workdir"
                 ) from error
+
+
+def _check_classes(model: Model, dataset: Dataset) -> None:
+    """Raises UserError where a model that reads labels would never see one of a class."""
+    reads_labels = any(each.classes for phase in model.phases for each in phase.inputs)
+    unseen = dataset.unseen_classes()
+    if reads_labels and unseen:
+        raise UserError(
+            f"{dataset.name}: no training example has the class {listing(unseen)}, and "
+            "the model learns from labels: add such examples, or leave that class out"
+        )
 
 
 def held_out(dataset: Dataset) -> tuple[np.ndarray, np.ndarray | None]:
