@@ -244,6 +244,18 @@ class Model:
         return shown if shown.shape[1] == 2 else None
 
 
+class ModelOptions(Protocol):
+    """A recipe for a model, which can be built for any data: the `Options` of a model."""
+
+    def build(self, data: "DataSpec", steps: int) -> Model:
+        """The model for such data and a run of so many steps.
+
+        Raises:
+          UserError: the options don't fit the data.
+        """
+        ...
+
+
 @flax.struct.dataclass
 class TrainState:
     """All that changes while training: no functions and no key.

@@ -39,7 +39,6 @@ def pets(tmp_path_factory):
     np.savez(home / "pets.npz", images=pictures(names), labels=names)
     config = RunConfig(
         dataset=str(home / "pets.npz"),
-        model=tiny_options("supervised"),
         epochs=30,
         batch_size=9,
         log_every=45,
@@ -47,8 +46,9 @@ def pets(tmp_path_factory):
         keep=2,
         workdir=home / "run",
     )
-    train(config, load(config.dataset, "unused"), devices=jax.devices()[:1])
-    return restore(config.folder)
+    dataset = load(config.dataset, "unused")
+    options = tiny_options("supervised")
+    return restore(train(options, dataset, config, devices=jax.devices()[:1]).folder)
 
 
 def changed(trained, tmp_path, part=None, **entries):

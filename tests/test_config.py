@@ -12,7 +12,15 @@ from aaejax import init_state, train_step
 from aaejax.models import NAMES, options
 from aaejax.models._optimizers import Optimizer
 from aaejax.models.aae import Options
-from aaejax.runs.config import RunConfig, differences, from_json
+from aaejax.runs.config import RunConfig
+from aaejax.runs.config_json import (
+    differences,
+    model_json,
+    model_name,
+    run_json,
+    saved_model,
+    saved_run,
+)
 from aaejax.types import DataSpec, UserError
 from tests.conftest import TINY, tiny_options
 
@@ -20,13 +28,14 @@ pytestmark = pytest.mark.quick
 
 
 def test_json_and_back():
-    config = RunConfig(
-        model=Options(latent=3, generator_optimizer=Optimizer(drops=(5, 9))),
-        dataset="mnist",
-        seed=4,
-    )
-    saved = json.loads(json.dumps(config.to_json()))
-    assert from_json(saved) == dataclasses.replace(config)
+    options = Options(latent=3, generator_optimizer=Optimizer(drops=(5, 9)))
+    config = RunConfig(dataset="mnist", seed=4)
+    built = options.build(TINY, 1)
+    state = jax.eval_shape(lambda: init_state(built, jax.random.key(0)))
+    whole = model_json(options, built, state) | {"format": 2, "run": run_json(config)}
+    saved = json.loads(json.dumps(whole))
+    assert saved_run(saved) == config
+    assert saved_model(saved) == options
     assert "workdir" not in saved["run"]
 
 
@@ -54,16 +63,18 @@ def test_differences_name_the_leaf_and_both_values():
         {"labels": True},
         {"workdir": 3},
         {"overwrite": "no"},
+        {"stop_early": -1},
+        {"from_networks": ("encoder",)},
     ],
 )
 def test_settings_that_cannot_be_are_refused(changes):
     with pytest.raises(UserError):
-        RunConfig(model=Options(), **changes)
+        RunConfig(**changes)
 
 
 def test_paths_may_be_strings():
-    config = RunConfig(model=Options(), dataset=Path("a/b.npz"), workdir="x", data_dir="d")
-    assert (config.dataset, config.folder) == ("a/b.npz", Path("x"))
+    config = RunConfig(dataset=Path("a/b.npz"), workdir="x", data_dir="d")
+    assert (config.dataset, config.workdir) == ("a/b.npz", Path("x"))
     assert config.data_dir == Path("d")
 
 
@@ -357,4 +368,4 @@ def test_a_file_in_models_is_a_model_on_the_command_line():
     files = {stem.replace("_", "-") for stem in stems}
     assert files == set(NAMES)
     for name in NAMES:
-        assert RunConfig(model=options(name)()).model_name == name
+        assert model_name(options(name)()) == name

@@ -17,7 +17,7 @@ import numpy as np
 
 from aaejax.ask.labels import listed, to_run
 from aaejax.data import Dataset, load
-from aaejax.runs.config import from_json
+from aaejax.runs.config_json import saved_run
 from aaejax.runs.restore import RunData, Trained
 from aaejax.types import UserError
 
@@ -108,7 +108,7 @@ def own(trained: Trained, name: str | None, data_dir: Path) -> Dataset:
     Raises:
       UserError: they are not there, or they are others.
     """
-    run = from_json(trained.config)
+    run = saved_run(trained.config)
     recorded = trained.config["data"].get("name", run.dataset)
     try:
         place = name or _harmless(str(run.dataset), data_dir)

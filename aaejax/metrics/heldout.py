@@ -69,6 +69,24 @@ class HeldOut:
         self._ask = in_batches(ask)
         self._match = jax.jit(match_codes if model.encodes else match_images)
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The scores that a call gives where all are finite."""
+        n, model = len(self._some), self._model
+        if not model.encodes:
+            chance = ("heldout/sample_mmd_chance",) * (n >= 4)
+            return ("heldout/sample_mmd", *chance) if n >= 2 else ()
+        found = ["heldout/reconstruction"] * (n >= 1)
+        if n >= 2:
+            found += ["heldout/prior_mmd", "heldout/prior_mmd_chance"]
+        if n and model.log_weights:
+            found.append("heldout/elbo")
+        if n and model.classify and self._labels is not None:
+            known, unnamed = (self._labels >= 0).sum() >= 2, LABELLED not in model.reads
+            found += ["heldout/error_percent"] * bool(known)
+            found += ["heldout/majority_error_percent"] * bool(known and unnamed)
+        return tuple(found)
+
     def __call__(self, networks: Variables) -> tuple[dict[str, float], np.ndarray | None]:
         """Scores and codes.
 
