@@ -236,6 +236,11 @@ class Model:
         ]
         return tuple(dict.fromkeys(["", *prefixes]))
 
+    def __repr__(self) -> str:
+        """One line, without its functions."""
+        phases = ", ".join(dict.fromkeys(phase.name for phase in self.phases))
+        return f"<model with codes of {self.latent}, phases {phases}>"
+
     def in_plane(self, variables: Variables, codes: Array) -> Array | None:
         """Codes [B, Z] as they are drawn, [B, 2]; None where there is no plane for them."""
         if self.plane is not None:
@@ -274,6 +279,14 @@ class TrainState:
     network_state: States
     opt_state: dict[str, Any]
     ema: Any = None
+
+    def __repr__(self) -> str:
+        """One line, without its arrays."""
+        sizes = [
+            f"{name} of {sum(x.size for x in jax.tree.leaves(params))} parameters"
+            for name, params in self.params.items()
+        ]
+        return f"<state at step {self.step}: {', '.join(sizes)}>"
 
     @property
     def variables(self) -> Variables:

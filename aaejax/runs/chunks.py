@@ -5,7 +5,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import jax
@@ -43,7 +43,7 @@ class Ran:
 
     step: int
     state: TrainState
-    metrics: dict[str, np.ndarray]
+    metrics: dict[str, np.ndarray] = field(repr=False)
     seconds: float
 
 

@@ -175,7 +175,6 @@ class _InTurn:
         self, state: TrainState, data: Any, rows: np.ndarray, key: Key, count: int
     ) -> tuple[TrainState, dict[str, Any]]:
         ended = []
-        del key  # as its parts
         for number, own_key in enumerate(self._keys):
             own = {"image": data["image"], "label": data["label"][number]}
             one = _of_seed(state, number)

@@ -3,9 +3,9 @@ it was before, perhaps for longer than was planned then.
 """
 
 import dataclasses
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 
@@ -20,7 +20,8 @@ from aaejax.runs.folder import RunFolder
 from aaejax.types import Key, Model, TrainState, UserError, Variables
 
 
-class Start(NamedTuple):
+@dataclass(frozen=True)
+class Start:
     """Networks of another run.
 
     Attributes:
@@ -29,7 +30,7 @@ class Start(NamedTuple):
       record: what config.json has of it as "from"; None where there is no other run.
     """
 
-    variables: Variables = MappingProxyType({})
+    variables: Variables = field(default_factory=dict, repr=False)
     record: dict[str, Any] | None = None
 
 
@@ -141,7 +142,7 @@ def first_state(model: Model, key: Key, ema: float, taken: Variables) -> TrainSt
         started = dataclasses.replace(model, init=lambda k: {**model.init(k), **taken})
         return init_state(started, key, ema)
 
-    return jax.jit(init)(key, dict(taken))
+    return jax.jit(init)(key, taken)
 
 
 def went_on(
@@ -179,10 +180,10 @@ def changed_rates(model: Any, step: int, before: int, now: int) -> str | None:
     if not dataclasses.is_dataclass(model):
         return None
     said = []
-    for field in dataclasses.fields(model):
-        optimizer = getattr(model, field.name)
+    for each in dataclasses.fields(model):
+        optimizer = getattr(model, each.name)
         if isinstance(optimizer, Optimizer) and optimizer.schedule == "cosine":
-            said.append(field.name.removesuffix("_optimizer"))
+            said.append(each.name.removesuffix("_optimizer"))
     if not said:
         return None
     return (
