@@ -193,7 +193,7 @@ class Checkpoints:
         found: dict[str, dict[str, tuple[int, ...]]] = {}
         kept = self._manager.item_metadata(step)
         for item in ("params", "network_state"):
-            tree = kept[item].tree if kept[item] is not None else {}
+            tree = kept[item].tree if item in kept.keys() else {}  # noqa: SIM118
             for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
                 network, _, place = name_of(path).partition("/")
                 found.setdefault(network, {})[place] = tuple(leaf.shape)
