@@ -131,10 +131,11 @@ def test_a_run_cut_anywhere_ends_bit_for_bit_where_an_unbroken_one_does(
 
 
 def test_the_last_chunk_may_be_shorter(digits, tmp_path):
-    one = {"devices": jax.devices()[:1], "tell": lambda _: None}
+    one = {"devices": 1, "tell": lambda _: None}
     lengths = {"model": tiny_options(latent=3), "epochs": 1}  # no plane to be drawn
-    uneven = run_config(tmp_path / "uneven", **lengths, log_every=4, save_every=8)
-    assert train(uneven, digits, **one).step == 10
+    folder = tmp_path / "uneven"
+    result = train_tiny(folder, digits, **one, **lengths, log_every=4, save_every=8)
+    assert result.step == 10
     logged = read_lines(tmp_path / "uneven")
     assert [(line["step"], line["epoch"]) for line in logged] == [
         (4, 0.4),
@@ -142,8 +143,8 @@ def test_the_last_chunk_may_be_shorter(digits, tmp_path):
         (10, 1.0),
     ]
     # Each line is the mean over its own steps.
-    even = run_config(tmp_path / "even", **lengths, log_every=2, save_every=10)
-    train(even, digits, **one)
+    folder = tmp_path / "even"
+    train_tiny(folder, digits, **one, **lengths, log_every=2, save_every=10)
     losses = [line["reconstruction/loss"] for line in read_lines(tmp_path / "even")]
     means = [np.mean(losses[0:2]), np.mean(losses[2:4]), losses[4]]
     found = [line["reconstruction/loss"] for line in logged]
@@ -170,8 +171,8 @@ def test_any_optimizer_goes_on_bit_for_bit(digits, tmp_path):
                 raise KeyboardInterrupt
 
     def run(folder, *hooks):
-        config = run_config(folder, epochs=2, log_every=5, save_every=5)
-        return train(config, digits, model, devices=jax.devices()[:1], hooks=hooks)
+        settings = {"epochs": 2, "log_every": 5, "save_every": 5}
+        return train_tiny(folder, digits, model=model, devices=1, hooks=hooks, **settings)
 
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "cut", Stop())

@@ -182,11 +182,15 @@ def changed_rates(model: Any, step: int, before: int, now: int) -> str | None:
     said = []
     for each in dataclasses.fields(model):
         optimizer = getattr(model, each.name)
-        if isinstance(optimizer, Optimizer) and optimizer.schedule == "cosine":
-            said.append(each.name.removesuffix("_optimizer"))
+        if not isinstance(optimizer, Optimizer):
+            continue
+        old, new = (float(optimizer.learning_rate_in(n)(step)) for n in (before, now))
+        if old != new:
+            phase = each.name.removesuffix("_optimizer")
+            said.append(f"{phase} {new:.3g} (was to be {old:.3g})")
     if not said:
         return None
     return (
-        f"the cosine of {', '.join(said)} ends at step {now} now, not at {before}: from "
-        f"step {step} on the learning rate is that of a run of {now} steps"
+        f"learning rates go on as in a run of {now} steps, not {before}: at step {step} "
+        f"{', '.join(said)}"
     )
