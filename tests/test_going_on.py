@@ -145,8 +145,11 @@ def test_a_run_starts_from_networks_of_another(whole, pixels, tmp_path):
     ("changes", "words"),
     [
         ({"from_networks": ("critic",)}, "has no network 'critic': it has"),
-        ({"model": tiny_options("autoencoder")}, "--from-networks encoder decoder"),
-        ({"model": tiny_options(width=9)}, r"is \[30, 8\], of this model's \[30, 9\]"),
+        (
+            {"model": tiny_options("autoencoder")},
+            "model has not: take some by --from-networks decoder encoder",
+        ),
+        ({"model": tiny_options(width=9)}, r"decoder is \[8\], of this model's \[9\]"),
         ({"workdir": "itself"}, "is the run folder itself"),
         ({"from_run": "nowhere"}, "is no run folder"),
     ],

@@ -36,18 +36,9 @@ def parse_run(args: Sequence[str], name: str = "train.py") -> tuple[Any, RunConf
     options = models.options(word)
     # The model's own options stand beside those of the run.
     flat = tyro.conf.arg(name="")
-    command = dataclasses.make_dataclass(
-        "Command",
-        [
-            ("model", Annotated[options, flat], dataclasses.field(default_factory=options)),
-            (
-                "run",
-                Annotated[RunConfig, flat],
-                dataclasses.field(default_factory=RunConfig),
-            ),
-        ],
-        frozen=True,
-    )
+    # Without defaults: tyro would make options of all that a default instance has.
+    fields = [("model", Annotated[options, flat]), ("run", Annotated[RunConfig, flat])]
+    command = dataclasses.make_dataclass("Command", fields, frozen=True)
     prog = f"{name} {word}" if named else f"{name} [MODEL]"
     script_name = f"python {name}" if name.endswith(".py") else name
     try:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 from aaejax.data.notes import Tell
 from aaejax.models._optimizers import Optimizer
@@ -184,7 +185,7 @@ def changed_rates(model: Any, step: int, before: int, now: int) -> str | None:
         optimizer = getattr(model, each.name)
         if not isinstance(optimizer, Optimizer):
             continue
-        old, new = (float(optimizer.learning_rate_in(n)(step)) for n in (before, now))
+        old, new = (np.asarray(optimizer.learning_rate_in(n)(step)) for n in (before, now))
         if old != new:
             phase = each.name.removesuffix("_optimizer")
             said.append(f"{phase} {new:.3g} (was to be {old:.3g})")
