@@ -69,3 +69,17 @@ __all__ = [
     "vae",
     "wae",
 ]
+
+
+def __getattr__(name: str) -> str:
+    """`aaejax.__version__`, which pyproject.toml alone says, installed or not."""
+    if name != "__version__":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib.metadata
+    import tomllib
+    from pathlib import Path
+
+    project = Path(__file__).parents[1] / "pyproject.toml"
+    if project.is_file():  # a clone, whatever is installed beside it
+        return tomllib.loads(project.read_text())["project"]["version"]
+    return importlib.metadata.version("aaejax")

@@ -165,13 +165,30 @@ def averaged_params(state: TrainState, ema: float) -> dict[str, Any]:
 
 
 def scan_steps(step: Step) -> Callable:
-    """Many steps as one program: `(state, batches, key) -> (state, metrics)`.
+    """Many steps as one program: `(state, batches, key, count=None) -> (state, metrics)`.
 
-    `batches` has a leading axis of steps on every array, and so have the metrics.
+    `batches` has a leading axis of steps on every array, and so have the metrics. With a
+    `count`, an integer (), only so many steps of them run and the other metrics are 0: one
+    compiled program for any number of steps, which all come out of it bit for bit alike.
     """
 
-    def steps(state: TrainState, batches: Batch, key: Key):
-        return jax.lax.scan(lambda s, b: step(s, b, key), state, batches)
+    def steps(state: TrainState, batches: Batch, key: Key, count: Array | None = None):
+        if count is None:
+            return jax.lax.scan(lambda s, b: step(s, b, key), state, batches)
+        total = jax.tree.leaves(dict(batches))[0].shape[0]
+
+        def at(number):
+            return jax.tree.map(lambda x: x[number], dict(batches))
+
+        shapes = jax.eval_shape(lambda: step(state, at(0), key)[1])
+        metrics = jax.tree.map(lambda x: jnp.zeros((total, *x.shape), x.dtype), shapes)
+
+        def one(number, carry):
+            state, metrics = carry
+            state, new = step(state, at(number), key)
+            return state, jax.tree.map(lambda x, y: x.at[number].set(y), metrics, new)
+
+        return jax.lax.fori_loop(0, count, one, (state, metrics))
 
     return steps
 

@@ -1,6 +1,6 @@
 """What a trained decoder and encoder can be asked for.
 
-Pure functions of (model, networks, ...): usable on any restored parameters, under jit.
+Pure functions of (model, variables, ...): usable on any restored parameters, under jit.
 The words of `sample.py` that ask for them are in `ask/kinds.py`.
 """
 
@@ -20,20 +20,20 @@ Path = Literal["linear", "spherical"]
 
 
 def samples(
-    model: Model, networks: Variables, key: Key, n: int, labels: Array | None = None
+    model: Model, variables: Variables, key: Key, n: int, labels: Array | None = None
 ) -> Array:
     """Decodes n samples of the prior, of these labels [n] where given: [n, ...]."""
-    return model.decode(networks, model.prior(networks, key, n, labels))
+    return model.decode(variables, model.prior(variables, key, n, labels))
 
 
 def reconstructions(
-    model: Model, networks: Variables, images: Array, key: Key, labels: Array | None = None
+    model: Model, variables: Variables, images: Array, key: Key, labels: Array | None = None
 ) -> Array:
     """Encodes and decodes images [n, ...] in [0, 1], of these labels [n]: [n, ...]."""
-    return model.decode(networks, model.encode(networks, images, key, labels))
+    return model.decode(variables, model.encode(variables, images, key, labels))
 
 
-def styles(model: Model, networks: Variables, key: Key, rows: int) -> Array:
+def styles(model: Model, variables: Variables, key: Key, rows: int) -> Array:
     """A style grid (figure 7): a row keeps the style z, a column sets the class.
 
     Returns:
@@ -43,22 +43,22 @@ def styles(model: Model, networks: Variables, key: Key, rows: int) -> Array:
 
     def row(key: Key) -> Array:
         # One key for all classes: the style doesn't depend on the label.
-        return jax.vmap(lambda y: model.prior(networks, key, 1, y[None])[0])(labels)
+        return jax.vmap(lambda y: model.prior(variables, key, 1, y[None])[0])(labels)
 
     codes = jax.vmap(row)(jax.random.split(key, rows))
-    images = model.decode(networks, codes.reshape(-1, model.latent))
+    images = model.decode(variables, codes.reshape(-1, model.latent))
     return images.reshape(rows, model.classes, *images.shape[1:])
 
 
-def heads(model: Model, networks: Variables) -> Array:
+def heads(model: Model, variables: Variables) -> Array:
     """Cluster heads (figure 9): each class decoded with the style z = 0. [K, ...]."""
     style = jnp.zeros((model.classes, model.latent - model.classes))
-    return model.decode(networks, jnp.concatenate([jnp.eye(model.classes), style], axis=1))
+    return model.decode(variables, jnp.concatenate([jnp.eye(model.classes), style], axis=1))
 
 
 def interpolation(
     model: Model,
-    networks: Variables,
+    variables: Variables,
     first: Array,
     last: Array,
     steps: int,
@@ -70,7 +70,7 @@ def interpolation(
 
     Args:
       model: the model.
-      networks: its parameters.
+      variables: of its networks.
       first: [n, ...] images where the lines start.
       last: [n, ...] images where they end.
       steps: points on each line, both ends included.
@@ -82,11 +82,11 @@ def interpolation(
     Returns:
       [n, steps, ...].
     """
-    codes = model.encode(networks, jnp.concatenate([first, last]), key, labels)
+    codes = model.encode(variables, jnp.concatenate([first, last]), key, labels)
     start, end = jnp.split(codes[:, None], 2)  # [n, 1, Z]
     t = jnp.linspace(0, 1, steps)[None, :, None]
     line = between(start, end, t, path)  # [n, steps, Z]
-    images = model.decode(networks, line.reshape(-1, line.shape[-1]))
+    images = model.decode(variables, line.reshape(-1, line.shape[-1]))
     return images.reshape(len(first), steps, *images.shape[1:])
 
 
@@ -111,7 +111,7 @@ def between(start: Array, end: Array, t: Array, path: Path) -> Array:
 
 def arithmetic(
     model: Model,
-    networks: Variables,
+    variables: Variables,
     images: Array,
     direction: Array,
     steps: int,
@@ -122,7 +122,7 @@ def arithmetic(
 
     Args:
       model: the model.
-      networks: its parameters.
+      variables: of its networks.
       images: [n, ...], in [0, 1].
       direction: [Z], such as the mean code of one set of images less that of another.
       steps: points from the code itself to the code plus the direction, both included.
@@ -132,14 +132,14 @@ def arithmetic(
     Returns:
       [n, steps, ...].
     """
-    codes = model.encode(networks, images, key, labels)
+    codes = model.encode(variables, images, key, labels)
     t = jnp.linspace(0, 1, steps)[None, :, None]
     line = codes[:, None] + t * direction[None, None]
-    made = model.decode(networks, line.reshape(-1, line.shape[-1]))
+    made = model.decode(variables, line.reshape(-1, line.shape[-1]))
     return made.reshape(len(images), steps, *made.shape[1:])
 
 
-def manifold(model: Model, networks: Variables, key: Key, side: int) -> Array:
+def manifold(model: Model, variables: Variables, key: Key, side: int) -> Array:
     """Decodes a grid over a 2-D prior, at evenly spaced percentiles of each dimension.
 
     As figure 2e of Makhzani et al. 2015. The percentiles are those of 10,000 samples, so
@@ -148,16 +148,16 @@ def manifold(model: Model, networks: Variables, key: Key, side: int) -> Array:
     Returns:
       [side, side, ...].
     """
-    drawn = model.prior(networks, key, 10_000)
+    drawn = model.prior(variables, key, 10_000)
     levels = (jnp.arange(side) + 0.5) / side
     z1 = jnp.quantile(drawn[:, 0], levels)
     z2 = jnp.quantile(drawn[:, 1], levels)[::-1]
     grid = jnp.stack(jnp.meshgrid(z1, z2), axis=-1).reshape(-1, 2)
-    images = model.decode(networks, grid)
+    images = model.decode(variables, grid)
     return images.reshape(side, side, *images.shape[1:])
 
 
-def walk(model: Model, networks: Variables, key: Key, steps: int) -> Array:
+def walk(model: Model, variables: Variables, key: Key, steps: int) -> Array:
     """Walks through each class's part of the prior, lengthwise (figure 4).
 
     A part's samples are sorted along their principal axis, outwards, and cut into `steps`
@@ -169,7 +169,7 @@ def walk(model: Model, networks: Variables, key: Key, steps: int) -> Array:
 
     def points(label: Array) -> Array:
         n = 200 * steps
-        codes = model.prior(networks, key, n, jnp.full(n, label))
+        codes = model.prior(variables, key, n, jnp.full(n, label))
         mean = codes.mean(axis=0, keepdims=True)
         axis = jnp.linalg.eigh(jnp.cov(codes.T))[1][:, -1]
         axis *= jnp.where(mean[0] @ axis < 0, -1.0, 1.0)
@@ -178,7 +178,7 @@ def walk(model: Model, networks: Variables, key: Key, steps: int) -> Array:
 
     # One key for all classes: their walks differ by the class alone.
     codes = jax.vmap(points)(jnp.arange(model.prior_classes))
-    images = model.decode(networks, codes.reshape(-1, model.latent))
+    images = model.decode(variables, codes.reshape(-1, model.latent))
     return images.reshape(model.prior_classes, steps, *images.shape[1:])
 
 
@@ -189,27 +189,27 @@ def in_batches(
     """A function of a batch -> one of a dataset on the host, in its order; jitted once.
 
     Args:
-      function: `(networks, images [B, ...] in [0, 1], key, labels [B] or None)` to arrays
+      function: `(variables, images [B, ...] in [0, 1], key, labels [B] or None)` to arrays
         [B, ...] by name.
       batch: images at once.
 
     Returns:
-      `(networks, images, labels, key)` to arrays [N, ...] by name; images uint8 or float32.
-      Each batch has a key of its own.
+      `(variables, images, labels, key)` to arrays [N, ...] by name; images uint8 or
+      float32. Each batch has a key of its own.
     """
     jitted = jax.jit(
         lambda n, images, key, labels: function(n, to_unit(images), key, labels)
     )
 
     def over_all(
-        networks: Variables, images: np.ndarray, labels: np.ndarray | None, key: Key
+        variables: Variables, images: np.ndarray, labels: np.ndarray | None, key: Key
     ) -> dict[str, np.ndarray]:
         found = []
         for number, first in enumerate(range(0, len(images), batch)):
             part = slice(first, first + batch)
             found.append(
                 jitted(
-                    networks,
+                    variables,
                     images[part],
                     jax.random.fold_in(key, number),
                     None if labels is None else labels[part],
@@ -222,12 +222,12 @@ def in_batches(
 
 
 def probabilities(
-    model: Model, networks: Variables, images: np.ndarray, key: Key
+    model: Model, variables: Variables, images: np.ndarray, key: Key
 ) -> np.ndarray:
     """q(y|x) of a dataset on the host, [N, K], where the encoder has that head."""
     classify = model.classify
     ask = in_batches(lambda n, x, key, _: {"y": classify(n, x, key)})  # type: ignore[misc]
-    return ask(networks, images, None, key)["y"]
+    return ask(variables, images, None, key)["y"]
 
 
 def square(n: int) -> int:

@@ -237,12 +237,29 @@ class Model:
         ]
         return tuple(dict.fromkeys(["", *prefixes]))
 
+    def __repr__(self) -> str:
+        """One line, without its functions."""
+        phases = ", ".join(dict.fromkeys(phase.name for phase in self.phases))
+        return f"<model with codes of {self.latent}, phases {phases}>"
+
     def in_plane(self, variables: Variables, codes: Array) -> Array | None:
         """Codes [B, Z] as they are drawn, [B, 2]; None where there is no plane for them."""
         if self.plane is not None:
             return self.plane(variables, codes)
         shown = codes if self.represent is None else self.represent(variables, codes)
         return shown if shown.shape[1] == 2 else None
+
+
+class ModelOptions(Protocol):
+    """A recipe for a model, which can be built for any data: the `Options` of a model."""
+
+    def build(self, data: "DataSpec", steps: int) -> Model:
+        """The model for such data and a run of so many steps.
+
+        Raises:
+          UserError: the options don't fit the data.
+        """
+        ...
 
 
 @flax.struct.dataclass
@@ -263,6 +280,14 @@ class TrainState:
     network_state: States
     opt_state: dict[str, Any]
     ema: Any = None
+
+    def __repr__(self) -> str:
+        """One line, without its arrays."""
+        sizes = [
+            f"{name} of {sum(x.size for x in jax.tree.leaves(params))} parameters"
+            for name, params in self.params.items()
+        ]
+        return f"<state at step {self.step}: {', '.join(sizes)}>"
 
     @property
     def variables(self) -> Variables:

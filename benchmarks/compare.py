@@ -17,7 +17,6 @@ import os
 import platform
 import statistics
 import sys
-import time
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -33,14 +32,14 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from digit_features import train_classifier
 
-from aaejax import data, init_state, models, sampling
+from aaejax import data, models, sampling
 from aaejax.components import losses
 from aaejax.components.pixels import to_unit
-from aaejax.data import batches
 from aaejax.metrics import codes, fidelity, parzen
 from aaejax.metrics.heldout import importance_bound
 from aaejax.models._optimizers import Optimizer
-from aaejax.runs.seeds import seed_steps
+from aaejax.runs.hooks import Event, Hook
+from aaejax.runs.seeds import train_seeds
 from aaejax.types import DataSpec, Model, Variables
 
 TUNING_SEED = 1000  # of the tries; the seeds of the table are 0, 1, ...
@@ -199,35 +198,29 @@ def build(
     )
 
 
+class Seconds(Hook):
+    """The time that steps took, without compiling."""
+
+    def __init__(self, images_per_step: int):
+        self.seconds, self._step, self._images = 0.0, 0, images_per_step
+
+    def on_log(self, event: Event) -> None:
+        """Adds the time of a chunk."""
+        seen = (event.step - self._step) * self._images
+        self.seconds += seen / event.metrics["images_per_second"]
+        self._step = event.step
+
+
 def train(
     model: Model, split: Split, seeds: list[int], steps: int, batch_size: int
 ) -> tuple[list[Variables], float]:
     """Networks of each seed, trained in one program, and the seconds for all."""
-    arrays = {"image": split.images, "label": split.labels.astype(np.int32)}
-    rows = np.stack(
-        [batches.step_rows(model.reads, s, 0, steps, arrays, batch_size) for s in seeds]
+    clock = Seconds(batch_size * len(seeds))
+    labels = split.labels.astype(np.int32)
+    trained = train_seeds(
+        model, split.images, labels, seeds, steps, batch_size, hooks=[clock]
     )
-
-    def one_seed(arrays, seed, rows):
-        init_key, run_key = jax.random.split(jax.random.key(seed))
-        state, metrics = seed_steps(model)(
-            init_state(model, init_key), arrays["image"], arrays["label"], rows, run_key
-        )
-        finite = [jnp.isfinite(value).all() for value in metrics.values()]
-        return state.params, jnp.stack(finite).all()
-
-    inputs = jax.device_put((arrays, np.array(seeds), rows))
-    program = jax.jit(jax.vmap(one_seed, (None, 0, 0))).lower(*inputs).compile()
-    began = time.perf_counter()
-    networks, finite = jax.block_until_ready(program(*inputs))
-    seconds = time.perf_counter() - began
-    if not finite.all():
-        raise ArithmeticError("a loss is not finite")
-    trained = [
-        jax.tree.map(lambda x, number=number: x[number], networks)
-        for number in range(len(seeds))
-    ]
-    return trained, seconds
+    return trained, clock.seconds
 
 
 def draw_samples(model: Model, networks: Variables, seed: int) -> list[np.ndarray]:

@@ -171,7 +171,7 @@ def measure_aaejax(
     streamed = not batches.fits_on(devices[0], arrays)
     chunk = train_chunk(
         lambda axis: train_step(model.phases, axis),
-        lambda rows: {"image": to_unit(rows["image"])},
+        lambda data, rows: {"image": to_unit(data["image"][rows])},
         devices,
         one_by_one=options.network == "conv" and devices[0].platform == "cpu",
         streamed=streamed,

@@ -51,8 +51,16 @@ def bases(cls: type) -> list[type]:
     return [base for base in reversed(cls.__mro__) if dataclasses.is_dataclass(base)]
 
 
+def flag(hint: Any, name: str) -> str:
+    """The option of a field: its own name unless tyro is told another."""
+    told = [each.name for each in getattr(hint, "__metadata__", ()) if each.name]
+    return told[0] if told else name.replace("_", "-")
+
+
 def values(hint: Any) -> str:
     """The values that an option takes."""
+    if typing.get_origin(hint) is typing.Annotated:
+        return values(typing.get_args(hint)[0])
     if typing.get_origin(hint) is typing.Literal:
         return ", ".join(f"`{word}`" for word in typing.get_args(hint))
     if typing.get_origin(hint) is tuple:
@@ -85,14 +93,14 @@ def default(field: dataclasses.Field) -> str:
 
 def table(cls: type) -> str:
     """One row for each field that a class itself defines."""
-    hints = typing.get_type_hints(cls)
+    hints = typing.get_type_hints(cls, include_extras=True)
     fields = {field.name: field for field in dataclasses.fields(cls)}
-    own = [name for name in field_texts(cls) if name != "model" and fields[name].init]
+    own = [name for name in field_texts(cls) if fields[name].init]
     if not own:
         return ""
     rows = ["| option | default | values | meaning |", "|---|---|---|---|"]
     for name in own:
-        option = f"`--{name.replace('_', '-')}`"
+        option = f"`--{flag(hints[name], name)}`"
         text = " ".join(inherited_text(cls, name).split()).replace("<", "&lt;")
         kind = values(hints[name])
         if hints[name] is Optimizer:

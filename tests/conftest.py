@@ -34,6 +34,7 @@ from aaejax import models
 from aaejax.data import load
 from aaejax.models._optimizers import Optimizer
 from aaejax.runs.config import RunConfig
+from aaejax.runs.loop import train
 from aaejax.runs.restore import restore
 from aaejax.types import DataSpec
 
@@ -133,8 +134,8 @@ def digits():
 
 
 def run_config(workdir, **changes):
+    """The settings of a run of forty steps on the fixture `digits`."""
     settings = {
-        "model": tiny_options(),
         "epochs": 4,
         "batch_size": 40,
         "log_every": 10,
@@ -143,6 +144,34 @@ def run_config(workdir, **changes):
         **changes,
     }
     return RunConfig(**settings)
+
+
+def train_tiny(
+    workdir, dataset, *, model=None, devices=None, tell=print, hooks=(), **changes
+):
+    """Trains a tiny AAE, or that model; on all devices or so many."""
+    return train(
+        model or tiny_options(),
+        dataset,
+        run_config(workdir, **changes),
+        devices=jax.devices()[:devices],
+        tell=tell,
+        hooks=hooks,
+    )
+
+
+@pytest.fixture(scope="session")
+def finished_run(digits, tmp_path_factory):
+    """A run with checkpoints of steps 20 and 40, on one device: copy it to change it."""
+    folder = tmp_path_factory.mktemp("runs") / "finished"
+    train_tiny(folder, digits, devices=1)
+    return folder
+
+
+@pytest.fixture
+def run(finished_run, tmp_path):
+    """A copy of it, to damage."""
+    return Path(shutil.copytree(finished_run, tmp_path / "run"))
 
 
 def read_lines(folder):

@@ -18,7 +18,7 @@ from aaejax.runs.config import RunConfig
 from aaejax.runs.loop import train
 from aaejax.runs.restore import restore
 from aaejax.types import UserError
-from tests.conftest import TINY, run_config, tiny_options
+from tests.conftest import TINY, tiny_options, train_tiny
 
 PETS = ("cat", "cow", "dog")
 
@@ -40,7 +40,6 @@ def pets(tmp_path_factory):
     np.savez(home / "pets.npz", images=pictures(names), labels=names)
     config = RunConfig(
         dataset=str(home / "pets.npz"),
-        model=tiny_options("supervised"),
         epochs=30,
         batch_size=9,
         log_every=45,
@@ -48,8 +47,9 @@ def pets(tmp_path_factory):
         keep=2,
         workdir=home / "run",
     )
-    train(config, load(config.dataset, "unused"), devices=jax.devices()[:1])
-    return restore(config.folder)
+    dataset = load(config.dataset, "unused")
+    options = tiny_options("supervised")
+    return restore(train(options, dataset, config, devices=jax.devices()[:1]).folder)
 
 
 def changed(trained, tmp_path, part=None, **entries):
@@ -315,8 +315,8 @@ def test_a_run_that_held_nothing_out_finds_its_own_data(pets, tmp_path):
     images = pictures(np.array(PETS * 20))
     whole = from_arrays(images, np.array(PETS * 20), name="all", hold_out=False)
     dataset = pets.config["run"]["dataset"]
-    settings = run_config(tmp_path / "run", dataset=dataset, epochs=1, batch_size=20)
-    train(settings, whole, devices=jax.devices()[:1], tell=[].append)
+    few = {"dataset": dataset, "epochs": 1, "batch_size": 20, "devices": 1}
+    train_tiny(tmp_path / "run", whole, tell=[].append, **few)
     trained = restore(tmp_path / "run")
     assert trained.data.test == 0
     config = trained.config | {"run": trained.config["run"] | {"dataset": dataset}}

@@ -15,18 +15,18 @@ import tensorstore
 
 from aaejax import init_state
 from aaejax.runs import loop
-from aaejax.runs.checkpoints import Checkpoints, checksums
+from aaejax.runs.about import checksums
+from aaejax.runs.checkpoints import Checkpoints
 from aaejax.runs.finite import NonFiniteLoss, finite_copy
-from aaejax.runs.loop import train
 from aaejax.runs.restore import restore
 from aaejax.types import TrainState, UserError
-from tests.conftest import run_config, same, tiny_options
+from tests.conftest import same, tiny_options, train_tiny
 
 ROOT = Path(__file__).parent.parent
 
 
 def test_broken_checkpoints_are_passed_over_and_the_user_is_told(digits, tmp_path):
-    train(run_config(tmp_path), digits, devices=jax.devices()[:1])
+    train_tiny(tmp_path, digits, devices=1)
     checkpoints = tmp_path / "checkpoints"
     (checkpoints / "60").mkdir()  # made, never written
     (checkpoints / "80.orbax-checkpoint-tmp-1").mkdir()  # killed in the writing
@@ -41,9 +41,7 @@ def test_broken_checkpoints_are_passed_over_and_the_user_is_told(digits, tmp_pat
         "checkpoint 40 can't be used",
     ]
     told.clear()
-    result = train(
-        run_config(tmp_path), digits, devices=jax.devices()[:1], tell=told.append
-    )
+    result = train_tiny(tmp_path, digits, devices=1, tell=told.append)
     assert result.step == 40
     assert f"resuming {tmp_path} at step 20 of 40" in told
     told.clear()
@@ -54,7 +52,7 @@ def test_broken_checkpoints_are_passed_over_and_the_user_is_told(digits, tmp_pat
 
 
 def test_a_foreign_checkpoint_is_refused(digits, tmp_path):
-    train(run_config(tmp_path / "a"), digits, devices=jax.devices()[:1])
+    train_tiny(tmp_path / "a", digits, devices=1)
     other = tiny_options(width=9).build(loop.data_spec(digits), 40)
     state = init_state(other, jax.random.key(0))
     shutil.rmtree(tmp_path / "a/checkpoints")
@@ -71,7 +69,7 @@ def test_a_foreign_checkpoint_is_refused(digits, tmp_path):
 
 
 def test_only_the_last_checkpoints_are_kept(digits, tmp_path):
-    train(run_config(tmp_path, save_every=10, keep=2), digits, devices=jax.devices()[:1])
+    train_tiny(tmp_path, digits, save_every=10, keep=2, devices=1)
     assert {path.name for path in (tmp_path / "checkpoints").iterdir()} == {"30", "40"}
 
 
@@ -85,21 +83,6 @@ def test_a_restored_state_is_the_saved_one_and_lives_anywhere(digits, tmp_path):
     assert restored.step == 7
     assert same(restored.params, state.params)
     assert same(restored.opt_state, state.opt_state)
-
-
-@pytest.fixture(scope="module")
-def finished(digits, tmp_path_factory):
-    """A run with checkpoints of steps 20 and 40."""
-    folder = tmp_path_factory.mktemp("checkpoints") / "run"
-    train(run_config(folder), digits, devices=jax.devices()[:1])
-    return folder
-
-
-@pytest.fixture
-def run(finished, tmp_path):
-    """A copy of it, to damage."""
-    shutil.copytree(finished, tmp_path / "run")
-    return tmp_path / "run"
 
 
 def step_and_words(folder):
@@ -194,7 +177,7 @@ def test_a_changed_config_is_named_and_not_the_checkpoints(run):
 @pytest.mark.parametrize("change", [{"seed": 1}, {"batch_size": 80, "epochs": 8}])
 def test_a_checkpoint_of_another_run_is_refused(change, run, digits, tmp_path):
     other = tmp_path / "other"
-    train(run_config(other, **change), digits, devices=jax.devices()[:1])
+    train_tiny(other, digits, **change, devices=1)
     shutil.rmtree(run / "checkpoints/40")
     shutil.copytree(other / "checkpoints/40", run / "checkpoints/40")
     step, words = step_and_words(run)
@@ -270,11 +253,9 @@ def test_a_state_gone_wrong_at_the_last_step_is_not_saved(rate, digits, tmp_path
     from aaejax.models._optimizers import Optimizer
 
     wild = tiny_options(generator_optimizer=Optimizer("sgd", rate))
-    settings = run_config(
-        tmp_path, model=wild, epochs=1, batch_size=400, log_every=1, save_every=1
-    )
+    settings = {"epochs": 1, "batch_size": 400, "log_every": 1, "save_every": 1}
     with pytest.raises(NonFiniteLoss, match="after step 1: there is no checkpoint yet"):
-        train(settings, digits, devices=jax.devices()[:1])
+        train_tiny(tmp_path, digits, model=wild, devices=1, **settings)
     assert not list((tmp_path / "checkpoints").iterdir())
 
 

@@ -12,21 +12,35 @@ from aaejax import init_state, train_step
 from aaejax.models import NAMES, options
 from aaejax.models._optimizers import Optimizer
 from aaejax.models.aae import Options
-from aaejax.runs.config import RunConfig, differences, from_json
+from aaejax.runs.config import RunConfig
+from aaejax.runs.config_json import (
+    differences,
+    model_json,
+    model_name,
+    run_json,
+    saved_model,
+    saved_run,
+)
 from aaejax.types import DataSpec, UserError
 from tests.conftest import TINY, tiny_options
 
 pytestmark = pytest.mark.quick
 
 
+def written(options, config):
+    """What config.json has of them."""
+    built = options.build(TINY, 1)
+    state = jax.eval_shape(lambda: init_state(built, jax.random.key(0)))
+    whole = model_json(options, built, state) | {"format": 2, "run": run_json(config)}
+    return json.loads(json.dumps(whole))
+
+
 def test_json_and_back():
-    config = RunConfig(
-        model=Options(latent=3, generator_optimizer=Optimizer(drops=(5, 9))),
-        dataset="mnist",
-        seed=4,
-    )
-    saved = json.loads(json.dumps(config.to_json()))
-    assert from_json(saved) == dataclasses.replace(config)
+    options = Options(latent=3, generator_optimizer=Optimizer(drops=(5, 9)))
+    config = RunConfig(dataset="mnist", seed=4)
+    saved = written(options, config)
+    assert saved_run(saved) == config
+    assert saved_model(saved) == options
     assert "workdir" not in saved["run"]
 
 
@@ -54,16 +68,18 @@ def test_differences_name_the_leaf_and_both_values():
         {"labels": True},
         {"workdir": 3},
         {"overwrite": "no"},
+        {"stop_early": -1},
+        {"from_networks": ("encoder",)},
     ],
 )
 def test_settings_that_cannot_be_are_refused(changes):
     with pytest.raises(UserError):
-        RunConfig(model=Options(), **changes)
+        RunConfig(**changes)
 
 
 def test_paths_may_be_strings():
-    config = RunConfig(model=Options(), dataset=Path("a/b.npz"), workdir="x", data_dir="d")
-    assert (config.dataset, config.folder) == ("a/b.npz", Path("x"))
+    config = RunConfig(dataset=Path("a/b.npz"), workdir="x", data_dir="d")
+    assert (config.dataset, config.workdir) == ("a/b.npz", Path("x"))
     assert config.data_dir == Path("d")
 
 
@@ -339,16 +355,16 @@ def test_weight_decay_is_decoupled_and_of_all_parameters():
 
 
 def test_an_optimizer_that_is_younger_than_a_config_has_its_defaults():
-    saved = RunConfig(model=Options(generator_optimizer=Optimizer(drops=(5, 9)))).to_json()
+    options = Options(generator_optimizer=Optimizer(drops=(5, 9)))
+    saved = written(options, RunConfig())
     for name in list(saved["options"]):
         if name.endswith("_optimizer"):
             kept = "algorithm", "learning_rate", "momentum", "schedule", "drops", "clip"
             saved["options"][name] = {key: saved["options"][name][key] for key in kept}
     old = {**saved["options"], "generator": saved["options"]["generator_loss"]}
     del old["generator_loss"]
-    for written in (saved, {**saved, "format": 1, "options": old}):
-        read = from_json(json.loads(json.dumps(written)))
-        assert read.model == Options(generator_optimizer=Optimizer(drops=(5, 9)))
+    for each in (saved, {**saved, "format": 1, "options": old}):
+        assert saved_model(json.loads(json.dumps(each))) == options
 
 
 def test_a_file_in_models_is_a_model_on_the_command_line():
@@ -357,4 +373,4 @@ def test_a_file_in_models_is_a_model_on_the_command_line():
     files = {stem.replace("_", "-") for stem in stems}
     assert files == set(NAMES)
     for name in NAMES:
-        assert RunConfig(model=options(name)()).model_name == name
+        assert model_name(options(name)()) == name

@@ -29,7 +29,7 @@ def losses_on(count, changes, *, one_by_one=False, streamed=False):
     data, rows = next(feed(data, [lambda: rows], devices, streamed=streamed))
     chunk = train_chunk(
         lambda axis: train_step(model.phases, axis),
-        lambda rows: rows,
+        lambda data, rows: {name: values[rows] for name, values in data.items()},
         devices,
         one_by_one=one_by_one,
         streamed=streamed,

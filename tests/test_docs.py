@@ -19,9 +19,9 @@ import tyro
 from PIL import Image
 
 import aaejax
-import sample
-import train
 from aaejax import data, models
+from aaejax.ask import command as sample
+from aaejax.runs import command as train
 from aaejax.runs import loop
 from aaejax.runs.config import RunConfig
 from aaejax.types import DataSpec
@@ -81,10 +81,8 @@ def place(tmp_path_factory):
     dataset = data.load("mnist5k", folder)
     for model in ("aae", "supervised"):
         options = models.options(model)(width=16, latent=2)
-        config = RunConfig(
-            model=options, epochs=1, workdir=folder / f"runs/{model}-mnist5k"
-        )
-        loop.train(config, dataset, devices=jax.devices()[:1])
+        config = RunConfig(epochs=1, workdir=folder / f"runs/{model}-mnist5k")
+        loop.train(options, dataset, config, devices=jax.devices()[:1])
     return folder
 
 

@@ -22,9 +22,9 @@ def test_a_run_is_saved_restored_and_asked(name, tmp_path):
     images[np.arange(120), labels] += 0.7
     np.savez(tmp_path / "rows.npz", images=images, labels=labels)
     dataset = load(str(tmp_path / "rows.npz"), "unused")
+    options = tiny_options(name, **MODELS[name][0])
     config = RunConfig(
         dataset=str(tmp_path / "rows.npz"),
-        model=tiny_options(name, **MODELS[name][0]),
         labels=None if name == "label-regularized" else 12,
         epochs=12,
         batch_size=20,
@@ -32,11 +32,11 @@ def test_a_run_is_saved_restored_and_asked(name, tmp_path):
         save_every=30,
         workdir=tmp_path / "run",
     )
-    result = train(config, dataset, devices=jax.devices()[:2])
+    result = train(options, dataset, config, devices=jax.devices()[:2])
     assert result.step == 60
     has_error = "heldout/error_percent" in result.metrics
     assert has_error == ("classify" in MODELS[name][1])
-    trained = restore(config.folder)
+    trained = restore(result.folder)
     found = kinds(trained.model)
     encodes = {"reconstructions", "interpolation", "arithmetic", "codes"}
     expected = {"samples", "nearest"} | MODELS[name][1]

@@ -9,7 +9,6 @@ import string
 import tempfile
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -17,10 +16,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from aaejax.data import Dataset, from_arrays, load
-from aaejax.runs.loop import train
 from aaejax.runs.restore import restore
 from aaejax.types import UserError
-from tests.conftest import run_config, tiny_options
+from tests.conftest import tiny_options, train_tiny
 
 # The same examples at each run, so that a test fails for a change and not by chance.
 some = settings(
@@ -274,7 +272,7 @@ def run(tmp_path_factory):
     few = {"epochs": 1, "batch_size": 10, "log_every": 2, "save_every": 2}
     few["model"] = tiny_options("vae", width=4, depth=1)
     dataset = from_arrays(x, ["a", "b"] * 12, name="few")
-    train(run_config(folder, **few), dataset, devices=jax.devices()[:1], tell=[].append)
+    train_tiny(folder, dataset, devices=1, tell=[].append, **few)
     return folder, json.loads((folder / "config.json").read_text())
 
 

@@ -1,6 +1,5 @@
 """Runs with a user's own networks, with batch norm and dropout; moving averages."""
 
-import dataclasses
 import json
 import sys
 
@@ -8,10 +7,10 @@ import jax
 import numpy as np
 import pytest
 
-import sample as sample_script
-import train as train_script
+from aaejax.ask import command as sample_script
 from aaejax.ask.kinds import sample
 from aaejax.data import from_arrays
+from aaejax.runs import command as train_script
 from aaejax.runs import own_networks
 from aaejax.runs.config import RunConfig
 from aaejax.runs.hooks import Hook
@@ -62,28 +61,37 @@ def dataset():
     return from_arrays(rng.random((80, *TINY.shape), np.float32), np.arange(80) % 3)
 
 
-def config(file, workdir, **changes):
-    options = tiny_options(network=str(file)).with_networks(own_networks.load(file))
-    settings = {"epochs": 3, "batch_size": 8, "log_every": 3, "save_every": 6}
-    return RunConfig(model=options, workdir=workdir, ema=0.9, **{**settings, **changes})
+def options(file):
+    return tiny_options(network=str(file)).with_networks(own_networks.load(file))
+
+
+def start(file, dataset, workdir, devices=1, hooks=(), **changes):
+    """Trains, or goes on; its folder."""
+    settings = {"epochs": 3, "batch_size": 8, "log_every": 3, "save_every": 6, "ema": 0.9}
+    return train(
+        options(file),
+        dataset,
+        RunConfig(workdir=workdir, **{**settings, **changes}),
+        devices=jax.devices()[:devices],
+        hooks=hooks,
+        tell=lambda _: None,
+    ).folder
 
 
 @pytest.fixture(scope="module")
 def whole(file, dataset, tmp_path_factory):
     """A finished run on one device."""
-    settings = config(file, tmp_path_factory.mktemp("run") / "whole")
-    train(settings, dataset, devices=jax.devices()[:1], tell=lambda _: None)
-    return settings
+    return start(file, dataset, tmp_path_factory.mktemp("run") / "whole")
 
 
-def lines(settings):
-    text = (settings.folder / "metrics.jsonl").read_text()
+def lines(folder):
+    text = (folder / "metrics.jsonl").read_text()
     read = [json.loads(line) for line in text.splitlines()]
     return [{k: v for k, v in line.items() if k != "images_per_second"} for line in read]
 
 
-def variables(settings, file, **how):
-    return jax.device_get(restore(settings.folder, network=file, **how).variables)
+def variables(folder, file, **how):
+    return jax.device_get(restore(folder, network=file, **how).variables)
 
 
 class Cut(Hook):
@@ -93,21 +101,18 @@ class Cut(Hook):
 
 
 def test_a_run_that_was_stopped_goes_on_bit_for_bit(whole, file, dataset, tmp_path):
-    settings = config(file, tmp_path / "run")
-    quiet = {"devices": jax.devices()[:1], "tell": lambda _: None}
     with pytest.raises(KeyboardInterrupt):
-        train(settings, dataset, hooks=[Cut()], **quiet)
-    train(settings, dataset, devices=jax.devices()[:1], tell=lambda _: None)
-    assert lines(settings) == lines(whole)
+        start(file, dataset, tmp_path, hooks=[Cut()])
+    start(file, dataset, tmp_path)
+    assert lines(tmp_path) == lines(whole)
     for weights in ("last", "ema"):
-        pair = (variables(s, file, weights=weights) for s in (settings, whole))
+        pair = (variables(folder, file, weights=weights) for folder in (tmp_path, whole))
         jax.tree.map(np.testing.assert_array_equal, *pair)
 
 
 def test_four_devices_train_what_one_does(whole, file, dataset, tmp_path):
-    settings = config(file, tmp_path / "run", epochs=1)
-    train(settings, dataset, devices=jax.devices()[:4], tell=lambda _: None)
-    for line, other in zip(lines(settings)[:2], lines(whole)[:2], strict=True):
+    start(file, dataset, tmp_path, devices=4, epochs=1)
+    for line, other in zip(lines(tmp_path)[:2], lines(whole)[:2], strict=True):
         for name in ("reconstruction/loss", "discriminator/loss", "generator/loss"):
             np.testing.assert_allclose(line[name], other[name], rtol=2e-4)
 
@@ -118,7 +123,7 @@ def test_the_state_of_networks_and_the_average_are_kept_and_asked_for(whole, fil
     assert stats["mean"].any()  # it has moved from its start
     moved = jax.tree.map(lambda x, y: (x != y).any(), last, averaged)
     assert all(jax.tree.leaves(moved["encoder"]["params"]["Dense_0"]["kernel"]))
-    trained = restore(whole.folder, network=file)
+    trained = restore(whole, network=file)
     images = [sample(trained, count=4, seed=seed)["images"] for seed in (0, 0, 1)]
     np.testing.assert_array_equal(images[0], images[1])
     assert (images[0] != images[2]).any()
@@ -126,18 +131,16 @@ def test_the_state_of_networks_and_the_average_are_kept_and_asked_for(whole, fil
 
 def test_a_run_folder_never_chooses_the_code(whole, dataset, tmp_path):
     with pytest.raises(UserError, match="say --network FILE"):
-        restore(whole.folder)
+        restore(whole)
     other = tmp_path / "other.py"
     other.write_text(FILE + "\n# another\n")
     told = []
-    restore(whole.folder, network=other, tell=told.append)
+    restore(whole, network=other, tell=told.append)
     (note,) = told
     assert "other.py is not, byte for byte, the file that the run was trained" in note
     # Going on with it is refused: it is another run.
-    options = whole.model.with_networks(own_networks.load(other))
-    changed = dataclasses.replace(whole, model=options)
     with pytest.raises(UserError, match=r"network_file\.sha256 was"):
-        train(changed, dataset)
+        start(other, dataset, whole)
 
 
 @pytest.mark.parametrize(
@@ -157,7 +160,7 @@ def test_a_file_that_does_not_fit_is_refused(text, words, tmp_path):
     if text is not None:
         path.write_text(text)
     with pytest.raises(UserError, match=words) as refused:
-        config(path, tmp_path / "run").model.build(TINY, 1)
+        options(path).build(TINY, 1)
     assert "\n" not in str(refused.value)
 
 

@@ -38,6 +38,7 @@ from aaejax import (
 from aaejax.data import from_arrays
 from aaejax.models._optimizers import Optimizer
 from aaejax.runs.config import RunConfig
+from aaejax.runs.loop import train
 from tests.conftest import TINY, tiny_options
 from tests.made_data import fails, images
 
@@ -171,7 +172,7 @@ def a_reduction(**changes):
         # Words.
         (lambda: sampling.between(0, 1, 0.5, "nonsense"), "path is 'nonsense'"),
         (lambda: models.options("AAE"), "there is no model 'AAE': there are aae"),
-        (lambda: RunConfig("aae"), "model is 'aae': it must be the options of one"),
+        (lambda: train("aae", None), "model is 'aae': it must be a Model, or the options"),
         (lambda: RunConfig(models.options("aae")), "it must be the options of one"),
         (lambda: RunConfig(None), "model is None"),
         (lambda: RunConfig(tiny_options(), workdir=""), "workdir is '': give a folder"),

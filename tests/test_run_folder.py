@@ -7,37 +7,20 @@ import resource
 import shutil
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
 
 from aaejax.runs.files import append, atomic, write_atomically
 from aaejax.runs.folder import RunFolder, locked
-from aaejax.runs.loop import train
 from aaejax.runs.restore import restore
 from aaejax.types import UserError
-from tests.conftest import final_params, read_lines, run_config
-
-
-@pytest.fixture(scope="module")
-def finished(digits, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("folders") / "run"
-    train(run_config(folder), digits, devices=jax.devices()[:1])
-    return folder
-
-
-@pytest.fixture
-def run(finished, tmp_path):
-    """A copy of it, to damage."""
-    shutil.copytree(finished, tmp_path / "run")
-    return tmp_path / "run"
+from tests.conftest import final_params, read_lines, train_tiny
 
 
 def go_on(folder, digits, **changes):
     """Starts the run of that folder again; what it said."""
     told = []
-    settings = run_config(folder, **changes)
-    train(settings, digits, devices=jax.devices()[:1], tell=told.append)
+    train_tiny(folder, digits, devices=1, tell=told.append, **changes)
     return told
 
 
@@ -50,9 +33,9 @@ def refused(folder, digits, **changes):
 
 
 def test_overwrite_starts_anew(digits, tmp_path):
-    train(run_config(tmp_path), digits, devices=jax.devices()[:1])
-    changed = run_config(tmp_path, seed=1, epochs=2, overwrite=True)
-    result = train(changed, digits, devices=jax.devices()[:1])
+    train_tiny(tmp_path, digits, devices=1)
+    changed = {"seed": 1, "epochs": 2, "overwrite": True}
+    result = train_tiny(tmp_path, digits, devices=1, **changed)
     assert result.step == 20
     assert [line["step"] for line in read_lines(tmp_path)] == [10, 20]
     assert final_params(tmp_path)[0] == 20
@@ -60,7 +43,7 @@ def test_overwrite_starts_anew(digits, tmp_path):
 
 def test_two_processes_cannot_share_a_run(tmp_path, digits):
     with locked(tmp_path), pytest.raises(UserError, match="in use by another process"):
-        train(run_config(tmp_path), digits, devices=jax.devices()[:1])
+        train_tiny(tmp_path, digits, devices=1)
     assert {path.name for path in tmp_path.iterdir()} == {".lock"}
 
 

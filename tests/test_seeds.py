@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from aaejax.data import from_arrays
-from aaejax.runs import seeds
 from aaejax.runs.config import RunConfig
+from aaejax.runs.hooks import Hook
 from aaejax.runs.loop import NonFiniteLoss, data_spec, train
 from aaejax.runs.restore import restore
 from aaejax.runs.seeds import train_seeds
@@ -24,58 +24,74 @@ def case(request):
     return dataset, options, options.build(data_spec(dataset), STEPS)
 
 
-def together(case, folder=None, steps=STEPS):
+class Log(Hook):
+    """Keeps what it is told, and may break."""
+
+    def __init__(self, breaks=None):
+        self.lines, self.breaks = [], breaks
+
+    def on_log(self, event):
+        self.lines.append(dict(event.metrics))
+        if event.step == self.breaks:
+            raise KeyError(event.step)
+
+
+def together(case, folder=None, log=None):
     dataset, _, model = case
     known = np.stack([dataset.keep_labels(12, seed).train_labels for seed in (0, 3)])
-    images = dataset.train_images
-    return train_seeds(model, images, known, (0, 3), steps, BATCH, folder=folder, chunk=10)
+    return train_seeds(
+        model,
+        dataset.train_images,
+        known,
+        (0, 3),
+        STEPS,
+        BATCH,
+        folder=folder,
+        chunk=15,
+        hooks=[log or Log()],
+    )
 
 
 def test_a_seed_is_the_run_of_that_seed_and_of_no_other(case, tmp_path):
     dataset, options, _ = case
-    found = together(case)
-    steps_per_epoch = len(dataset.train_images) // BATCH
+    log = Log()
+    found = together(case, log=log)
     config = RunConfig(
-        model=options,
         labels=12,
         seed=3,
-        epochs=STEPS // steps_per_epoch,
+        epochs=STEPS // (len(dataset.train_images) // BATCH),
         batch_size=BATCH,
-        log_every=20,
-        save_every=40,
+        log_every=15,
+        save_every=45,
         workdir=tmp_path,
     )
-    train(config, dataset, devices=jax.devices()[:1])
-    alone = jax.tree.leaves(restore(config.folder).variables)
+    result = train(options, dataset, config, devices=jax.devices()[:1])
+    assert [line["step"] for line in log.lines] == [15, 30, 40]
+    for line, own in zip(log.lines, result.history, strict=True):
+        names = [name for name in own if name.endswith("/loss")]
+        assert len(names) == 3
+        for number, same in ((0, False), (1, True)):
+            losses = [line[name][number] for name in names]
+            near = np.allclose(losses, [own[name] for name in names], rtol=2e-3)
+            assert near == same
+    alone = jax.tree.leaves(restore(tmp_path).variables)
     for networks, seed in zip(found, (0, 3), strict=True):
         both = zip(jax.tree.leaves(networks), alone, strict=True)
         near = [np.allclose(new, old, atol=5e-3) for new, old in both]
         assert all(near) == (seed == 3)
 
 
-def test_seeds_cut_short_go_on_where_they_stopped(case, tmp_path, monkeypatch):
-    class Cut(Exception):
-        pass
-
-    def cut(step):
-        def check(metrics, first):
-            if first == step:
-                raise Cut
-
-        monkeypatch.setattr(seeds, "check_finite", check)
-
-    for step in (10, 30):
-        cut(step)
-        with pytest.raises(Cut):
-            together(case, tmp_path)
-    monkeypatch.undo()
-    told = []
-    monkeypatch.setattr(seeds, "check_finite", lambda _, first: told.append(first))
-    found = together(case, tmp_path)
-    assert set(told) == {30}
-    unbroken = together(case)
+def test_seeds_cut_short_go_on_where_they_stopped(case, tmp_path):
+    for step in (15, 30):
+        with pytest.raises(KeyError):
+            together(case, tmp_path, Log(breaks=step))
+    rest, whole = Log(), Log()
+    found, unbroken = together(case, tmp_path, rest), together(case, log=whole)
+    assert [line["step"] for line in rest.lines] == [40]
     for new, old in zip(jax.tree.leaves(found), jax.tree.leaves(unbroken), strict=True):
         np.testing.assert_array_equal(new, old)
+    # What is done is not done again.
+    assert jax.tree.all(jax.tree.map(np.array_equal, together(case, tmp_path), found))
 
 
 def test_one_seed_that_diverges_stops_them(case):

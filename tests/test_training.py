@@ -9,7 +9,6 @@ import threading
 import time
 from pathlib import Path
 
-import jax
 import numpy as np
 import optax
 import pytest
@@ -17,12 +16,11 @@ import pytest
 from aaejax import data
 from aaejax.models._optimizers import Optimizer
 from aaejax.runs import loop
-from aaejax.runs.folder import locked
 from aaejax.runs.hooks import Hook
-from aaejax.runs.loop import NonFiniteLoss, check_finite, train
+from aaejax.runs.loop import NonFiniteLoss, check_finite
 from aaejax.runs.restore import restore
 from aaejax.types import UserError
-from tests.conftest import final_params, read_lines, run_config, same, tiny_options
+from tests.conftest import final_params, read_lines, same, tiny_options, train_tiny
 
 ROOT = Path(__file__).parent.parent
 
@@ -40,7 +38,7 @@ def finished(digits, tmp_path_factory):
     """A finished run, two devices, and what it printed."""
     folder = tmp_path_factory.mktemp("runs") / "finished"
     told = []
-    result = train(run_config(folder), digits, devices=jax.devices()[:2], tell=told.append)
+    result = train_tiny(folder, digits, devices=2, tell=told.append)
     return folder, result, told
 
 
@@ -72,7 +70,7 @@ def test_a_run_leaves_its_folder_and_learns(finished):
 def test_a_finished_run_started_again_does_nothing(finished, digits):
     folder, result, _ = finished
     before = (folder / "metrics.jsonl").read_text()
-    again = train(run_config(folder), digits, devices=jax.devices()[:2])
+    again = train_tiny(folder, digits, devices=2)
     assert again.step == result.step
     assert (folder / "metrics.jsonl").read_text() == before
     for name in ("heldout/reconstruction", "heldout/prior_mmd"):
@@ -85,8 +83,8 @@ def test_an_option_younger_than_the_run_had_its_default(finished, digits):
     del saved["options"]["initial_std"]
     (folder / "config.json").write_text(json.dumps(saved))
     with pytest.raises(UserError, match=r"options.initial_std was 0.0, now 0.01"):
-        train(run_config(folder, model=tiny_options(initial_std=0.01)), digits)
-    assert train(run_config(folder), digits, devices=jax.devices()[:2]).step == result.step
+        train_tiny(folder, digits, model=tiny_options(initial_std=0.01))
+    assert train_tiny(folder, digits, devices=2).step == result.step
 
 
 def test_another_configuration_is_refused_and_nothing_is_lost(finished, digits):
@@ -94,23 +92,14 @@ def test_another_configuration_is_refused_and_nothing_is_lost(finished, digits):
     before = {p: p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file()}
     del before[folder / ".lock"]
     with pytest.raises(UserError, match=r"options.latent was 2, now 4.*--overwrite"):
-        train(run_config(folder, model=tiny_options(latent=4)), digits)
+        train_tiny(folder, digits, model=tiny_options(latent=4))
     fewer = dataclasses.replace(digits, test_images=digits.test_images[:50])
     with pytest.raises(UserError, match=r"data.test was 100, now 50"):
-        train(run_config(folder), fewer)
+        train_tiny(folder, fewer)
     assert (
         before.items()
         <= {p: p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file()}.items()
     )
-
-
-def test_overwrite_starts_anew(digits, tmp_path):
-    train(run_config(tmp_path), digits, devices=jax.devices()[:1])
-    changed = run_config(tmp_path, seed=1, epochs=2, overwrite=True)
-    result = train(changed, digits, devices=jax.devices()[:1])
-    assert result.step == 20
-    assert [line["step"] for line in read_lines(tmp_path)] == [10, 20]
-    assert final_params(tmp_path)[0] == 20
 
 
 def test_a_run_cut_anywhere_ends_bit_for_bit_where_an_unbroken_one_does(
@@ -130,13 +119,11 @@ def test_a_run_cut_anywhere_ends_bit_for_bit_where_an_unbroken_one_does(
                 raise Cut
 
     told = []
-    two = {"devices": jax.devices()[:2], "tell": told.append}
+    two = {"devices": 2, "tell": told.append}
     for step in (10, 20, 30):
         with pytest.raises(Cut):
-            train(run_config(tmp_path), digits, hooks=[CutAt(step)], **two)
-    result = train(
-        run_config(tmp_path), digits, devices=jax.devices()[:2], tell=told.append
-    )
+            train_tiny(tmp_path, digits, hooks=[CutAt(step)], **two)
+    result = train_tiny(tmp_path, digits, devices=2, tell=told.append)
     assert result.step == 40
     anew = f"{tmp_path} has metrics but no checkpoint: training starts anew"
     assert told == [anew, *[f"resuming {tmp_path} at step 20 of 40"] * 2]
@@ -147,10 +134,11 @@ def test_a_run_cut_anywhere_ends_bit_for_bit_where_an_unbroken_one_does(
 
 
 def test_the_last_chunk_may_be_shorter(digits, tmp_path):
-    one = {"devices": jax.devices()[:1], "tell": lambda _: None}
+    one = {"devices": 1, "tell": lambda _: None}
     lengths = {"model": tiny_options(latent=3), "epochs": 1}  # no plane to be drawn
-    uneven = run_config(tmp_path / "uneven", **lengths, log_every=4, save_every=8)
-    assert train(uneven, digits, **one).step == 10
+    folder = tmp_path / "uneven"
+    result = train_tiny(folder, digits, **one, **lengths, log_every=4, save_every=8)
+    assert result.step == 10
     logged = read_lines(tmp_path / "uneven")
     assert [(line["step"], line["epoch"]) for line in logged] == [
         (4, 0.4),
@@ -158,8 +146,8 @@ def test_the_last_chunk_may_be_shorter(digits, tmp_path):
         (10, 1.0),
     ]
     # Each line is the mean over its own steps.
-    even = run_config(tmp_path / "even", **lengths, log_every=2, save_every=10)
-    train(even, digits, **one)
+    folder = tmp_path / "even"
+    train_tiny(folder, digits, **one, **lengths, log_every=2, save_every=10)
     losses = [line["reconstruction/loss"] for line in read_lines(tmp_path / "even")]
     means = [np.mean(losses[0:2]), np.mean(losses[2:4]), losses[4]]
     found = [line["reconstruction/loss"] for line in logged]
@@ -186,8 +174,8 @@ def test_any_optimizer_goes_on_bit_for_bit(digits, tmp_path):
                 raise KeyboardInterrupt
 
     def run(folder, *hooks):
-        config = run_config(folder, epochs=2, log_every=5, save_every=5)
-        return train(config, digits, model, devices=jax.devices()[:1], hooks=hooks)
+        settings = {"epochs": 2, "log_every": 5, "save_every": 5}
+        return train_tiny(folder, digits, model=model, devices=1, hooks=hooks, **settings)
 
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "cut", Stop())
@@ -281,11 +269,11 @@ def test_a_second_ctrl_c_leaves_at_once(tmp_path):
 
 def test_many_runs_in_a_process_need_the_memory_of_one(digits, tmp_path):
     """jax.pmap would keep each run's programs: thousands of objects and 16 MB a run."""
-    small = {"model": tiny_options("vae", width=4, depth=1), "epochs": 1}
+    small = {"model": tiny_options("vae", width=4, depth=1), "epochs": 1, "devices": 1}
     small |= {"batch_size": 200, "log_every": 2, "save_every": 2}
 
     def objects_after_a_run(name):
-        train(run_config(tmp_path / name, **small), digits, devices=jax.devices()[:1])
+        train_tiny(tmp_path / name, digits, **small)
         gc.collect()
         return len(gc.get_objects())
 
@@ -294,16 +282,10 @@ def test_many_runs_in_a_process_need_the_memory_of_one(digits, tmp_path):
     assert objects_after_a_run("third") - before < 2000
 
 
-def test_two_processes_cannot_share_a_run(tmp_path, digits):
-    with locked(tmp_path), pytest.raises(UserError, match="in use by another process"):
-        train(run_config(tmp_path), digits, devices=jax.devices()[:1])
-    assert {path.name for path in tmp_path.iterdir()} == {".lock"}
-
-
 def test_a_diverging_run_stops_and_names_phase_and_step(digits, tmp_path):
     wild = tiny_options(discriminator_optimizer=Optimizer("sgd", 1e30))
     with pytest.raises(NonFiniteLoss, match=r"in the \w+ phase of step \d+:"):
-        train(run_config(tmp_path, model=wild), digits, devices=jax.devices()[:1])
+        train_tiny(tmp_path, digits, model=wild, devices=1)
     assert not list((tmp_path / "checkpoints").iterdir())
 
 
@@ -318,7 +300,7 @@ def test_check_finite_finds_the_first_step_and_there_the_first_phase():
 
 def test_streamed_data_train_like_resident_ones(finished, digits, tmp_path, monkeypatch):
     monkeypatch.setattr(loop.batches, "fits_on", lambda *_: False)
-    result = train(run_config(tmp_path), digits, devices=jax.devices()[:2])
+    result = train_tiny(tmp_path, digits, devices=2)
     assert result.metrics["reconstruction/loss"] == pytest.approx(
         finished[1].metrics["reconstruction/loss"], rel=1e-3
     )
@@ -329,12 +311,11 @@ def test_vectors_train_too(tmp_path):
     vectors = rng.normal(3.0, 2.0, (300, 12)).astype(np.float32)
     dataset = data.from_arrays(vectors)
     model = tiny_options(output="linear", reconstruction="squared-error")
-    settings = run_config(tmp_path, model=model, batch_size=30)
-    result = train(settings, dataset, devices=jax.devices()[:1])
+    result = train_tiny(tmp_path, dataset, model=model, devices=1, batch_size=30)
     assert result.step == 36
     assert {path.name for path in (tmp_path / "pictures").iterdir()} == {"codes.png"}
     with pytest.raises(UserError, match=r"values outside \[0, 1\]"):
-        train(run_config(tmp_path / "new"), dataset, devices=jax.devices()[:1])
+        train_tiny(tmp_path / "new", dataset, devices=1)
     assert not (tmp_path / "new").exists()
 
 
@@ -342,7 +323,7 @@ def test_a_batch_larger_than_the_set_is_refused(digits, tmp_path):
     with pytest.raises(
         UserError, match="batch of 401 is larger than the training set of 400"
     ):
-        train(run_config(tmp_path / "new", batch_size=401), digits)
+        train_tiny(tmp_path / "new", digits, batch_size=401)
     assert not (tmp_path / "new").exists()
 
 
@@ -350,8 +331,7 @@ def test_a_run_in_a_thread_is_that_of_the_main_thread(finished, digits, tmp_path
     results = []
 
     def go():
-        two = {"devices": jax.devices()[:2], "tell": lambda _: None}
-        results.append(train(run_config(tmp_path), digits, **two))
+        results.append(train_tiny(tmp_path, digits, devices=2, tell=lambda _: None))
 
     thread = threading.Thread(target=go)
     thread.start()
@@ -363,26 +343,27 @@ def test_a_run_in_a_thread_is_that_of_the_main_thread(finished, digits, tmp_path
 def test_a_class_that_is_never_seen_is_refused_where_labels_are_learned(tmp_path):
     x = np.random.default_rng(0).integers(0, 256, (6, 6, 5, 1), np.uint8)
     pets = data.from_arrays(x, ["cat"] * 6, x, ["cow"] * 6, name="pets", tell=[].append)
-    settings = run_config(tmp_path, model=tiny_options("supervised"), batch_size=2)
+    settings = {"model": tiny_options("supervised"), "batch_size": 2, "devices": 1}
     with pytest.raises(UserError, match="pets: no training example has the class cow, and"):
-        train(settings, pets, devices=jax.devices()[:1])
+        train_tiny(tmp_path, pets, **settings)
     assert not (tmp_path / "config.json").exists()
 
 
 def test_a_run_from_python_says_what_it_was(digits, tmp_path):
     model = tiny_options(latent=3).build(loop.data_spec(digits), 40)
     own = dataclasses.replace(digits, name="my digits")
-    train(run_config(tmp_path, epochs=2), own, model=model, devices=jax.devices()[:1])
-    with pytest.raises(UserError, match="a model passed from Python"):
+    train_tiny(tmp_path, own, model=model, devices=1, epochs=2)
+    with pytest.raises(UserError, match=r"by hand .encoder of \d+.*restore.run, model="):
         restore(tmp_path)
     assert restore(tmp_path, model=model).step == 20
     saved = json.loads((tmp_path / "config.json").read_text())
     assert saved["custom_model"] is True
     assert not {"model", "options"} & saved.keys()
+    assert set(saved["networks"]) == {"encoder", "decoder", "discriminator"}
     assert saved["data"]["name"] == saved["run"]["dataset"] == "my digits"
     # A file that was only named otherwise is the same data.
-    again = run_config(tmp_path, epochs=2, dataset="elsewhere.npz")
-    assert train(again, own, model=model, devices=jax.devices()[:1]).step == 20
+    again = {"epochs": 2, "dataset": "elsewhere.npz", "devices": 1}
+    assert train_tiny(tmp_path, own, model=model, **again).step == 20
 
 
 def test_hooks_see_each_line_evaluation_checkpoint_and_the_end(digits, tmp_path):
@@ -402,7 +383,7 @@ def test_hooks_see_each_line_evaluation_checkpoint_and_the_end(digits, tmp_path)
         def on_end(self, result):
             seen.append(("end", result.step))
 
-    result = train(run_config(tmp_path), digits, devices=jax.devices()[:1], hooks=[Watch()])
+    result = train_tiny(tmp_path, digits, devices=1, hooks=[Watch()])
     words = [event[:2] for event in seen]
     saved = [("evaluate", 20), ("checkpoint", 20), ("log", 20)]
     assert words == [
@@ -420,12 +401,12 @@ def test_a_hook_that_raises_ends_the_run_with_a_checkpoint(finished, digits, tmp
         def on_log(self, event):
             raise RuntimeError("the logger broke")
 
-    one = {"devices": jax.devices()[:2], "tell": lambda _: None}
+    one = {"devices": 2, "tell": lambda _: None}
     with pytest.raises(RuntimeError, match="the logger broke"):
-        train(run_config(tmp_path), digits, hooks=[Break()], **one)
+        train_tiny(tmp_path, digits, hooks=[Break()], **one)
     # It broke at step 10; the chunk after it was the last, with a checkpoint.
     assert final_params(tmp_path)[0] == 20
-    train(run_config(tmp_path), digits, **one)
+    train_tiny(tmp_path, digits, **one)
     assert same(final_params(tmp_path)[1], final_params(finished[0])[1])
 
 

@@ -49,10 +49,10 @@ def bounds(question: Question) -> Arrays:
     found = {}
     for name, samples in (("elbo", 1), ("importance_weighted", 1000)):
 
-        def bound(networks, images, key, labels, samples=samples):
+        def bound(variables, images, key, labels, samples=samples):
             return {
                 "bound": importance_bound(
-                    trained.model, networks, images, key, samples, labels
+                    trained.model, variables, images, key, samples, labels
                 )
             }
 
@@ -75,9 +75,9 @@ def arithmetic(question: Question) -> Arrays:
     lines = max(1, question.count // LINE)
     images, labels = question.some_examples(lines, choice_key)
 
-    def move(model, networks, images, direction, key, labels):
+    def move(model, variables, images, direction, key, labels):
         return sampling.arithmetic(
-            model, networks, images, direction, LINE - 1, key, labels
+            model, variables, images, direction, LINE - 1, key, labels
         )
 
     moved = question.run(move, images, direction, key, labels)
@@ -127,9 +127,9 @@ def interpolation(question: Question) -> Arrays:
         )
     ends = slice(0, lines), slice(lines, 2 * lines)
 
-    def line(model, networks, first, last, key, labels):
+    def line(model, variables, first, last, key, labels):
         return sampling.interpolation(
-            model, networks, first, last, LINE, key, labels, question.path
+            model, variables, first, last, LINE, key, labels, question.path
         )
 
     labels = None if labels is None else labels[: 2 * lines]
@@ -146,11 +146,11 @@ def codes(question: Question) -> Arrays:
     """
     trained, model = question.trained, question.trained.model
 
-    def encode(networks, images, key, labels):
-        codes = model.encode(networks, images, key, labels)
+    def encode(variables, images, key, labels):
+        codes = model.encode(variables, images, key, labels)
         if model.represent is None:
             return {"codes": codes}
-        return {"codes": codes, "represented": model.represent(networks, codes)}
+        return {"codes": codes, "represented": model.represent(variables, codes)}
 
     encode_all = sampling.in_batches(encode)
     blocks: list[Arrays] = []

@@ -103,8 +103,8 @@ class Question:
         examples = of_class or self._of_data(asked if is_path else str(asked))
         encode = self.trained.model.encode
         ask = sampling.in_batches(lambda n, x, k, y: {"z": encode(n, x, k, y)})
-        networks = self.trained.variables
-        return ask(networks, examples.images, examples.labels, key)["z"].mean(axis=0)
+        variables = self.trained.variables
+        return ask(variables, examples.images, examples.labels, key)["z"].mean(axis=0)
 
     def _of_class(self, name: str) -> Examples | None:
         """Those of a class; None where the name can be none."""
@@ -138,7 +138,7 @@ class Question:
             ) from error
 
     def run(self, function: Callable, *arguments: Any) -> np.ndarray:
-        """`function(model, networks, *arguments)`, one program."""
+        """`function(model, variables, *arguments)`, one program."""
         model = self.trained.model
         jitted = jax.jit(lambda *arguments: function(model, *arguments))
         return np.asarray(jitted(self.trained.variables, *arguments))

@@ -9,7 +9,7 @@ under that name counts only if its fingerprint is the one that config.json recor
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import numpy as np
 
 from aaejax.ask.labels import listed, to_run
 from aaejax.data import Dataset, load
-from aaejax.runs.config import from_json
+from aaejax.runs.config_json import saved_run
 from aaejax.runs.restore import RunData, Trained
 from aaejax.types import UserError
 
@@ -28,8 +28,8 @@ DATA_DIR = Path("data")  # as train.py's
 class Examples:
     """Images and what is known of them."""
 
-    images: np.ndarray  # [N, ...], uint8 or float32
-    labels: np.ndarray | None  # int32 [N], -1 where unknown
+    images: np.ndarray = field(repr=False)  # [N, ...], uint8 or float32
+    labels: np.ndarray | None = field(repr=False)  # int32 [N], -1 where unknown
     class_names: tuple[str, ...]  # of label 0, 1, ...: the run's where it has classes
 
     def __getitem__(self, rows: np.ndarray) -> "Examples":
@@ -111,7 +111,7 @@ def own(trained: Trained, name: str | Path | None, data_dir: Path) -> Dataset:
     """
     recorded = trained.config["data"].get("name", "data without a name")
     try:
-        run = from_json(trained.config)
+        run = saved_run(trained.config)
         place = name or _harmless(str(run.dataset), data_dir)
         # Without a held-out part the run kept all for training.
         dataset = load(

@@ -31,6 +31,14 @@ class Dataset:
     test_labels: np.ndarray | None
     class_names: tuple[str, ...]  # () without labels
 
+    def __repr__(self) -> str:
+        """One line, without its arrays."""
+        return (
+            f"<dataset {self.name}: {len(self.train_images)} training and "
+            f"{len(self.test_images)} held-out examples of shape "
+            f"{list(self.example_shape)}, {self.classes} classes>"
+        )
+
     @property
     def example_shape(self) -> tuple[int, ...]:
         """Shape of one example: (H, W, C) or (features,)."""

@@ -35,41 +35,59 @@ class HeldOut:
         self._some = mixed_order(len(images))[:1000]  # that the match is measured on
         n = len(self._some)
 
-        def match_codes(networks: Variables, codes: Array, key: Key) -> dict[str, Array]:
+        def match_codes(variables: Variables, codes: Array, key: Key) -> dict[str, Array]:
             key, other_key = jax.random.split(key)
-            prior = model.prior(networks, key, n)
-            other = model.prior(networks, other_key, n)
+            prior = model.prior(variables, key, n)
+            other = model.prior(variables, other_key, n)
             return {
                 "heldout/prior_mmd": losses.mmd(codes, prior),
                 "heldout/prior_mmd_chance": losses.mmd(other, prior),
             }
 
-        def match_images(networks: Variables, images: Array, key: Key) -> dict[str, Array]:
+        def match_images(variables: Variables, images: Array, key: Key) -> dict[str, Array]:
             images = to_unit(images).reshape(n, -1)
-            made = model.decode(networks, model.prior(networks, key, n)).reshape(n, -1)
+            made = model.decode(variables, model.prior(variables, key, n)).reshape(n, -1)
             scores = {"heldout/sample_mmd": losses.mmd(made, images)}
             if n >= 4:  # two in each half
                 chance = losses.mmd(images[::2], images[1::2])
                 scores["heldout/sample_mmd_chance"] = chance
             return scores
 
-        def ask(networks: Variables, images: Array, key: Key, labels: Array | None):
-            codes = model.encode(networks, images, key, labels)
-            found = {"codes": codes, "error": model.error(networks, images, codes)}
-            plane = model.in_plane(networks, codes)
+        def ask(variables: Variables, images: Array, key: Key, labels: Array | None):
+            codes = model.encode(variables, images, key, labels)
+            found = {"codes": codes, "error": model.error(variables, images, codes)}
+            plane = model.in_plane(variables, codes)
             if plane is not None:
                 found["plane"] = plane
             # The codes' own noise, so that all that is said of an image belongs together.
             if model.classify:
-                found["probabilities"] = model.classify(networks, images, clone(key))
+                found["probabilities"] = model.classify(variables, images, clone(key))
             if model.log_weights:
-                found["elbo"] = model.log_weights(networks, images, clone(key), labels)
+                found["elbo"] = model.log_weights(variables, images, clone(key), labels)
             return found
 
         self._ask = in_batches(ask)
         self._match = jax.jit(match_codes if model.encodes else match_images)
 
-    def __call__(self, networks: Variables) -> tuple[dict[str, float], np.ndarray | None]:
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The scores that a call gives where all are finite."""
+        n, model = len(self._some), self._model
+        if not model.encodes:
+            chance = ("heldout/sample_mmd_chance",) * (n >= 4)
+            return ("heldout/sample_mmd", *chance) if n >= 2 else ()
+        found = ["heldout/reconstruction"] * (n >= 1)
+        if n >= 2:
+            found += ["heldout/prior_mmd", "heldout/prior_mmd_chance"]
+        if n and model.log_weights:
+            found.append("heldout/elbo")
+        if n and model.classify and self._labels is not None:
+            known, unnamed = (self._labels >= 0).sum() >= 2, LABELLED not in model.reads
+            found += ["heldout/error_percent"] * bool(known)
+            found += ["heldout/majority_error_percent"] * bool(known and unnamed)
+        return tuple(found)
+
+    def __call__(self, variables: Variables) -> tuple[dict[str, float], np.ndarray | None]:
         """Scores and codes.
 
         Returns:
@@ -85,23 +103,23 @@ class HeldOut:
           A score that too few examples have, or that is not finite, is left out.
           And the codes as they are drawn, float32 [N, 2], or None.
         """
-        scores, plane = self._scores(networks)
+        scores, plane = self._scores(variables)
         return {name: x for name, x in scores.items() if np.isfinite(x)}, plane
 
-    def _scores(self, networks: Variables) -> tuple[dict[str, float], np.ndarray | None]:
+    def _scores(self, variables: Variables) -> tuple[dict[str, float], np.ndarray | None]:
         matched = len(self._some) >= 2  # the distance needs pairs
         if not self._model.encodes:
             # Images as an argument: of constants XLA would compute the distances itself.
             some = self._images[self._some]
-            match = self._match(networks, some, clone(self._match_key)) if matched else {}
+            match = self._match(variables, some, clone(self._match_key)) if matched else {}
             return _floats(match), None
         if not len(self._images):
             return {}, None
-        whole = self._ask(networks, self._images, self._labels, self._encode_key)
+        whole = self._ask(variables, self._images, self._labels, self._encode_key)
         scores = {"heldout/reconstruction": float(whole["error"].mean())}
         if matched:
             codes = whole["codes"][self._some]
-            scores |= _floats(self._match(networks, codes, clone(self._match_key)))
+            scores |= _floats(self._match(variables, codes, clone(self._match_key)))
         if "elbo" in whole:
             scores["heldout/elbo"] = float(whole["elbo"].mean())
         if "probabilities" in whole and self._labels is not None:
@@ -137,7 +155,7 @@ class HeldOut:
 
 def importance_bound(
     model: Model,
-    networks: Variables,
+    variables: Variables,
     images: Array,
     key: Key,
     samples: int,
@@ -149,7 +167,7 @@ def importance_bound(
 
     Args:
       model: with `log_weights`.
-      networks: its parameters.
+      variables: of its networks.
       images: [B, ...], in [0, 1].
       key: consumed.
       samples: of z, for each image.
@@ -163,7 +181,7 @@ def importance_bound(
         raise UserError("this model has no densities p(x, z) and q(z|x): ask a vae")
 
     def one(total: Array, key: Key) -> tuple[Array, None]:
-        return jnp.logaddexp(total, log_weights(networks, images, key, labels)), None
+        return jnp.logaddexp(total, log_weights(variables, images, key, labels)), None
 
     start = jnp.full(images.shape[0], -jnp.inf)
     total, _ = jax.lax.scan(one, start, jax.random.split(key, samples))

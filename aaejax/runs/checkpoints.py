@@ -6,38 +6,29 @@ it is, a CRC-32 of every array, and the lines of metrics.jsonl that belong to it
 read into NumPy, which any number of devices can take.
 """
 
-import asyncio
 import json
-import os
-import re
 import shutil
-import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-from etils import epath
 
-from aaejax.runs.config import changes
-from aaejax.runs.files import check_no_link, read_bytes
+from aaejax.runs.about import OtherRun, about_json, best_of, checksums, read_about, segment
+from aaejax.runs.best import Best
+from aaejax.runs.checkpoint_folder import UNUSABLE, check_folder
+from aaejax.runs.files import check_no_link
 from aaejax.runs.finite import name_of
-from aaejax.runs.metrics_log import NO_LINES, Mark, Segment
-from aaejax.types import TrainState, UserError
+from aaejax.runs.metrics_log import NO_LINES, Segment
+from aaejax.runs.orbax_parts import LastAndBest, Like, StepNames, WholeReads
+from aaejax.types import TrainState, UserError, Variables
 
-FORMAT = 1  # of "about"
 # Of a `TrainState`, each a pytree of arrays.
 ITEMS = ("params", "network_state", "opt_state", "ema")
-UNUSABLE = "unusable-checkpoints"
-
-
-class _OtherRun(ValueError):
-    """A good checkpoint of a run with other values; says which."""
 
 
 class Checkpoints:
@@ -54,7 +45,7 @@ class Checkpoints:
 
         Args:
           folder: need not exist yet when writing.
-          keep: how many checkpoints stay.
+          keep: how many checkpoints stay, the best one beside them.
           tell: gets a line about each checkpoint that can't be used.
           run: what decides the result of the run, as JSON. It goes into each checkpoint,
             and one of a run with other values is not used; None for no such check.
@@ -67,14 +58,15 @@ class Checkpoints:
         check_folder(self._folder)
         handler = ocp.PyTreeCheckpointHandler(
             type_handler_registry=ocp.type_handlers.create_type_handler_registry(
-                (np.ndarray, _WholeReads()), (jax.Array, ocp.type_handlers.ArrayHandler())
+                (np.ndarray, WholeReads()), (jax.Array, ocp.type_handlers.ArrayHandler())
             )
         )
+        self._policy = LastAndBest(keep) if keep is not None else None
         self._manager = ocp.CheckpointManager(
             self._folder,
             options=ocp.CheckpointManagerOptions(
-                max_to_keep=keep,
-                step_name_format=_Steps(),
+                preservation_policy=self._policy,
+                step_name_format=StepNames(),
                 create=keep is not None,
                 cleanup_tmp_directories=keep is not None,
             ),
@@ -108,12 +100,15 @@ class Checkpoints:
             self._manager.wait_until_finished()
         return max(self._steps(), default=None)
 
-    def save(self, state: TrainState, log: Segment = NO_LINES) -> None:
+    def save(
+        self, state: TrainState, log: Segment = NO_LINES, best: Best | None = None
+    ) -> None:
         """Writes a checkpoint in the background.
 
         Args:
           state: finite, as `finite.finite_copy` gives it, and not changed any more.
           log: the lines of metrics.jsonl up to this step.
+          best: evaluation up to this step, whose checkpoint stays.
 
         Raises:
           OSError: too little room on the disk, or the checkpoint before was not written.
@@ -127,21 +122,15 @@ class Checkpoints:
                 "command again; earlier checkpoints are kept"
             )
         trees = _items(state)
-        about = {
-            "format": FORMAT,
-            "step": int(state.step),
-            "run": self._run,
-            "checksums": {name: checksums(tree) for name, tree in trees.items()},
-            "log": {"before": list(log.before), "lines": list(log.lines)},
-        }
+        best = best or Best()
+        about = about_json(int(state.step), self._run, trees, log, best)
+        assert self._policy is not None, "opened for reading alone"
+        self._policy.best = best.step
         items = {name: ocp.args.PyTreeSave(tree) for name, tree in trees.items()}
         with self._writing():
             self._manager.save(
                 int(state.step),
-                args=ocp.args.Composite(
-                    **items,
-                    about=ocp.args.JsonSave({"crc32": _crc32(about), "about": about}),
-                ),
+                args=ocp.args.Composite(**items, about=ocp.args.JsonSave(about)),
             )
 
     @contextmanager
@@ -172,16 +161,26 @@ class Checkpoints:
         self._set_aside_after(step)
         return replace(like, step=np.int32(step), **items)  # type: ignore[arg-type]
 
-    def restore_weights(self, like: TrainState, step: int | None = None) -> TrainState:
+    def restore_weights(
+        self, like: TrainState, step: int | Literal["best"] | None = None
+    ) -> TrainState:
         """The newest good state, or that at `step`, without the optimizers' part.
 
         Args:
           like: as of `restore_state`; its moving average is read where it has one.
-          step: of the checkpoint; None for the newest.
+          step: of the checkpoint; None for the newest, "best" for that of the best
+            evaluation.
 
         Raises:
           UserError: there is none that can be used.
         """
+        if step == "best":
+            step = self.best().step
+            if not step:
+                raise UserError(
+                    f"{self._folder} knows no best checkpoint, as the run has no scores of "
+                    "held-out examples or is of an older aaejax: give a step"
+                )
         found = self._newest(_items(replace(like, opt_state={})), step)
         if found is None:
             raise UserError(
@@ -189,17 +188,51 @@ class Checkpoints:
             )
         return replace(like, step=np.int32(found[0]), opt_state={}, **found[1])  # type: ignore[arg-type]
 
+    def shapes(self, step: int) -> dict[str, dict[str, tuple[int, ...]]]:
+        """Of each network's arrays, by their places, as Orbax has them of a checkpoint."""
+        found: dict[str, dict[str, tuple[int, ...]]] = {}
+        kept = self._manager.item_metadata(step)
+        for item in ("params", "network_state"):
+            tree = kept[item].tree if item in kept.keys() else {}  # noqa: SIM118
+            for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+                network, _, place = name_of(path).partition("/")
+                found.setdefault(network, {})[place] = tuple(leaf.shape)
+        return found
+
+    def read_networks(self, like: TrainState) -> tuple[int, Variables]:
+        """The networks that `like` has, of the newest good checkpoint, and its step.
+
+        The checkpoint may have others beside them.
+
+        Raises:
+          UserError: there is no checkpoint that can be used.
+        """
+        part = {"params": like.params, "network_state": like.network_state}
+        wanted = {name: part[name] for name in part if jax.tree.leaves(part[name])}
+        found = self._newest(wanted, None)
+        if found is None:
+            raise UserError(f"{self._folder} has no checkpoint yet: let train.py run to it")
+        step, items = found
+        return step, replace(like, **items).variables  # type: ignore[arg-type]
+
     def segments(self, step: int) -> list[Segment]:
         """What the good checkpoints up to this step hold of metrics.jsonl, oldest first."""
+        return [segment(about) for about in self._abouts(step)]
+
+    def best(self, step: int | None = None) -> Best:
+        """The best evaluation, as the newest good checkpoint (up to this step) has it."""
+        abouts = self._abouts(step)
+        return best_of(abouts[-1]) if abouts else Best()
+
+    def _abouts(self, last: int | None) -> list[dict[str, Any]]:
+        """What the good checkpoints up to this step say of themselves, oldest first."""
         found = []
         for each in sorted(self._steps()):
-            try:
-                about = self._about(each) if each <= step else None
-            except Exception:  # whatever damage may raise
-                continue
-            if about is not None:
-                found.append(_segment(about))
-        return found
+            if last is not None and each > last:
+                break
+            with suppress(Exception):  # whatever damage may raise
+                found.append(self._about(each))
+        return [about for about in found if about is not None]
 
     def _steps(self) -> list[int]:
         return list(self._manager.all_steps())
@@ -237,7 +270,7 @@ class Checkpoints:
                     tried.add(step)
                     if (self._folder / str(step)).exists():
                         bad.append(error)
-                        what = "it is of another run: " * isinstance(error, _OtherRun)
+                        what = "it is of another run: " * isinstance(error, OtherRun)
                         reason = what + _first_line(error)[:200]
                         lines.append(f"checkpoint {step} can't be used ({reason})")
                 else:
@@ -251,7 +284,7 @@ class Checkpoints:
             if only is not None:
                 raise UserError(f"there is no checkpoint of step {only}: there are none")
             return None
-        if bad and all(isinstance(error, _OtherRun) for error in bad):
+        if bad and all(isinstance(error, OtherRun) for error in bad):
             raise UserError(
                 f"{self._folder.parent / 'config.json'} was changed, or the checkpoints "
                 f"are of another run: in them {bad[0]}; restore config.json from a copy"
@@ -273,7 +306,9 @@ class Checkpoints:
             step,
             args=ocp.args.Composite(
                 **{
-                    name: ocp.args.PyTreeRestore(tree, jax.tree.map(_Like.of, tree))
+                    name: ocp.args.PyTreeRestore(
+                        tree, jax.tree.map(Like.of, tree), partial_restore=True
+                    )
                     for name, tree in targets.items()
                 }
             ),
@@ -293,155 +328,7 @@ class Checkpoints:
         return found
 
     def _about(self, step: int) -> dict[str, Any] | None:
-        """What the checkpoint says of itself; None where it is older than such words.
-
-        Raises:
-          OSError, ValueError: it can't be read, or the checkpoint is not of this run.
-        """
-        place = self._folder / str(step)
-        try:
-            if not (place / "about").exists():
-                # Orbax lists the items, so that one which was lost is not taken for none.
-                listed = json.loads(read_bytes(place / "_CHECKPOINT_METADATA"))
-                if "about" not in listed["item_handlers"]:
-                    return None
-            saved = json.loads(read_bytes(place / "about" / "metadata"))
-            about = saved["about"]
-            if saved["crc32"] != _crc32(about):
-                raise ValueError("its item about does not have its checksum")
-            _segment(about)
-        except (KeyError, TypeError, RecursionError) as error:
-            raise ValueError("its item about is damaged") from error
-        if about["format"] != FORMAT:
-            raise ValueError(f"its format is {about['format']}, not {FORMAT}")
-        if about["step"] != step:
-            raise ValueError(f"it is that of step {about['step']}")
-        if self._run is not None:
-            changed = changes(about["run"], self._run)
-            if changed:
-                raise _OtherRun("; ".join(changed))
-        return about
-
-
-def check_folder(folder: Path) -> None:
-    """Raises UserError where a folder can't be one of checkpoints.
-
-    It may be a link, to a larger disk, but only to a folder that has nothing else in it.
-    """
-    if not folder.is_symlink():
-        return
-    if not folder.is_dir():
-        raise UserError(
-            f"{folder} is a link to {os.readlink(folder)!r}, which is no folder that is "
-            "there: mount or make it, or remove the link"
-        )
-    for entry in folder.iterdir():
-        if not is_checkpoint(entry):
-            raise UserError(
-                f"{folder} is a link to {os.readlink(folder)!r}, which has "
-                f"{entry.name!r} in it: link to a folder of checkpoints alone"
-            )
-
-
-def is_checkpoint(path: Path) -> bool:
-    """Whether that is a checkpoint, or what a killed writing left of one, by its name."""
-    step, _, more = path.name.partition(".orbax-checkpoint-tmp")
-    named = step.isascii() and step.isdigit() and (not more or more[0] in "-.")
-    return named and path.is_dir() and not path.is_symlink()
-
-
-def checksums(tree: Any) -> dict[str, str]:
-    """The CRC-32 of each array's dtype, shape and bytes, by its place in the tree."""
-    found = {}
-    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-        array = np.ascontiguousarray(leaf)
-        head = zlib.crc32(f"{array.dtype}{np.shape(leaf)}".encode())
-        found[name_of(path)] = (
-            f"{zlib.crc32(array.reshape(-1).view(np.uint8).data, head):08x}"
-        )
-    return found
-
-
-@dataclass
-class _Like(ocp.RestoreArgs):
-    """What an array that is restored must be like."""
-
-    shape: tuple[int, ...] = ()
-
-    @classmethod
-    def of(cls, array: np.ndarray) -> "_Like":
-        return cls(restore_type=np.ndarray, dtype=array.dtype, shape=array.shape)
-
-
-class _WholeReads(ocp.type_handlers.NumpyHandler):
-    """Reads arrays whose heads say what is expected; all to their ends, if one fails too.
-
-    A head may claim more than there is memory for: it is compared before the array is read.
-
-    Orbax closes the event loop at the first failure, and each read still on its way would
-    print "Event loop is closed" when it came.
-    """
-
-    async def deserialize(
-        self, infos: Sequence[Any], args: Sequence[Any] | None = None
-    ) -> Sequence[np.ndarray]:
-        each = args or [ocp.RestoreArgs()] * len(infos)
-        heads = await self.metadata(infos)
-        for head, like in zip(heads, each, strict=True):
-            expected = isinstance(like, _Like) and (like.shape, like.dtype)
-            if expected and (tuple(head.shape), head.dtype) != expected:
-                raise ValueError(
-                    f"it has an array {head.dtype}{list(head.shape)} "
-                    f"where the model has {like.dtype}{list(like.shape)}"
-                )
-        one = super().deserialize
-        reads = [one([info], [arg]) for info, arg in zip(infos, each, strict=True)]
-        done = await asyncio.gather(*reads, return_exceptions=True)
-        for result in done:
-            if isinstance(result, BaseException):
-                raise result
-        return [result[0] for result in done]  # type: ignore[index]
-
-
-class _Listed(ocp.path.step.Metadata):
-    """A checkpoint by its folder alone."""
-
-    @property
-    def commit_timestamp(self) -> datetime:
-        return datetime.fromtimestamp(self.path.stat().mtime, UTC)
-
-
-class _Steps(ocp.path.step.NameFormat):
-    """Names of checkpoints as Orbax's own, their steps, listed without opening a file.
-
-    Orbax reads of each when it was written, so that one damaged file would end the
-    listing, and with it the use of all the others.
-    """
-
-    def build_name(self, step: int) -> str:
-        return str(step)
-
-    def find_all(self, base_path: Any) -> Iterator[_Listed]:
-        for path in epath.Path(base_path).iterdir():
-            if re.fullmatch("0|[1-9][0-9]*", path.name):
-                yield _Listed(step=int(path.name), path=path)
-
-    def find_step(self, base_path: Any, step: int) -> _Listed:
-        path = epath.Path(base_path) / self.build_name(step)
-        if not path.exists():
-            raise ValueError(f"there is no {path}")
-        return _Listed(step=step, path=path)
-
-
-def _crc32(about: Any) -> str:
-    text = json.dumps(about, sort_keys=True, allow_nan=False)
-    return f"{zlib.crc32(text.encode()):08x}"
-
-
-def _segment(about: dict[str, Any]) -> Segment:
-    """The log's part of it; raises KeyError or TypeError where that is damaged."""
-    log = about["log"]
-    return Segment(Mark(*log["before"]), tuple("" + line for line in log["lines"]))
+        return read_about(self._folder / str(step), step, self._run)
 
 
 def _items(state: TrainState) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from aaejax.cpu import CONVOLUTION_OPTIONS
 from aaejax.data import batches
 from aaejax.phases import scan_steps
-from aaejax.types import Batch, Device, Key, Step, TrainState, UserError
+from aaejax.types import Array, Batch, Device, Key, Step, TrainState, UserError
 
 AXIS = "devices"
 
@@ -42,7 +42,7 @@ def replicate(tree: Any, devices: Sequence[Device]) -> Any:
 
 def train_chunk(
     make_step: Callable[[str | None], Step],
-    prepare: Callable[[dict[str, Any]], dict[str, Any]],
+    make_batch: Callable[[dict[str, Any], Array], dict[str, Any]],
     devices: Sequence[Device],
     *,
     one_by_one: bool,
@@ -53,7 +53,8 @@ def train_chunk(
     Args:
       make_step: from the name of the axis to average over to a step; None, on one device,
         for nothing to average (XLA:CPU would copy every gradient: 4 % of a step).
-      prepare: from the gathered rows of the data to a batch; runs on the device.
+      make_batch: from the data and the rows of one step, int32 [B / devices, ...], to its
+        batch; runs on the device.
       devices: to run on.
       one_by_one: a dispatch for each step, in place of one for all (`steps_alone`).
       streamed: the data hold the examples of this chunk alone, split over devices
@@ -62,21 +63,20 @@ def train_chunk(
     step = make_step(AXIS if len(devices) > 1 else None)
 
     def gathered_step(state, data, rows, key):
-        batch = prepare({name: values[rows] for name, values in data.items()})
-        return step(state, batch, key)
+        return step(state, make_batch(data, rows), key)
 
-    def steps(state, data, rows, key):
+    def steps(state, data, rows, key, count):
         # rows: [steps, B / devices, ...]
         def one(state: TrainState, batch: Batch, key: Key):
             return gathered_step(state, data, batch["rows"], key)
 
-        return scan_steps(one)(state, {"rows": rows}, key)
+        return scan_steps(one)(state, {"rows": rows}, key, count)
 
     function = gathered_step if one_by_one else steps
     mapped = jax.pmap(
         function,
         axis_name=AXIS,
-        in_axes=(None, 0 if streamed else None, 0, None),
+        in_axes=(None, 0 if streamed else None, 0, None, *[None] * (not one_by_one)),
         out_axes=None,  # type: ignore[arg-type]
         devices=list(devices),
         donate_argnums=0,
@@ -95,29 +95,38 @@ class Chunk:
         self._compiled: dict[Any, Any] = {}
 
     def __call__(
-        self, state: TrainState, data: dict[str, Any], indices: np.ndarray, key: Key
+        self,
+        state: TrainState,
+        data: dict[str, Any],
+        rows: np.ndarray,
+        key: Key,
+        count: int | None = None,
     ) -> tuple[TrainState, dict[str, Any]]:
-        """Runs a step for each of the indices, int [steps, B, ...]; donates the state.
+        """Runs a step for each of the rows, int [steps, B, ...]; donates the state.
+
+        With a count, runs the first of them alone, by the same program.
 
         Returns:
-          The state, and metrics [steps] by name.
+          The state, and metrics [steps] by name, of which the first `count` are those of a
+          step.
         """
-        program, split = self._program(state, data, indices, key)
+        count = len(rows) if count is None else count
+        program, split = self._program(state, data, rows, key)
         if not self._one_by_one:
-            return program(state, data, split, key)
+            return program(state, data, split, key, np.int32(count))
         each = []
-        for number in range(len(indices)):
+        for number in range(count):
             state, metrics = program(state, data, split[:, number], key)
             each.append(metrics)
         return state, {name: [metrics[name] for metrics in each] for name in each[0]}
 
     def compile(
-        self, state: TrainState, data: dict[str, Any], indices: np.ndarray, key: Key
+        self, state: TrainState, data: dict[str, Any], rows: np.ndarray, key: Key
     ) -> None:
         """Compiles for these arguments, unless that is done, so that calls take no longer
         than their steps.
         """
-        self._program(state, data, indices, key)
+        self._program(state, data, rows, key)
 
     def _program(self, state, data, indices, key) -> tuple[Any, np.ndarray]:
         # [steps, B, ...] -> [devices, steps, B / devices, ...]
@@ -125,10 +134,10 @@ class Chunk:
         split = indices.reshape(count, self._devices, batch_size // self._devices, *more)
         split = split.swapaxes(0, 1)
         rows = split[:, 0] if self._one_by_one else split
-        # The last chunk may be shorter.
         shapes = (rows.shape, *(values.shape for values in data.values()))
         if shapes not in self._compiled:
-            self._compiled[shapes] = self._mapped.lower(state, data, rows, key).compile(
+            arguments = (state, data, rows, key, *[np.int32(0)] * (not self._one_by_one))
+            self._compiled[shapes] = self._mapped.lower(*arguments).compile(
                 CONVOLUTION_OPTIONS if self._one_by_one else None
             )
         return self._compiled[shapes], split

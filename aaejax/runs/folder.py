@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from aaejax.runs.checkpoints import UNUSABLE, check_folder, is_checkpoint
-from aaejax.runs.config import changes, completed, decides
+from aaejax.runs.checkpoint_folder import UNUSABLE, check_folder, is_checkpoint
+from aaejax.runs.config_json import changes, completed, decides
 from aaejax.runs.files import (
     atomic,
     check_no_link,
@@ -24,6 +24,7 @@ from aaejax.runs.files import (
     remove_temporary,
     write_atomically,
 )
+from aaejax.runs.metrics_log import MetricsLog
 from aaejax.types import UserError
 
 # All that a run writes besides checkpoints, and all that --overwrite removes.
@@ -76,7 +77,7 @@ class RunFolder:
         if not self.config.exists():
             hint = (
                 "its checkpoints are there: restore config.json from a copy"
-                if self._checkpoints()
+                if self.has_checkpoints()
                 else "give one that train.py wrote"
             )
             raise UserError(f"{self.path} is no run folder (it has no config.json): {hint}")
@@ -99,14 +100,20 @@ class RunFolder:
 
     def history(self) -> list[dict[str, Any]]:
         """The lines of metrics.jsonl, the oldest first; [] where there are none yet."""
-        if not self.metrics.is_file():
-            return []
-        return [json.loads(line) for line in read_bytes(self.metrics).splitlines()]
+        return [json.loads(line) for line in MetricsLog(self.metrics).lines()]
+
+    def write_config(self, config: dict[str, Any]) -> None:
+        """Writes config.json."""
+        write_atomically(self.config, (json.dumps(config, indent=2) + "\n").encode())
 
     def prepare(
         self, config: dict[str, Any], overwrite: bool, tell: Callable = print
-    ) -> None:
+    ) -> dict[str, Any] | None:
         """Makes the folder ready for a run with this config.json: new, or to resume.
+
+        Returns:
+          The config.json of the run that is there, which stays as it is; None where the run
+          is new.
 
         Raises:
           UserError: the folder has a run with another configuration, or is something else.
@@ -114,17 +121,20 @@ class RunFolder:
         check_folder(self.checkpoints)
         for path in (self.pictures, self.unusable):
             check_no_link(path)
+        saved = None
         if not (self.config.exists() or self.config.is_symlink()):
             self._check_empty()
         elif overwrite:
             self.read_config()
             self._remove_run()
         else:
-            self._check_same(config, tell)
+            saved = self._check_same(config, tell)
         remove_temporary(self.path, FILES)
         remove_temporary(self.pictures, PICTURES)
-        write_atomically(self.config, (json.dumps(config, indent=2) + "\n").encode())
+        if saved is None:
+            self.write_config(config)
         self.pictures.mkdir(exist_ok=True)
+        return saved
 
     def _check_empty(self) -> None:
         """Raises UserError where a run would write among files that are no run's."""
@@ -138,19 +148,26 @@ class RunFolder:
                 "copy"
             )
 
-    def _check_same(self, config: dict[str, Any], tell: Callable) -> None:
-        """Raises UserError where the folder's run has another configuration."""
+    def _check_same(self, config: dict[str, Any], tell: Callable) -> dict[str, Any]:
+        """Its config.json; raises UserError where that is of another configuration."""
         # An option younger than the run had its default, and the run may have moved.
         saved = completed(self.read_config())
         if changes(decides(saved), decides(config)):
-            named = changes({**saved, "where": None}, {**config, "where": None})
+            named = changes(*({**each, "where": None} for each in (saved, config)))
             raise UserError(
                 f"{self.path} has a run with another configuration "
                 f"({'; '.join(named)}): give the same one, another --workdir, "
                 "or --overwrite"
             )
-        if self.metrics.exists() and not self._checkpoints():
+        before, now = saved["run"]["epochs"], config["run"]["epochs"]
+        if now < before:
+            raise UserError(
+                f"{self.path} has a run of {before} epochs: it can go on for more, not for "
+                f"{now}; give more, or another --workdir"
+            )
+        if self.metrics.exists() and not self.has_checkpoints():
             tell(f"{self.path} has metrics but no checkpoint: training starts anew")
+        return saved
 
     def _remove_run(self) -> None:
         """Removes what a run wrote and nothing else; config.json last."""
@@ -165,7 +182,8 @@ class RunFolder:
         for name in FILES:
             (self.path / name).unlink(missing_ok=True)
 
-    def _checkpoints(self) -> bool:
+    def has_checkpoints(self) -> bool:
+        """Whether there is one, good or not."""
         return any(map(is_checkpoint, _entries(self.checkpoints)))
 
     def write_heldout(self, images: np.ndarray, labels: np.ndarray | None) -> None:

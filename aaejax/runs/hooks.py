@@ -8,7 +8,7 @@ goes on to the caller.
 import math
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -33,7 +33,7 @@ class Event:
     step: int
     metrics: dict[str, Any]
     state: TrainState
-    plane: np.ndarray | None = None
+    plane: np.ndarray | None = field(default=None, repr=False)
 
 
 class Hook:

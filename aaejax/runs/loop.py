@@ -1,9 +1,9 @@
-"""The loop: chunks of steps, logging, pictures, checkpoints, stopping."""
+"""The training of one run: its folder, checkpoints, scores, hooks and signals."""
 
 import contextlib
-import dataclasses
+import reprlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,47 +13,60 @@ import jax
 import numpy as np
 
 from aaejax.data import Dataset, batches
-from aaejax.data.notes import listing
+from aaejax.data.notes import Tell, listing
 from aaejax.metrics.heldout import HeldOut, mixed_order
 from aaejax.phases import init_state, train_step
+from aaejax.runs.best import Best, best_metrics, best_score
 from aaejax.runs.checkpoints import Checkpoints
-from aaejax.runs.config import RunConfig, decides
+from aaejax.runs.chunks import Ran, chunk_ends, run_chunks
+from aaejax.runs.config import RunConfig
+from aaejax.runs.config_json import config_json, decides, model_json, model_name
 from aaejax.runs.devices import (
     Chunk,
     check_batch_size,
     feed,
     replicate,
     steps_alone,
-    to_host,
     train_chunk,
 )
-from aaejax.runs.finite import NonFiniteLoss, check_finite, finite_copy
+from aaejax.runs.finite import NonFiniteLoss, finite_copy
 from aaejax.runs.folder import RunFolder, locked
 from aaejax.runs.hooks import Event, Hook, Hooks, Progress
 from aaejax.runs.interrupts import Interrupts
 from aaejax.runs.memory import check_model
 from aaejax.runs.metrics_log import MetricsLog
 from aaejax.runs.snapshots import RunPictures
+from aaejax.runs.start import changed_rates, first_state, read_start, went_on
 from aaejax.types import (
     DataSpec,
     Device,
     Model,
+    ModelOptions,
     TrainState,
     UserError,
+    Variables,
 )
-
-Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Result:
-    """How a run ended."""
+    """How a run ended.
+
+    Attributes:
+      folder: of the run.
+      step: steps done.
+      steps: of the whole run.
+      metrics: the last line of metrics.jsonl.
+      stopped_by: what ended it before its last step: the name of a signal, or "stop-early".
+      best: the step of the best evaluation; None where there is no score to go by.
+    """
 
     folder: Path
-    step: int  # steps done
-    steps: int  # steps of the whole run
-    metrics: dict[str, Any]  # the last line of metrics.jsonl
-    stopped_by: str | None = None  # the signal that ended it early
+    step: int
+    steps: int
+    metrics: dict[str, Any]
+    stopped_by: str | None = None
+    best: int | None = None
 
     @property
     def history(self) -> list[dict[str, Any]]:
@@ -62,9 +75,10 @@ class Result:
 
 
 def train(
-    config: RunConfig,
+    model: Model | ModelOptions,
     dataset: Dataset,
-    model: Model | None = None,
+    config: RunConfig | None = None,
+    *,
     devices: list[Device] | None = None,
     tell: Tell = print,
     hooks: Sequence[Hook] = (),
@@ -72,9 +86,9 @@ def train(
     """Trains, from the newest checkpoint of the run folder where there is one.
 
     Args:
-      config: of the run.
+      model: built by hand, or the `Options` of one, which is built for these data.
       dataset: to train on.
-      model: by default the one that `config.model` builds.
+      config: of the run; by default all its defaults.
       devices: by default all.
       tell: gets lines for the user.
       hooks: watch the run; where one raises, the run ends with a checkpoint.
@@ -84,6 +98,12 @@ def train(
       NonFiniteLoss: training diverged; of such a state no checkpoint is written.
       OSError: the disk is full or read-only.
     """
+    if not isinstance(model, Model) and not hasattr(model, "build"):
+        raise UserError(
+            f"model is {reprlib.repr(model)}: it must be a Model, or the options of one, "
+            'such as aaejax.models.options("aae")()'
+        )
+    config = config or RunConfig()
     if jax.process_count() > 1:
         raise UserError(
             f"this is process {jax.process_index()} of {jax.process_count()}: a run has "
@@ -99,28 +119,38 @@ def train(
             f"{examples}: take a --batch-size of at most {examples}"
         )
     check_batch_size(config.batch_size, devices)
-    steps_per_epoch = examples // config.batch_size
-    steps = config.epochs * steps_per_epoch
+    steps = config.epochs * (examples // config.batch_size)
     spec = data_spec(dataset)
     if steps >= 2**31:
         raise UserError(f"{steps:,} steps are too many to count: take fewer --epochs")
-    built: Model = model or config.model.build(spec, steps)
+    built = model if isinstance(model, Model) else model.build(spec, steps)
     _check_classes(built, dataset)
-    state = jax.eval_shape(
-        lambda key: init_state(built, key, config.ema), jax.random.key(0)
-    )
-    check_model(state, devices, copies=2)  # the one that a step reads, and what it makes
-    with locked(config.folder) as folder, Interrupts() as interrupts:
-        written = _config_json(config, dataset, spec, custom_model=model is not None)
-        folder.prepare(written, config.overwrite, tell)
+    like = jax.eval_shape(lambda key: init_state(built, key, config.ema), jax.random.key(0))
+    check_model(like, devices, copies=2)  # the one that a step reads, and what it makes
+    folder = RunFolder(run_folder(model, dataset, config))
+    start = read_start(config, folder, like, tell)
+    run = _Run(config, dataset, built, devices, steps, folder, tell, start.variables)
+    with locked(folder.path), Interrupts() as interrupts:
+        written = config_json(config, dataset, spec, model_json(model, built, like))
+        if start.record is not None:
+            written["from"] = start.record
+        saved = folder.prepare(written, config.overwrite, tell)
         images, labels = held_out(dataset)
         folder.write_heldout(images[:256], None if labels is None else labels[:256])
         with Checkpoints(
             folder.checkpoints, config.keep, tell, decides(written)
         ) as checkpoints:
-            run = _Run(config, dataset, built, devices, steps, folder, tell)
+            state = checkpoints.restore_state(like)
+            if saved is not None:
+                record = went_on(saved, config.epochs, state)
+                folder.write_config(written | ({"went_on": record} if record else {}))
+                before = saved["run"]["epochs"] * (examples // config.batch_size)
+                if state is not None and steps > before:
+                    line = changed_rates(model, int(state.step), before, steps)
+                    if line is not None:
+                        tell(line)
             try:
-                return run.loop(checkpoints, interrupts, hooks)
+                return run.loop(state, checkpoints, interrupts, hooks)
             except NonFiniteLoss as error:
                 step = checkpoints.newest()
                 kept = "there is no checkpoint yet"
@@ -141,6 +171,13 @@ def _check_classes(model: Model, dataset: Dataset) -> None:
             f"{dataset.name}: no training example has the class {listing(unseen)}, and "
             "the model learns from labels: add such examples, or leave that class out"
         )
+
+
+def run_folder(model: Model | ModelOptions, dataset: Dataset, config: RunConfig) -> Path:
+    """The folder of a run: that of `config.workdir`, or runs/<model>-<dataset>."""
+    if config.workdir is not None:
+        return config.workdir
+    return Path("runs") / f"{model_name(model) or 'custom'}-{Path(dataset.name).stem}"
 
 
 def held_out(dataset: Dataset) -> tuple[np.ndarray, np.ndarray | None]:
@@ -166,30 +203,6 @@ def data_spec(dataset: Dataset) -> DataSpec:
     return DataSpec(dataset.example_shape, dataset.classes, bool(unit), labelled)
 
 
-def _config_json(
-    config: RunConfig, dataset: Dataset, spec: DataSpec, custom_model: bool
-) -> dict[str, Any]:
-    whole = config.to_json()
-    if custom_model:  # config.model built nothing
-        whole = {"format": whole["format"], "custom_model": True, "run": whole["run"]}
-    path = Path(config.dataset).expanduser()
-    if dataset.name not in (config.dataset, path.name, path.resolve().name):
-        # It was passed from Python.
-        whole["run"]["dataset"] = dataset.name
-    return {
-        **whole,
-        "data": {
-            "name": dataset.name,
-            **dataclasses.asdict(spec),
-            "class_names": list(dataset.class_names),
-            "train": len(dataset.train_images),
-            "test": len(dataset.test_images),
-            "fingerprint": dataset.fingerprint,
-        },
-        "where": {"data_dir": str(config.data_dir), "jax": jax.__version__},
-    }
-
-
 class _Run:
     """One process's share of a run, from the newest checkpoint to the end or a signal."""
 
@@ -202,16 +215,17 @@ class _Run:
         steps: int,
         folder: RunFolder,
         tell: Tell,
+        taken: Variables,
     ):
         self.config, self.dataset, self.model = config, dataset, model
         self.devices, self.steps, self.folder, self.tell = devices, steps, folder, tell
         self.steps_per_epoch = len(dataset.train_images) // config.batch_size
-        init_key, self.run_key, heldout_key, picture_key = jax.random.split(
-            jax.random.key(config.seed), 4
-        )
-        self.initial = jax.jit(lambda key: init_state(model, key, config.ema))(init_key)
+        self.init_key, self.run_key, heldout_key, picture_key = run_keys(config.seed)
+        self.taken = taken
         shown = held_out(dataset)
         self.heldout = HeldOut(model, *shown, heldout_key)
+        self.best_of = best_metrics(config.best, self.heldout.names, config.stop_early > 0)
+        self.best = Best()
         self.pictures = RunPictures(
             model, *shown, dataset.class_names, folder.pictures, picture_key
         )
@@ -221,92 +235,108 @@ class _Run:
         self.streamed = not batches.fits_on(devices[0], self.arrays)
 
     def loop(
-        self, checkpoints: Checkpoints, interrupts: Interrupts, hooks: Sequence[Hook]
+        self,
+        restored: TrainState | None,
+        checkpoints: Checkpoints,
+        interrupts: Interrupts,
+        hooks: Sequence[Hook],
     ) -> Result:
-        restored = checkpoints.restore_state(self.initial)
         first = 0 if restored is None else int(restored.step)
         log = MetricsLog(self.folder.metrics)
         log.resume(first, checkpoints.segments(first), self.tell)
-        line: dict[str, Any] = {"step": first}
-        if first:
+        if restored is not None:
+            self.best = checkpoints.best(first)
             self.tell(f"resuming {self.folder.path} at step {first} of {self.steps}")
-        if first >= self.steps:
-            at_first = jax.device_put(restored, self.devices[0])
-            self.pictures.on_checkpoint(self._evaluated(at_first, line))
-            return Result(self.folder.path, first, self.steps, line)
-        state = replicate(restored or self.initial, self.devices)
+            if first >= self.steps or self._stops_early():
+                at_first = jax.device_put(restored, self.devices[0])
+                event = self._evaluated(at_first, {"step": first})
+                self.pictures.on_checkpoint(event)
+                return self._result(event.metrics, None)
+        initial = restored or first_state(
+            self.model, self.init_key, self.config.ema, self.taken
+        )
+        state = replicate(initial, self.devices)
         key = replicate(self.run_key, self.devices)
-        chunk = self._chunk(state, key)
-        starts = range(first, self.steps, self.config.log_every)
-        stops = [*starts[1:], self.steps]
-        indices = [partial(self._rows, *ends) for ends in zip(starts, stops, strict=True)]
-        fed = feed(self.arrays, indices, self.devices, streamed=self.streamed)
+        ends = chunk_ends(first, self.steps, self.config.log_every)
+        length = min(self.config.log_every, self.steps)
+        rows = [partial(self._rows, start, start + length) for start in [first, *ends[:-1]]]
+        fed = feed(self.arrays, rows, self.devices, streamed=self.streamed)
         bar = Progress(self.steps, first, self.config.batch_size, self.config.save_every)
         told = Hooks([self.pictures, bar, *hooks])
+        line: dict[str, Any] = {"step": first}
+        chunk = self._chunk(state, key)
         with contextlib.closing(bar):
-            started = time.perf_counter()
-            for stop, (data, rows) in zip(stops, fed, strict=True):
-                number = stop - len(rows)
-                seconds = time.perf_counter() - started  # that data took to come
-                chunk.compile(state, data, rows, key)
-                bar.resume()
-                started = time.perf_counter()
-                state, metrics = chunk(state, data, rows, key)
-                jax.block_until_ready(metrics)
-                seconds += time.perf_counter() - started
-                host = in_phase_order(self.model, to_host(metrics))
-                check_finite(host, number)
-                line = {
-                    "step": stop,
-                    "epoch": round(stop / self.steps_per_epoch, 4),
-                    **{name: float(np.mean(values)) for name, values in host.items()},
-                    "images_per_second": round(
-                        len(rows) * self.config.batch_size / seconds, 1
-                    ),
-                }
+            last = first
+            for ran in run_chunks(
+                chunk, state, key, fed, ends, self.model.phases, bar.resume
+            ):
+                line = self._line(ran, ran.step - last)
+                last = ran.step
                 # Read once: a signal between two looks would stop without a checkpoint.
                 stopping = interrupts.requested is not None or told.error is not None
-                event = Event(stop, line, state)
-                if stopping or stop == self.steps or stop % self.config.save_every == 0:
+                event = Event(ran.step, line, ran.state)
+                planned = ran.step == self.steps or ran.step % self.config.save_every == 0
+                if stopping or planned:
                     started = time.perf_counter()
-                    event = self._commit(state, line, log, checkpoints, told)
+                    event = self._commit(ran.state, line, log, checkpoints, told, planned)
                     bar.saved(time.perf_counter() - started)
                 else:
                     log.append(log.add(line))
                 told.on_log(event)
-                if stopping:
+                if stopping or (planned and self._stops_early()):
                     break
-                started = time.perf_counter()
         checkpoints.close()  # so that nobody is told of a checkpoint that is not there
-        stopped = interrupts.requested if line["step"] < self.steps else None
-        result = Result(
-            self.folder.path,
-            line["step"],
-            self.steps,
-            line,
-            stopped.name if stopped else None,
-        )
+        requested = interrupts.requested
+        result = self._result(line, requested.name if requested else None)
         told.on_end(result)
         if told.error is not None:
             raise told.error
         return result
 
+    def _stops_early(self) -> bool:
+        return 0 < self.config.stop_early <= self.best.since
+
+    def _result(self, line: dict[str, Any], signal: str | None) -> Result:
+        done = line["step"] >= self.steps
+        early = "stop-early" if self._stops_early() else signal
+        return Result(
+            self.folder.path,
+            line["step"],
+            self.steps,
+            line,
+            None if done else early,
+            self.best.step or None,
+        )
+
+    def _line(self, ran: Ran, count: int) -> dict[str, Any]:
+        """The line of metrics.jsonl of a chunk of so many steps."""
+        rate = count * self.config.batch_size / ran.seconds
+        return {
+            "step": ran.step,
+            "epoch": round(ran.step / self.steps_per_epoch, 4),
+            **{name: float(np.mean(values)) for name, values in ran.metrics.items()},
+            "images_per_second": round(rate, 1),
+        }
+
     def _chunk(self, state: TrainState, key: jax.Array) -> Chunk:
-        prepare = partial(batches.step_batch, self.model.reads)
         example = jax.eval_shape(
-            lambda data, rows: prepare({name: data[name][rows] for name in data}),
+            self._batch,
             self.arrays,
             jax.ShapeDtypeStruct((self.config.batch_size, len(self.model.reads)), np.int32),
         )
         return train_chunk(
             partial(train_step, self.model.phases, ema=self.config.ema),
-            prepare,
+            self._batch,
             self.devices,
             one_by_one=steps_alone(
                 train_step(self.model.phases), self.devices, state, example, key
             ),
             streamed=self.streamed,
         )
+
+    def _batch(self, data: dict[str, Any], rows: Any) -> dict[str, Any]:
+        gathered = {name: values[rows] for name, values in data.items()}
+        return batches.step_batch(self.model.reads, gathered)
 
     def _rows(self, start: int, stop: int) -> np.ndarray:
         """The examples of these steps: int32 [steps, B, R], of R batches at each step."""
@@ -326,14 +356,21 @@ class _Run:
         log: MetricsLog,
         checkpoints: Checkpoints,
         told: Hooks,
+        planned: bool,
     ) -> Event:
-        """A checkpoint with its scores and line in it; then what follows from it."""
+        """A checkpoint with its scores and line in it; then what follows from it.
+
+        An evaluation that was not planned, as at a signal, does not count for the best: an
+        unbroken run has none there.
+        """
         host = finite_copy(state)
         event = self._evaluated(jax.device_put(state, self.devices[0]), line)
         self._check_scores(line)
+        if planned and self.best_of:
+            self.best = self.best.after(line["step"], best_score(line, self.best_of))
         told.on_evaluate(event)
         text = log.add(line)
-        checkpoints.save(host, log.segment())
+        checkpoints.save(host, log.segment(), self.best)
         log.append(text)
         told.on_checkpoint(event)
         return event
@@ -353,7 +390,9 @@ class _Run:
         return Event(line["step"], line, state, plane)
 
 
-def in_phase_order(model: Model, metrics: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Metrics in the order of their phases, which jit sorts by name."""
-    names = [phase.name for phase in model.phases]
-    return dict(sorted(metrics.items(), key=lambda m: names.index(m[0].split("/")[0])))
+def run_keys(seed: int | jax.Array) -> jax.Array:
+    """The keys of the run of a seed, wherever it is trained: typed keys [4].
+
+    Of the first parameters, of the steps, of the scores and of the pictures.
+    """
+    return jax.random.split(jax.random.key(seed), 4)

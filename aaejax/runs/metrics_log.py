@@ -97,9 +97,9 @@ class MetricsLog:
         self._lines = []
         write_atomically(self._path, "".join(text + "\n" for text in kept).encode())
 
-    def last_step(self) -> int:
-        """The step of the last line that is there, 0 without any."""
-        return max(map(_step, self._read()[0]), default=0)
+    def lines(self) -> list[str]:
+        """The lines that are there and whole, the oldest first."""
+        return self._read()[0]
 
     def _repaired(
         self, step: int, found: list[str], segments: Sequence[Segment], tell: Callable

@@ -14,7 +14,7 @@ from aaejax.components.checks import check_word
 from aaejax.phases import averaged_params, init_state
 from aaejax.runs import own_networks
 from aaejax.runs.checkpoints import Checkpoints
-from aaejax.runs.config import decides, from_json
+from aaejax.runs.config_json import decides, made_of, saved_model
 from aaejax.runs.folder import RunFolder
 from aaejax.runs.memory import check_model
 from aaejax.types import DataSpec, Model, TrainState, UserError, Variables
@@ -56,6 +56,11 @@ class Trained:
         )
 
     @property
+    def history(self) -> list[dict[str, Any]]:
+        """The lines of the run's metrics.jsonl, those after this step too."""
+        return self.folder.history()
+
+    @property
     def class_names(self) -> tuple[str, ...]:
         """Of the run's data, by class number; () where they have none."""
         return self.data.class_names if self.config else ()
@@ -78,7 +83,7 @@ class Trained:
 
 def restore(
     run: str | Path,
-    step: int | None = None,
+    step: int | Literal["best"] | None = None,
     model: Model | None = None,
     tell: Callable = print,
     *,
@@ -91,8 +96,9 @@ def restore(
 
     Args:
       run: the folder that train.py wrote, on any number of devices.
-      step: of the checkpoint; by default the newest good one.
-      model: needed where the run was trained on a model passed from Python.
+      step: of the checkpoint; by default the newest good one, "best" for that of the best
+        evaluation.
+      model: needed where the run was trained on a model built by hand.
       tell: gets a line about each checkpoint that can't be used.
       network: the file of networks that the run was trained with, where there is one. It is
         run; what config.json says of it never is.
@@ -112,8 +118,8 @@ def restore(
         )
     if model is None and config.get("custom_model"):
         raise UserError(
-            f"{run} was trained on a model passed from Python: "
-            "call aaejax.runs.restore.restore(run, model=...)"
+            f"{run} was trained on a model built by hand{made_of(config)}: "
+            "call aaejax.runs.restore.restore(run, model=...) with that model"
         )
     # A record without model and parameters yet, for what it says of the data.
     trained = Trained(model, {}, 0, folder, config)  # type: ignore[arg-type]
@@ -141,7 +147,7 @@ def restore(
 
 def _options(config: dict[str, Any], network: str | Path | None, tell: Callable) -> Any:
     """The options of the run's model, with the networks of the user's file."""
-    options = from_json(config).model
+    options: Any = saved_model(config)
     if not options.network.endswith(".py"):
         if network is not None:
             raise UserError(
@@ -165,7 +171,7 @@ def _options(config: dict[str, Any], network: str | Path | None, tell: Callable)
 def _restore_state(
     folder: RunFolder,
     like: TrainState,
-    step: int | None,
+    step: int | Literal["best"] | None,
     tell: Callable,
     run: dict[str, Any] | None,
 ) -> TrainState:

@@ -1,8 +1,8 @@
-"""Several seeds of one model at once: a vmap over states and keys, not a loop.
+"""Several seeds of one model at once: the loop of `chunks.py` over steps under vmap.
 
-What the loop of `runs/loop.py` does for one run, without its pictures and log: each seed
-has the parameters, the order of the data and the noise of a run of its own. Where steps are
-dispatched alone (`devices.steps_alone`) the seeds of a chunk run in turn.
+Each seed has the parameters, the order of the data and the noise of the run that `train`
+makes of it. Where steps are dispatched alone (`devices.steps_alone`) the seeds of a chunk
+run in turn.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,12 +17,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from aaejax.data import batches
-from aaejax.phases import init_state, scan_steps, train_step
+from aaejax.phases import init_state, train_step
 from aaejax.runs.checkpoints import Checkpoints
-from aaejax.runs.devices import steps_alone, to_host, train_chunk
-from aaejax.runs.finite import check_finite, finite_copy
-from aaejax.runs.loop import in_phase_order
-from aaejax.types import Array, Batch, Device, Key, Model, TrainState, Variables
+from aaejax.runs.chunks import Program, chunk_ends, run_chunks
+from aaejax.runs.devices import Chunk, feed, replicate, steps_alone, train_chunk
+from aaejax.runs.finite import finite_copy
+from aaejax.runs.hooks import Event, Hook, Hooks
+from aaejax.runs.loop import run_keys
+from aaejax.types import Array, Key, Model, TrainState, Variables
 
 # One step for all seeds; all else has an axis of seeds in front.
 AXES: Any = TrainState(step=None, params=0, network_state=0, opt_state=0, ema=0)  # type: ignore[arg-type]
@@ -39,6 +41,7 @@ def train_seeds(
     folder: Path | None = None,
     chunk: int = 500,
     tell: Callable[[str], None] = lambda _: None,
+    hooks: Sequence[Hook] = (),
 ) -> list[Variables]:
     """Trains on one device, from the newest checkpoint in the folder where there is one.
 
@@ -52,6 +55,9 @@ def train_seeds(
       folder: for checkpoints, one after each chunk; None for none.
       chunk: steps in one dispatch.
       tell: gets a line after each.
+      hooks: watch the runs. The events have a metric of each seed, float32 [seeds], beside
+        the step and images_per_second of all together; the axis of seeds comes first in
+        the state, whose step is that of all. Where a hook raises, the runs end.
 
     Returns:
       The variables of each seed's networks, on the host.
@@ -61,86 +67,121 @@ def train_seeds(
       OSError: a checkpoint could not be written.
     """
     labels = np.broadcast_to(labels, (len(seeds), len(images)))
+    arrays = {"image": images, "label": labels}
 
-    def start(seed: Array) -> tuple[TrainState, Key]:
-        # As in runs/loop.py: a seed is the same run here and there.
-        init_key, run_key, *_ = jax.random.split(jax.random.key(seed), 4)
+    def start(seed: jax.Array) -> tuple[TrainState, Key]:
+        init_key, run_key, *_ = run_keys(seed)
         return init_state(model, init_key), run_key
 
     starts = jax.jit(jax.vmap(start, out_axes=(AXES, 0)))
-    state, run_keys = starts(np.array(seeds, np.uint32))
-    program = _program(model, state, images, labels, run_keys)
-    resident = jax.device_put((images, labels))
+    state, keys = starts(np.array(seeds, np.uint32))
+    devices = jax.local_devices()[:1]
+
+    def rows_of(first: int) -> np.ndarray:
+        """Of all seeds: int32 [steps, B, seeds, R]."""
+        each = [
+            batches.step_rows(
+                model.reads,
+                seed,
+                first,
+                first + min(chunk, steps),
+                {"image": images, "label": known},
+                batch_size,
+            )
+            for seed, known in zip(seeds, labels, strict=True)
+        ]
+        return np.stack(each, axis=2)
+
     run = {"seeds": list(seeds), "steps": steps, "batch_size": batch_size}
     opened = Checkpoints(folder, keep=1, run=run) if folder else nullcontext()
+    told = Hooks(hooks)
     with opened as checkpoints:
         if checkpoints:
-            state = jax.device_put(checkpoints.restore_state(state) or state)
-        for first in range(int(state.step), steps, chunk):
-            last = min(first + chunk, steps)
-            rows = [
-                batches.step_rows(
-                    model.reads,
-                    seed,
-                    first,
-                    last,
-                    {"image": images, "label": known},
-                    batch_size,
-                )
-                for seed, known in zip(seeds, labels, strict=True)
-            ]
-            state, metrics = program(state, *resident, np.stack(rows))
-            host = in_phase_order(model, metrics)
-            for number in range(len(seeds)):
-                check_finite({name: host[name][number] for name in host}, first)
+            state = checkpoints.restore_state(state) or state
+        first = last = int(state.step)
+        ends = chunk_ends(first, steps, chunk) if first < steps else []
+        rows = [partial(rows_of, start) for start in [first, *ends[:-1]]]
+        state = replicate(state, devices)
+        keys = replicate(keys, devices)
+        fed = feed(arrays, rows[: len(ends)], devices, streamed=False)
+        program = _program(model, state, arrays, keys, batch_size)
+        for ran in run_chunks(program, state, keys, fed, ends, model.phases):
+            state = ran.state
+            seen = (ran.step - last) * batch_size * len(seeds)
+            last = ran.step
+            means = {name: values.mean(axis=0) for name, values in ran.metrics.items()}
+            line = {"step": last, **means, "images_per_second": seen / ran.seconds}
             if checkpoints:
                 checkpoints.save(finite_copy(state))
             tell(f"step {last}/{steps} of {len(seeds)} seeds")
+            told.on_log(Event(last, line, state))
+            if told.error is not None:
+                raise told.error
     variables = jax.device_get(state.variables)
     return [jax.tree.map(lambda x, n=n: x[n], variables) for n in range(len(seeds))]
 
 
-# (state, images [N, ...], labels [seeds, N], rows [seeds, steps, B, R])
-# -> (state, metrics on the host [seeds, steps])
-Program = Callable[..., tuple[TrainState, dict[str, np.ndarray]]]
-
-
-def _program(model: Model, state: TrainState, images, labels, keys: Key) -> Program:
+def _program(
+    model: Model,
+    state: TrainState,
+    arrays: dict[str, np.ndarray],
+    keys: Key,
+    batch_size: int,
+) -> Program:
     """All seeds as one program, or in turn."""
     devices = jax.local_devices()[:1]
-    mapped = jax.vmap(seed_steps(model), (AXES, None, 0, 0, 0), (AXES, 0))
-    rows = jax.ShapeDtypeStruct((len(labels), 1, 1, len(model.reads)), np.int32)
-    if steps_alone(mapped, devices, state, images, labels, rows, keys):
-        return _in_turn(model, devices, list(keys))
-    compiled = jax.jit(mapped, donate_argnums=0)
+    step = train_step(model.phases)
+    data = {"image": arrays["image"], "label": arrays["label"][0]}
+    rows = jax.ShapeDtypeStruct((batch_size, len(model.reads)), np.int32)
+    batch = jax.eval_shape(partial(_batch, model), data, rows)
+    one = jax.eval_shape(partial(_of_seed, number=0), state)
+    if steps_alone(step, devices, one, batch, jax.random.key(0)):
+        alone = train_chunk(
+            partial(train_step, model.phases),
+            partial(_batch, model),
+            devices,
+            one_by_one=True,
+        )
+        return _InTurn(alone, list(keys))
 
-    def program(state, images, labels, rows):
-        state, metrics = compiled(state, images, labels, rows, keys)
-        return state, jax.device_get(metrics)
+    def of_all(data: dict[str, Any], rows: Array) -> dict[str, Any]:
+        def of_one(label: Array, rows: Array) -> dict[str, Any]:
+            return _batch(model, {"image": data["image"], "label": label}, rows)
 
-    return program
+        return jax.vmap(of_one, (0, 1))(data["label"], rows)
+
+    def make_step(axis_name: str | None):
+        return jax.vmap(train_step(model.phases, axis_name), (AXES, 0, 0), (AXES, 0))
+
+    return train_chunk(make_step, of_all, devices, one_by_one=False)
 
 
-def _in_turn(model: Model, devices: Sequence[Device], keys: Sequence[Key]) -> Program:
-    """A chunk of each seed as in `runs/loop.py`."""
-    chunk = train_chunk(
-        partial(train_step, model.phases),
-        partial(batches.step_batch, model.reads),
-        devices,
-        one_by_one=True,
-    )
+def _batch(model: Model, data: dict[str, Any], rows: Array) -> dict[str, Any]:
+    gathered = {name: values[rows] for name, values in data.items()}
+    return batches.step_batch(model.reads, gathered)
 
-    def program(state, images, labels, rows):
+
+class _InTurn:
+    """A chunk of each seed after the other, as one program of all."""
+
+    def __init__(self, chunk: Chunk, keys: Sequence[Key]):
+        self._chunk, self._keys = chunk, keys
+
+    def compile(self, state: TrainState, data: Any, rows: np.ndarray, key: Key) -> None:
+        first = {"image": data["image"], "label": data["label"][0]}
+        self._chunk.compile(_of_seed(state, 0), first, rows[:, :, 0], self._keys[0])
+
+    def __call__(
+        self, state: TrainState, data: Any, rows: np.ndarray, key: Key, count: int
+    ) -> tuple[TrainState, dict[str, Any]]:
         ended = []
-        for number, key in enumerate(keys):
-            data = {"image": images, "label": labels[number]}
-            one, metrics = chunk(_of_seed(state, number), data, rows[number], key)
-            ended.append((one, to_host(metrics)))
-        states, metrics = zip(*ended, strict=True)
-        stacked = jax.tree.map(lambda *each: np.stack(each), *metrics)
-        return _stack(states), stacked
-
-    return program
+        for number, own_key in enumerate(self._keys):
+            own = {"image": data["image"], "label": data["label"][number]}
+            one = _of_seed(state, number)
+            ended.append(self._chunk(one, own, rows[:, :, number], own_key, count))
+        states, each = zip(*ended, strict=True)
+        metrics = jax.device_get([{k: jnp.stack(m[k]) for k in m} for m in each])
+        return _stack(states), jax.tree.map(lambda *x: np.stack(x, axis=1), *metrics)
 
 
 def _of_seed(state: TrainState, number: int) -> TrainState:
@@ -155,23 +196,3 @@ def _stack(states: Sequence[TrainState]) -> TrainState:
     stepless = [replace(state, step=None) for state in states]  # type: ignore[arg-type]
     stacked = jax.tree.map(lambda *x: jnp.stack(x), *stepless)
     return replace(stacked, step=states[0].step)
-
-
-def seed_steps(model: Model) -> Callable:
-    """Many steps of one seed, to be mapped over seeds.
-
-    Returns:
-      `(state, images [N, ...], labels [N], rows [steps, B, R], key) -> (state, metrics)`,
-      the rows those of `batches.step_rows`.
-    """
-    step = train_step(model.phases)
-
-    def steps(state: TrainState, images: Array, labels: Array, rows: Array, key: Key):
-        def gathered(state: TrainState, batch: Batch, key: Key):
-            at = batch["rows"]
-            examples = {"image": images[at], "label": labels[at]}
-            return step(state, batches.step_batch(model.reads, examples), key)
-
-        return scan_steps(gathered)(state, {"rows": rows}, key)
-
-    return steps

@@ -13,13 +13,13 @@ from typing import Any
 import jax
 import numpy as np
 
-import train
 from aaejax import data
 from aaejax.phases import init_state
 from aaejax.runs.checkpoints import Checkpoints
-from aaejax.runs.config import decides
+from aaejax.runs.command import parse_run
+from aaejax.runs.config_json import decides
 from aaejax.runs.folder import RunFolder
-from aaejax.runs.loop import train as train_here
+from aaejax.runs.loop import train
 from aaejax.runs.metrics_log import MetricsLog
 from aaejax.runs.restore import restore
 from aaejax.types import TrainState
@@ -102,7 +102,8 @@ class Tiny:
 
     def train(self, folder: Path, tell: Callable) -> None:
         """As train.py, in this process."""
-        train_here(train.parse_run(self.arguments(folder)), self.dataset, tell=tell)
+        options, config = parse_run(self.arguments(folder))
+        train(options, self.dataset, config, tell=tell)
 
     def read(self, folder: Path, tell: Callable) -> TrainState:
         """What a resumed run begins with; makes metrics.jsonl as it does."""

@@ -1,0 +1,119 @@
+"""The command that asks: `sample.py`, and `aaejax-sample` of an installed package."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from aaejax.ask.kinds import check_out, sample, write
+from aaejax.ask.sources import DATA_DIR
+from aaejax.runs.restore import Weights, restore
+from aaejax.runs.scripts import parse, script, start_jax, tell
+
+HELP = """Asks a trained model; needs nothing but the run folder.
+
+    {name} runs/aae-mnist5k --out samples.png
+    {name} runs/aae-mnist5k codes --out codes.npz --data my_images.npz
+
+Kinds:
+
+    samples                         of the prior, of one class with --label
+    nearest                         training images beside samples
+  with an encoder
+    reconstructions                 beside the originals
+    interpolation                   ways between codes
+    arithmetic                      codes plus --plus less --minus
+    codes                           of the run's data, or of --data
+  with some models
+    manifold                        2-D codes: a grid over the prior
+    styles                          codes with a class: a row keeps the style
+    walk                            label-regularized: along a class's part of the prior
+    clusters                        models that classify: each class's images
+    classify                        models that classify: of each image
+    bounds                          vae: of log p(x)
+"""
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Asks a trained model; needs nothing but the run folder."""
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """The folder that train.py wrote."""
+    kind: Annotated[str, tyro.conf.Positional] = "samples"
+    """What is asked for: see above."""
+    out: Path = Path("samples.png")
+    """.png is a picture, .npy or .npz the arrays."""
+    count: int = 100
+    """How many images; of interpolations, the images on all lines."""
+    seed: int = 0
+    """0 to 2^32 - 1; the same seed gives the same file."""
+    step: int | Literal["best"] | None = None
+    """Of the checkpoint; by default the newest. best is that of the best evaluation, as the
+    run's --best has it."""
+    weights: Weights = "last"
+    """last, or ema: the moving average of a run that was trained with --ema."""
+    network: Path | None = None
+    """The Python file of networks that the run was trained with; it is run."""
+    data: str | None = None
+    """A dataset, or a file or folder of images, to encode in place of the run's own; its
+    labels go by name to the run's classes."""
+    data_dir: Path = DATA_DIR
+    """Where TFDS datasets are prepared."""
+    label: str | None = None
+    """Of samples and nearest, where the model can be asked for it: a class by name, or by
+    number where no class of the run is named by one."""
+    pick: tuple[int, ...] = ()
+    """Which images of the data, by number, in place of a random choice; interpolations go
+    from the first half of them to the second."""
+    path: Literal["linear", "spherical"] = "linear"
+    """Of interpolations."""
+    plus: str | None = None
+    """Arithmetic adds the mean code of these: a class as in --label, or else a dataset,
+    file or folder (./cat, where there is a class cat too)."""
+    minus: str | None = None
+    """And takes away the mean code of these."""
+
+
+def main(name: str = "sample.py") -> int:
+    """Runs the command line; a mistake of the user's is one line and status 2.
+
+    Args:
+      name: what messages call the command.
+
+    Returns:
+      The exit status: 0 done, 2 the user's mistake.
+    """
+    return script(name)(lambda: _main(name))()
+
+
+def _main(name: str) -> int:
+    script_name = f"python {name}" if name.endswith(".py") else name
+    arguments = parse(Arguments, sys.argv[1:], name, HELP.format(name=script_name))
+    start_jax()
+    trained = restore(
+        arguments.run,
+        arguments.step,
+        tell=tell,
+        network=arguments.network,
+        weights=arguments.weights,
+    )
+    check_out(arguments.out, arguments.kind, trained.data.spec.shape)
+    arrays = sample(
+        trained,
+        arguments.kind,
+        count=arguments.count,
+        seed=arguments.seed,
+        data_dir=arguments.data_dir,
+        data=arguments.data,
+        label=arguments.label,
+        pick=arguments.pick,
+        path=arguments.path,
+        plus=arguments.plus,
+        minus=arguments.minus,
+    )
+    write(arguments.out, arguments.kind, arrays)
+    tell(f"{arguments.kind} of {arguments.run} at step {trained.step}: {arguments.out}")
+    return 0

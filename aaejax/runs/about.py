@@ -1,0 +1,111 @@
+"""What a checkpoint says of itself, its item "about", and checksums of arrays."""
+
+import hashlib
+import json
+import zlib
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from aaejax.runs.best import Best
+from aaejax.runs.config_json import changes, decides
+from aaejax.runs.files import read_bytes
+from aaejax.runs.finite import name_of
+from aaejax.runs.metrics_log import Mark, Segment
+
+FORMAT = 1
+
+
+class OtherRun(ValueError):
+    """A good checkpoint of a run with other values; says which."""
+
+
+def about_json(
+    step: int, run: Any, trees: dict[str, Any], log: Segment, best: Best
+) -> dict[str, Any]:
+    """The item, with its own checksum.
+
+    Args:
+      step: of the checkpoint.
+      run: what decides the result of the run, as JSON.
+      trees: the other items, by name.
+      log: the lines of metrics.jsonl up to this step.
+      best: evaluation up to this step.
+    """
+    about = {
+        "format": FORMAT,
+        "step": step,
+        "run": run,
+        "checksums": {name: checksums(tree) for name, tree in trees.items()},
+        "log": {"before": list(log.before), "lines": list(log.lines)},
+        "best": [best.step, best.score, best.since],
+    }
+    return {"crc32": _crc32(about), "about": about}
+
+
+def read_about(place: Path, step: int, run: Any) -> dict[str, Any] | None:
+    """What the checkpoint in that folder says of itself; None where it is older than such
+    words.
+
+    Raises:
+      OSError, ValueError: it can't be read, or the checkpoint is not of this run.
+    """
+    try:
+        if not (place / "about").exists():
+            # Orbax lists the items, so that one which was lost is not taken for none.
+            listed = json.loads(read_bytes(place / "_CHECKPOINT_METADATA"))
+            if "about" not in listed["item_handlers"]:
+                return None
+        saved = json.loads(read_bytes(place / "about" / "metadata"))
+        about = saved["about"]
+        if saved["crc32"] != _crc32(about):
+            raise ValueError("its item about does not have its checksum")
+        segment(about)
+        best_of(about)
+    except (KeyError, TypeError, RecursionError) as error:
+        raise ValueError("its item about is damaged") from error
+    if about["format"] != FORMAT:
+        raise ValueError(f"its format is {about['format']}, not {FORMAT}")
+    if about["step"] != step:
+        raise ValueError(f"it is that of step {about['step']}")
+    if run is not None:
+        changed = changes(decides(about["run"]), run)
+        if changed:
+            raise OtherRun("; ".join(changed))
+    return about
+
+
+def segment(about: dict[str, Any]) -> Segment:
+    """The log's part of it; raises KeyError or TypeError where that is damaged."""
+    log = about["log"]
+    return Segment(Mark(*log["before"]), tuple("" + line for line in log["lines"]))
+
+
+def best_of(about: dict[str, Any]) -> Best:
+    """The best evaluation; raises TypeError where that is damaged."""
+    return Best(*about.get("best", ()))  # an older checkpoint has none
+
+
+def checksums(tree: Any) -> dict[str, str]:
+    """The CRC-32 of each array's dtype, shape and bytes, by its place in the tree."""
+    found = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        array = np.ascontiguousarray(leaf)
+        head = zlib.crc32(f"{array.dtype}{np.shape(leaf)}".encode())
+        found[name_of(path)] = (
+            f"{zlib.crc32(array.reshape(-1).view(np.uint8).data, head):08x}"
+        )
+    return found
+
+
+def fingerprint(tree: Any) -> str:
+    """16 hexadecimal digits that stand for all arrays of a tree and their places in it."""
+    text = json.dumps(checksums(tree), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _crc32(about: Any) -> str:
+    text = json.dumps(about, sort_keys=True, allow_nan=False)
+    return f"{zlib.crc32(text.encode()):08x}"

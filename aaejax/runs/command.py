@@ -1,0 +1,133 @@
+"""The command that trains: `train.py`, and `aaejax-train` of an installed package."""
+
+import dataclasses
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import tyro
+
+from aaejax import data, models
+from aaejax.runs import own_networks
+from aaejax.runs.config import RunConfig
+from aaejax.runs.config_json import model_name
+from aaejax.runs.finite import NonFiniteLoss
+from aaejax.runs.loop import Result, run_folder, train
+from aaejax.runs.scripts import parse, script, start_jax, tell
+from aaejax.types import UserError
+
+HELP = """Trains a model. The model comes first: it has options of its own.
+
+    {name}                              an AAE on 5,000 real MNIST digits
+    {name} aae --latent 2 --dataset mnist
+    {name} semi-supervised --help       the options of that model
+
+Started again on the same run folder, it goes on where it stopped.
+"""
+
+
+def parse_run(args: Sequence[str], name: str = "train.py") -> tuple[Any, RunConfig]:
+    """`[MODEL] [OPTIONS]` -> the options of a model, and the settings of a run."""
+    named = bool(args) and not args[0].startswith("-")
+    word, flags = (args[0], args[1:]) if named else ("aae", args)
+    if word not in models.NAMES:
+        known = ", ".join(models.NAMES)
+        raise UserError(f"unknown model {word}: there are {known}; put one of them first")
+    options = models.options(word)
+    # The model's own options stand beside those of the run.
+    flat = tyro.conf.arg(name="")
+    # Without defaults: tyro would make options of all that a default instance has.
+    fields = [("model", Annotated[options, flat]), ("run", Annotated[RunConfig, flat])]
+    command = dataclasses.make_dataclass("Command", fields, frozen=True)
+    prog = f"{name} {word}" if named else f"{name} [MODEL]"
+    script_name = f"python {name}" if name.endswith(".py") else name
+    try:
+        parsed: Any = parse(
+            command, flags, prog, f"{HELP.format(name=script_name)}\n{list_models()}"
+        )
+    except SystemExit as end:
+        later = [each for each in flags if each in models.NAMES]
+        if end.code and later:
+            print(f"a model goes first: {name} {later[0]} ...", file=sys.stderr)
+        raise
+    return parsed.model, parsed.run
+
+
+def list_models() -> str:
+    """A line for each model, for --help."""
+    what = {name: models.options(name).__doc__.partition("\n")[0] for name in models.NAMES}
+    lines = [f"    {name:20}{what[name]}" for name in models.NAMES]
+    return "\n".join(["Models (aae where none is given):", "", *lines])
+
+
+def describe(result: Result, sample: str = "python sample.py", network: str = "") -> str:
+    """What was reached, where everything is, and what to do next.
+
+    Args:
+      result: of the run.
+      sample: the command that asks.
+      network: the option that it needs too, where the run has a file of networks.
+    """
+    run, line = result.folder, result.metrics
+    if result.stopped_by not in (None, "stop-early"):
+        return (
+            f"stopped by {result.stopped_by} at step {result.step} of {result.steps}, "
+            f"checkpoint written: the same command goes on from there"
+        )
+    reached = [f"{result.step} steps"]
+    if result.stopped_by:
+        reached = [f"{result.step} of {result.steps} steps, stopped early"]
+    if result.best is not None and result.best != result.step:
+        reached[0] += f" (--step best asks step {result.best})"
+    for name, text in (
+        ("reconstruction", "held-out reconstruction {:.2f}"),
+        ("prior_mmd", "codes to prior: squared MMD {:.4f}"),
+        ("prior_mmd_chance", "two samples of the prior: {:.4f}"),
+        ("sample_mmd", "samples to held-out images: squared MMD {:.4f}"),
+        ("sample_mmd_chance", "two halves of those images: {:.4f}"),
+    ):
+        if f"heldout/{name}" in line:
+            reached.append(text.format(line[f"heldout/{name}"]))
+    if len(reached) == 1:
+        reached.append("no scores: nothing, or too little, is held out")
+    return (
+        f"done: {', '.join(reached)}\n"
+        f"metrics: {run}/metrics.jsonl   checkpoints: {run}/checkpoints   "
+        f"pictures: {run}/pictures\n"
+        f"next: {sample} {run}{network} --out samples.png"
+    )
+
+
+def main(name: str = "train.py") -> int:
+    """Runs the command line; a mistake of the user's is one line and status 2.
+
+    Args:
+      name: what messages call the command.
+
+    Returns:
+      The exit status: 0 done, 1 diverged, 2 the user's mistake, 128 + n signal n.
+    """
+    return script(name)(lambda: _main(name))()
+
+
+def _main(name: str) -> int:
+    options, config = parse_run(sys.argv[1:], name)
+    start_jax()
+    network = ""
+    if options.network.endswith(".py"):
+        network = f" --network {options.network}"
+        options = options.with_networks(own_networks.load(options.network))
+    dataset = data.load(config.dataset, config.data_dir, background=config.background)
+    tell(
+        f"{model_name(options)} on {dataset.name}: {len(dataset.train_images):,} "
+        f"training and {len(dataset.test_images):,} held-out examples of shape "
+        f"{list(dataset.example_shape)}; run folder {run_folder(options, dataset, config)}"
+    )
+    try:
+        result = train(options, dataset, config, tell=tell)
+    except NonFiniteLoss as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return 1
+    sample = "python sample.py" if name.endswith(".py") else "aaejax-sample"
+    tell(describe(result, sample, network))
+    return {"SIGINT": 130, "SIGTERM": 143}.get(result.stopped_by or "", 0)
