@@ -14,8 +14,8 @@ import pytest
 from aaejax import data
 from aaejax.models._optimizers import Optimizer
 from aaejax.runs import loop
+from aaejax.runs.finite import NonFiniteLoss, check_finite
 from aaejax.runs.hooks import Hook
-from aaejax.runs.loop import NonFiniteLoss, check_finite
 from aaejax.runs.restore import restore
 from aaejax.types import UserError
 from tests.conftest import final_params, read_lines, same, tiny_options, train_tiny
