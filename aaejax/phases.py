@@ -93,8 +93,8 @@ def phase_step(phase: Phase, axis_name: str | None = None) -> Step:
     def step(state: TrainState, batch: Batch, key: Key) -> tuple[TrainState, Metrics]:
         for each in phase.inputs:
             _check_input(each, batch, phase.name)
+        batch_size = _batch_size(phase, batch)
         key = _fold_in_name(jax.random.fold_in(key, state.step), phase.name)
-        batch_size = jax.tree.leaves(dict(batch))[0].shape[0]
         draw = _ExampleDraw(key, batch_size, axis_name)
         trained = {name: state.params[name] for name in phase.trains}
         if axis_name is not None:
@@ -254,6 +254,21 @@ def _check_phases(phases: Sequence[Phase], networks: Any) -> None:
             )
 
 
+def _batch_size(phase: Phase, batch: Batch) -> int:
+    """B, of what the phase reads; raises UserError where that differs in it."""
+    sizes = {each.name: batch[each.name].shape[0] for each in phase.inputs}
+    if not sizes:
+        return jax.tree.leaves(dict(batch))[0].shape[0]
+    (first, size), *_ = sizes.items()
+    for name in sizes:
+        if sizes[name] != size:
+            raise UserError(
+                f"{name!r} of the batch has {sizes[name]} examples and {first!r} has "
+                f"{size}: they must be the same"
+            )
+    return size
+
+
 def _check_input(wanted: Input, batch: Batch, phase: str) -> None:
     """Raises UserError where the batch has not what the phase reads."""
     name = wanted.name
@@ -282,8 +297,9 @@ def _check_input(wanted: Input, batch: Batch, phase: str) -> None:
         raise UserError(
             f"{name!r} of the batch lies in [{low:.9g}, {high:.9g}]: it must lie in [0, 1]"
         )
-    if wanted.classes is not None and not (low >= -1 and high < wanted.classes):
+    least = -1 if wanted.unknown else 0
+    if wanted.classes is not None and not (low >= least and high < wanted.classes):
         raise UserError(
             f"{name!r} of the batch lies in {low:.0f} ... {high:.0f}: it must lie in "
-            f"0 ... {wanted.classes - 1}, or be -1 for unknown"
+            f"0 ... {wanted.classes - 1}{', or be -1 for unknown' * wanted.unknown}"
         )

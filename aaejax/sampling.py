@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from aaejax.components.checks import check_word
 from aaejax.components.pixels import to_unit
 from aaejax.types import Array, Key, Model, Variables
 
@@ -90,7 +91,12 @@ def interpolation(
 
 
 def between(start: Array, end: Array, t: Array, path: Path) -> Array:
-    """The point at t in [0, 1] of the way from code to code; shapes that broadcast."""
+    """The point at t in [0, 1] of the way from code to code; shapes that broadcast.
+
+    Raises:
+      UserError: a path that is none.
+    """
+    check_word("path", path, Path)
     if path == "linear":
         return start * (1 - t) + end * t
     lengths = [jnp.linalg.norm(x, axis=-1, keepdims=True) for x in (start, end)]

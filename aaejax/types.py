@@ -123,14 +123,15 @@ class Input:
     Attributes:
       name: its key in the batch.
       shape: of one example.
-      classes: K of a label, an integer in -1 ... K - 1, -1 for "unknown"; None where the
-        array is float32.
+      classes: K of a label, an integer in 0 ... K - 1; None where the array is float32.
+      unknown: whether a label may be -1, for "unknown", too.
       unit_range: whether all values lie in [0, 1].
     """
 
     name: str
     shape: tuple[int, ...] = ()
     classes: int | None = None
+    unknown: bool = True
     unit_range: bool = False
 
 
@@ -140,8 +141,8 @@ def image_input(shape: tuple[int, ...], unit_range: bool, prefix: str = "") -> I
 
 
 def label_input(classes: int, prefix: str = "") -> Input:
-    """The label of a batch."""
-    return Input(name=f"{prefix}label", classes=classes)
+    """The label of a batch; one of labelled examples is known."""
+    return Input(name=f"{prefix}label", classes=classes, unknown=prefix != LABELLED)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,8 @@ os.environ["XLA_FLAGS"] = (
     + " --xla_force_host_platform_device_count=8"
     # Tests compile far more than they compute: a third of the time to compile.
     + " --xla_backend_optimization_level=0"
+    # And fusions by LLVM's older path: two fifths of what a whole run then costs.
+    + " --xla_cpu_use_fusion_emitters=false"
 )
 
 import dataclasses

@@ -147,6 +147,26 @@ def test_integers_are_indices_into_names_that_are_given():
     assert sorted(np.concatenate(labels_of(data))) == [-1, 0, 2, 2]
 
 
+def test_a_class_without_training_examples_is_named():
+    said = []
+    x, names = images(4), ["cat", "dog", "cow"]
+    data = from_arrays(
+        x, [0, 0, -1, 0], x, [0, 1, 1, 1], class_names=names, tell=said.append
+    )
+    assert said == ["arrays: no training example has the class dog, cow"]
+    assert data.unseen_classes() == ["dog", "cow"]
+    from_arrays(x, ["a", "b"] * 2, x, ["b"] * 4, tell=said.append)
+    from_arrays(x, test_images=x, tell=said.append)
+    assert len(said) == 1
+
+
+def test_the_only_example_of_a_class_is_not_held_out():
+    labels = ["a"] * 9 + ["b"] + ["c"] * 10  # without care the tenth would be
+    data = from_arrays(images(20), labels, tell=[].append)
+    assert [y.tolist().count(1) for y in labels_of(data)] == [1, 0]
+    assert len(data.test_images) == 1
+
+
 def test_values_that_are_no_classes():
     x = images(202)
     fails("202 examples have 202 different values", from_arrays, x, np.arange(202) * 7)

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import shutil
 import sys
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -12,12 +13,12 @@ import pytest
 from aaejax.ask import sources
 from aaejax.ask.kinds import sample, write
 from aaejax.ask.labels import class_number, to_run
-from aaejax.data import load
+from aaejax.data import from_arrays, load
 from aaejax.runs.config import RunConfig
 from aaejax.runs.loop import train
 from aaejax.runs.restore import restore
 from aaejax.types import UserError
-from tests.conftest import TINY, tiny_options
+from tests.conftest import TINY, tiny_options, train_tiny
 
 PETS = ("cat", "cow", "dog")
 
@@ -308,6 +309,43 @@ def test_networks_without_a_config_json_can_be_asked(pets):
         sample(bare, label=2, count=2)["images"],
         sample(pets, label="dog", count=2)["images"],
     )
+
+
+def test_a_run_that_held_nothing_out_finds_its_own_data(pets, tmp_path):
+    images = pictures(np.array(PETS * 20))
+    whole = from_arrays(images, np.array(PETS * 20), name="all", hold_out=False)
+    dataset = pets.config["run"]["dataset"]
+    settings = {"dataset": dataset, "epochs": 1, "batch_size": 20}
+    train_tiny(tmp_path / "run", whole, devices=1, tell=[].append, **settings)
+    trained = restore(tmp_path / "run")
+    assert trained.data.test == 0
+    config = trained.config | {"run": trained.config["run"] | {"dataset": dataset}}
+    trained = dataclasses.replace(trained, config=config)
+    assert sample(trained, "nearest", count=2)["images"].shape[:2] == (2, 10)
+
+
+def test_a_stranger_can_not_have_a_disk_walked(pets, tmp_path):
+    many = tmp_path / "many"
+    many.mkdir()
+    for number in range(5000):
+        (many / f"{number}.txt").touch()
+    config = pets.config | {"run": pets.config["run"] | {"dataset": str(many)}}
+    moved = dataclasses.replace(pets, config=config)
+    with pytest.raises(UserError, match=r"holds no images but 5,000 \.txt"):
+        sources.own(moved, None, tmp_path)
+    for number in range(5000, 12_000):
+        (many / f"{number}.txt").touch()
+    with pytest.raises(UserError, match="more files than belong to the data"):
+        sources.own(moved, None, tmp_path)
+    with pytest.raises(UserError, match=r"no images but 12,000 \.txt"):
+        sources.own(moved, str(many), tmp_path)
+
+
+def test_a_path_is_no_built_in_set(pets):
+    with pytest.raises(UserError, match="there is no file or folder 'mnist5k'"):
+        sample(pets, "codes", data=Path("mnist5k"))
+    with pytest.raises(UserError, match="there is no file or folder 'dog'"):
+        sample(pets, "arithmetic", plus=Path("dog"), minus="cat")
 
 
 def test_strings_and_paths_are_taken_and_names_kept(pets, tmp_path):

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tensorstore
 
 from aaejax import init_state
 from aaejax.runs import loop
@@ -151,6 +152,26 @@ def test_a_checkpoint_under_another_step_is_refused(run):
     step, words = step_and_words(run)
     assert step == 40
     assert words == "checkpoint 60 can't be used (it is that of step 20)"
+
+
+def test_an_array_that_claims_more_than_memory_is_not_read(run):
+    folder, array = f"file://{run}/checkpoints/40/params/", "encoder.mlp.hidden_0.bias/"
+    store = {"driver": "ocdbt", "base": folder, "path": array}
+    claim = {"driver": "zarr", "kvstore": store, "dtype": "float32", "create": True}
+    tensorstore.open(claim, shape=[2**40], delete_existing=True).result()
+    step, words = step_and_words(run)
+    assert step == 20
+    assert "it has an array float32[1099511627776] where the model has float32[8]" in words
+
+
+def test_a_changed_config_is_named_and_not_the_checkpoints(run):
+    saved = json.loads((run / "config.json").read_text())
+    saved["run"]["seed"] = 1
+    (run / "config.json").write_text(json.dumps(saved))
+    told = []
+    with pytest.raises(UserError, match=r"config.json was changed.*run.seed was 0, now 1;"):
+        restore(run, tell=told.append)
+    assert told == []
 
 
 @pytest.mark.parametrize("change", [{"seed": 1}, {"batch_size": 80, "epochs": 8}])

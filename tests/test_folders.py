@@ -44,10 +44,13 @@ def test_sub_folders_are_labels(tmp_path, monkeypatch):
     [
         *("train test", "train val", "Training Testing", "train dev", "train valid"),
         *("train_set test-set", "TRAIN eval", "train validation", "train Dev_Set"),
+        *("train_images test_images", "training_data testing_data", "trn tst"),
+        *("train2017 val2017", "TrainImages TestImages", "images.train imgs-val"),
+        *("train\N{NO-BREAK SPACE} test", "trainset valset", "TRAIN_2014 TEST_2014"),
     ],
 )
 def test_folders_named_for_parts_are_the_parts(tmp_path, names):
-    train, test = names.split()
+    train, test = names.split(" ")
     save(tmp_path / train / "a" / "1.png", value=1)
     save(tmp_path / train / "b" / "1.png", value=2)
     save(tmp_path / test / "b" / "1.png", value=3)
@@ -60,6 +63,25 @@ def test_folders_named_for_parts_are_the_parts(tmp_path, names):
     assert [labels.tolist() for labels in labels_of(data)] == [[0, 1], [1]]
     assert data.class_names == ("a", "b")
     assert said == [f"{tmp_path.name}: not used: __MACOSX"]
+
+
+@pytest.mark.parametrize("names", [("train ", " test"), ("Training Set", "Test Set")])
+def test_spaces_in_names_of_parts_change_nothing(tmp_path, names):
+    for value, name in enumerate(names):
+        save(tmp_path / name / "a" / "1.png", value=10 + value)
+    data = load(tmp_path, tmp_path / "data")
+    assert data.class_names == ("a",)
+    assert [x.max() for x in (data.train_images, data.test_images)] == [10, 11]
+
+
+@pytest.mark.parametrize(
+    "names", ["train_station airport", "trains vale", "éval train-wreck", "train2 train3"]
+)
+def test_names_that_only_begin_like_those_of_parts_are_classes(tmp_path, names):
+    for name in names.split():
+        save(tmp_path / name / "1.png")
+    data = load(tmp_path, tmp_path / "data", hold_out=False)
+    assert set(data.class_names) == set(names.split())
 
 
 def test_what_lies_beside_the_parts_is_said(tmp_path):
@@ -96,6 +118,11 @@ def test_a_training_part_alone(tmp_path):
         ("val cat", "has val but no folder train"),
         ("train Training test", "Training, train, and each may be the train part"),
         ("train val dev", "dev, val, and each may be the validation part"),
+        ("train test test2", "has test2: name parts of the data train and test"),
+        ("train2014 train2017 val2017", "train2014, train2017, and each may be the"),
+        ("trainA trainB testA testB", "has testA, testB, trainA, trainB: name parts"),
+        ("training test old_train", "has old_train: name parts"),
+        ("train_station test_tube", "if they are classes, rename them"),
     ],
 )
 def test_parts_that_are_not_clear(tmp_path, folders, fragment):
@@ -114,7 +141,7 @@ def test_what_is_no_class_is_said(tmp_path):
     for name in ("docs/a.pdf", "docs/b.PDF", "cat/x.heic"):
         (root / name).write_text("")
     said = []
-    data = load(root, tmp_path / "data", tell=said.append)
+    data = load(root, tmp_path / "data", hold_out=False, tell=said.append)
     assert data.class_names == ("cat", "dog") and data.example_shape == (4, 5, 1)
     assert said == [
         "pets: no class, without pictures or by name: annotations, docs",
@@ -129,7 +156,7 @@ def test_names_of_folders_do_nothing_to_the_terminal(tmp_path, capsys):
     for name in names:
         save(root / name / "1.png")
     (root / "none\x9b").mkdir()
-    data = load(root, tmp_path / "data")
+    data = load(root, tmp_path / "data", hold_out=False)
     assert data.class_names == tuple(names)  # as they are: only what is shown is escaped
     assert data.name == "a\\x1b[31mred"
     assert capsys.readouterr().err == (

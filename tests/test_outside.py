@@ -1,5 +1,7 @@
 """Whatever comes in from outside: data that are right, or an error of one line."""
 
+import copy
+import json
 import math
 import re
 import shutil
@@ -14,7 +16,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from aaejax.data import Dataset, from_arrays, load
+from aaejax.runs.restore import restore
 from aaejax.types import UserError
+from tests.conftest import tiny_options, train_tiny
 
 # The same examples at each run, so that a test fails for a change and not by chance.
 some = settings(
@@ -232,3 +236,71 @@ def test_folders(files, alike):
             assert not set(data.class_names) & {".git", "__MACOSX"}
     finally:
         shutil.rmtree(root)
+
+
+# Any damage of a run's config.json: a restored run, or an error of one line.
+
+JUNK = st.recursive(
+    st.one_of(
+        st.none(),
+        st.booleans(),
+        st.integers(-(2**70), 2**70),
+        st.floats(),
+        st.sampled_from(["", "aae", "gan", "../x", "\x1b[31m", "1" * 5000, "own.py"]),
+    ),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3),
+        st.dictionaries(st.sampled_from(["latent", "seed", "x"]), inner, max_size=2),
+    ),
+    max_leaves=4,
+)
+
+
+def places(saved, place=()):
+    """The places of all values of a JSON tree."""
+    inner = saved.items() if isinstance(saved, dict) else ()
+    yield place
+    for name, value in inner:
+        yield from places(value, (*place, name))
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run of two steps, the model of which is as small as can be."""
+    folder = tmp_path_factory.mktemp("outside") / "run"
+    x = np.random.RandomState(0).rand(24, 6, 5, 1).astype(np.float32)
+    few = {"epochs": 1, "batch_size": 10, "log_every": 2, "save_every": 2}
+    model = tiny_options("vae", width=4, depth=1)
+    dataset = from_arrays(x, ["a", "b"] * 12, name="few")
+    train_tiny(folder, dataset, model=model, devices=1, tell=[].append, **few)
+    return folder, json.loads((folder / "config.json").read_text())
+
+
+@settings(some, max_examples=60)
+@given(st.data())
+def test_config_json_of_a_run(run, data):
+    folder, saved = run
+    changed = copy.deepcopy(saved)
+    for _ in range(data.draw(st.integers(1, 2))):
+        *before, name = data.draw(st.sampled_from([p for p in places(changed) if p]))
+        inner = changed
+        for each in before:
+            inner = inner[each]
+        if data.draw(st.booleans()):
+            inner[name] = data.draw(JUNK)
+        else:
+            del inner[name]
+    text = json.dumps(changed)
+    if data.draw(st.integers(0, 9)) == 0:
+        text = text[: data.draw(st.integers(0, len(text)))]
+    (folder / "config.json").write_text(text)
+    told = []
+    try:
+        trained = restore(folder, tell=told.append)
+    except UserError as error:
+        message = str(error)
+        assert message and message.isprintable() and len(message) < 2000
+    else:
+        assert trained.step == 2
+        assert isinstance(repr(trained), str)
+    assert all(line.isprintable() and len(line) < 2000 for line in told)

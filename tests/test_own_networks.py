@@ -1,6 +1,7 @@
 """Runs with a user's own networks, with batch norm and dropout; moving averages."""
 
 import json
+import sys
 
 import jax
 import numpy as np
@@ -161,6 +162,23 @@ def test_a_file_that_does_not_fit_is_refused(text, words, tmp_path):
     with pytest.raises(UserError, match=words) as refused:
         options(path).build(TINY, 1)
     assert "\n" not in str(refused.value)
+
+
+def test_a_file_of_networks_may_import_what_lies_beside_it(tmp_path):
+    before = list(sys.path)
+    for name, number in (("a", 3), ("b", 5)):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "sizes.py").write_text(f"width = {number}\n")
+        (folder / "more.py").write_text("from sizes import width\n")
+        (folder / "nets.py").write_text(
+            "import sizes\n\n\ndef encoder(data, outputs):\n    from more import width\n\n"
+            "    return width + sizes.width\n\n\ndef decoder(data):\n    return data\n"
+        )
+        # The second file's modules are its own.
+        assert own_networks.load(folder / "nets.py").encoder(TINY, 2) == 2 * number
+    assert sys.path == before
+    assert not {"sizes", "more"} & set(sys.modules)
 
 
 def test_the_scripts_take_a_file_of_networks(file, tmp_path, monkeypatch, capsys):

@@ -102,7 +102,7 @@ def test_every_prior_runs_under_jit_and_one_at_a_time(getkey):
         (lambda: priors.gaussian(2, std=0.0), "must be positive"),
         (lambda: priors.uniform(2, 1.0, 1.0), "high must be above low"),
         (lambda: priors.mixture(2, std_across=-1.0), "must be positive"),
-        (lambda: priors.swiss_roll(std=-1.0), "must not be negative"),
+        (lambda: priors.swiss_roll(std=-1.0), "must be 0 or more"),
     ],
 )
 def test_impossible_priors_are_refused(make, words):

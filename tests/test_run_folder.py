@@ -3,13 +3,14 @@
 import io
 import json
 import os
+import resource
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from aaejax.runs.files import atomic
+from aaejax.runs.files import append, atomic, write_atomically
 from aaejax.runs.folder import RunFolder, locked
 from aaejax.runs.restore import restore
 from aaejax.types import UserError
@@ -112,6 +113,7 @@ def test_a_config_that_is_no_runs_offers_nothing_for_deletion(content, run, digi
         (("run", "seed"), "0"),
         (("run", "workdir"), "/elsewhere"),
         (("run",), []),
+        (("network_file",), []),
         (("model",), "../evil"),
         (("model",), ["aae"]),
         (("format",), {}),
@@ -251,6 +253,17 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path):
         1 / 0  # noqa: B018
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
     assert (tmp_path / "a").read_text() == "old"
+
+
+@pytest.mark.parametrize("write", [write_atomically, lambda p, x: append(p, x.decode())])
+def test_a_write_that_does_not_fit_names_the_file(write, tmp_path):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10**6, limits[1]))
+    try:
+        with pytest.raises(OSError, match=r"a.json can't be written \(File too large\): "):
+            write(tmp_path / "a.json", bytes(2 * 10**6))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 def test_files_of_a_run_are_readable_as_the_users_others_are(run):

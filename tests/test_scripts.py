@@ -1,5 +1,6 @@
 """train.py and sample.py as a person runs them."""
 
+import io
 import os
 import re
 import subprocess
@@ -15,7 +16,9 @@ from aaejax.ask import command as sample
 from aaejax.ask.kinds import KINDS
 from aaejax.metrics.heldout import mixed_order
 from aaejax.runs import command as train
+from aaejax.runs import scripts
 from aaejax.runs.loop import Result
+from aaejax.types import UserError
 
 ROOT = Path(__file__).parent.parent
 TINY = [
@@ -325,6 +328,35 @@ def test_done_says_what_scores_there_are():
     assert "held-out reconstruction 1.50\n" in said(reconstruction=1.5)
     whole = said(sample_mmd=0.25, sample_mmd_chance=0.0)
     assert "squared MMD 0.2500, two halves of those images: 0.0000\n" in whole
+
+
+def test_names_that_the_terminal_can_not_write_are_escaped(monkeypatch):
+    out, err = (io.TextIOWrapper(io.BytesIO(), encoding="ascii") for _ in range(2))
+    monkeypatch.setattr(sys, "stdout", out)
+    monkeypatch.setattr(sys, "stderr", err)
+
+    @scripts.script("x.py")
+    def main():
+        scripts.tell("Käse")
+        raise UserError("no ä")
+
+    assert main() == 2
+    assert out.buffer.getvalue() == b"K\\xe4se\n"
+    err.flush()
+    assert err.buffer.getvalue() == b"x.py: no \\xe4\n"
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["--workdir", ""], "the value after --workdir is empty: give one"),
+        (["--workdir="], "the value after --workdir is empty: give one"),
+        (["--dataset", " ", "--overwrite"], "the value after --dataset is empty"),
+    ],
+)
+def test_an_empty_value_is_none(args, words):
+    with pytest.raises(UserError, match=words):
+        train.parse_run(args)
 
 
 def test_a_device_that_is_not_there_is_one_line(tmp_path):

@@ -1,9 +1,11 @@
 import dataclasses
+import gc
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -21,6 +23,14 @@ from aaejax.types import UserError
 from tests.conftest import final_params, read_lines, same, tiny_options, train_tiny
 
 ROOT = Path(__file__).parent.parent
+
+
+def timeless(folder):
+    """metrics.jsonl but for the times in it."""
+    return [
+        {name: line[name] for name in line if name != "images_per_second"}
+        for line in read_lines(folder)
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -120,14 +130,7 @@ def test_a_run_cut_anywhere_ends_bit_for_bit_where_an_unbroken_one_does(
     assert final_params(tmp_path)[0] == 40
     assert same(final_params(tmp_path)[1], final_params(folder)[1])
     # Nothing that a cut run had logged past its checkpoint stands twice.
-    rates, again = (
-        [
-            {k: v for k, v in line.items() if k != "images_per_second"}
-            for line in read_lines(each)
-        ]
-        for each in (folder, tmp_path)
-    )
-    assert again == rates
+    assert timeless(tmp_path) == timeless(folder)
 
 
 def test_the_last_chunk_may_be_shorter(digits, tmp_path):
@@ -226,6 +229,7 @@ def test_killed_twice_and_resumed_equals_unbroken(tmp_path):
     assert same(
         final_params(tmp_path / "killed")[1], final_params(tmp_path / "unbroken")[1]
     )
+    assert timeless(tmp_path / "killed") == timeless(tmp_path / "unbroken")
 
 
 @pytest.mark.parametrize(
@@ -261,6 +265,21 @@ def test_a_second_ctrl_c_leaves_at_once(tmp_path):
     process.communicate(timeout=60)
     assert time.monotonic() - began < 3
     assert process.returncode == 130
+
+
+def test_many_runs_in_a_process_need_the_memory_of_one(digits, tmp_path):
+    """jax.pmap would keep each run's programs: thousands of objects and 16 MB a run."""
+    small = {"model": tiny_options("vae", width=4, depth=1), "epochs": 1}
+    small |= {"batch_size": 200, "log_every": 2, "save_every": 2}
+
+    def objects_after_a_run(name):
+        train_tiny(tmp_path / name, digits, devices=1, **small)
+        gc.collect()
+        return len(gc.get_objects())
+
+    objects_after_a_run("first")
+    before = objects_after_a_run("second")
+    assert objects_after_a_run("third") - before < 2000
 
 
 def test_a_diverging_run_stops_and_names_phase_and_step(digits, tmp_path):
@@ -308,12 +327,43 @@ def test_a_batch_larger_than_the_set_is_refused(digits, tmp_path):
     assert not (tmp_path / "new").exists()
 
 
-def test_a_model_from_python_trains_and_is_restored_with_it(digits, tmp_path):
+def test_a_run_in_a_thread_is_that_of_the_main_thread(finished, digits, tmp_path):
+    results = []
+
+    def go():
+        results.append(train_tiny(tmp_path, digits, devices=2, tell=lambda _: None))
+
+    thread = threading.Thread(target=go)
+    thread.start()
+    thread.join()
+    assert results[0].step == 40
+    assert same(final_params(tmp_path)[1], final_params(finished[0])[1])
+
+
+def test_a_class_that_is_never_seen_is_refused_where_labels_are_learned(tmp_path):
+    x = np.random.default_rng(0).integers(0, 256, (6, 6, 5, 1), np.uint8)
+    pets = data.from_arrays(x, ["cat"] * 6, x, ["cow"] * 6, name="pets", tell=[].append)
+    with pytest.raises(UserError, match="pets: no training example has the class cow, and"):
+        train_tiny(
+            tmp_path, pets, model=tiny_options("supervised"), batch_size=2, devices=1
+        )
+    assert not (tmp_path / "config.json").exists()
+
+
+def test_a_run_from_python_says_what_it_was(digits, tmp_path):
     model = tiny_options(latent=3).build(loop.data_spec(digits), 40)
-    train_tiny(tmp_path, digits, model=model, devices=1)
+    own = dataclasses.replace(digits, name="my digits")
+    train_tiny(tmp_path, own, model=model, devices=1, epochs=2)
     with pytest.raises(UserError, match=r"by hand .encoder of \d+.*restore.run, model="):
         restore(tmp_path)
-    assert restore(tmp_path, model=model).step == 40
+    assert restore(tmp_path, model=model).step == 20
+    saved = json.loads((tmp_path / "config.json").read_text())
+    assert saved["custom_model"] is True
+    assert not {"model", "options"} & saved.keys()
+    assert saved["data"]["name"] == saved["run"]["dataset"] == "my digits"
+    # A file that was only named otherwise is the same data.
+    again = {"epochs": 2, "dataset": "elsewhere.npz"}
+    assert train_tiny(tmp_path, own, model=model, devices=1, **again).step == 20
 
 
 def test_hooks_see_each_line_evaluation_checkpoint_and_the_end(digits, tmp_path):

@@ -12,7 +12,9 @@ from aaejax.ask import answers
 from aaejax.ask.answers import Arrays
 from aaejax.ask.question import Question
 from aaejax.ask.sources import DATA_DIR
+from aaejax.components.checks import check_word
 from aaejax.runs import pictures
+from aaejax.runs.files import naming
 from aaejax.runs.restore import Trained
 from aaejax.types import Model, UserError
 
@@ -104,8 +106,8 @@ def sample(
     label: str | int | None = None,
     pick: tuple[int, ...] = (),
     path: sampling.Path = "linear",
-    plus: str | int | None = None,
-    minus: str | int | None = None,
+    plus: str | int | Path | None = None,
+    minus: str | int | Path | None = None,
     tell: Callable[[str], None] = print,
 ) -> dict[str, np.ndarray]:
     """What `sample.py RUN KIND` writes.
@@ -118,7 +120,8 @@ def sample(
       data_dir: where TFDS datasets are.
       data: a dataset, file or folder to take images from, in place of the run's held-out
         examples; for codes in place of the run's dataset; for nearest the run's own data,
-        where they moved. Its labels go by their names to the run's classes.
+        where they moved. Its labels go by their names to the run's classes. A `Path` is
+        always a file or folder.
       label: of samples: the class's name. In a run none of whose classes is named by a
         number it may also be the class's number; where a model found clusters, theirs.
       pick: which of these images, by number, in place of a random choice; interpolations go
@@ -141,6 +144,7 @@ def sample(
         raise UserError(f"this run has no kind {kind}: it has {', '.join(possible)}")
     if count < 1:
         raise UserError(f"a count of {count}: it must be at least 1")
+    check_word("path", path, sampling.Path)
     if not 0 <= seed < 2**32:
         raise UserError(f"seed {seed}: it must be in 0 ... 2^32 - 1")
     asked = Question(
@@ -149,7 +153,7 @@ def sample(
         jax.random.key(seed),
         Path(data_dir),
         tell,
-        None if data is None else str(data),
+        data,
         label,
         tuple(pick),
         path,
@@ -197,9 +201,11 @@ def write(out: str | Path, kind: str, arrays: dict[str, np.ndarray]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     draw = KINDS[kind].draw
     if draw is not None and path.suffix.lower() == ".png":
-        draw(path, arrays["images"])
+        with naming(path):
+            draw(path, arrays["images"])
         return
-    with path.open("wb") as file:  # NumPy would add a suffix to a name in capitals
+    # Opened here: NumPy would add a suffix to a name in capitals.
+    with naming(path), path.open("wb") as file:
         if path.suffix.lower() == ".npz":
             np.savez(file, **arrays)  # type: ignore[arg-type]
         else:

@@ -26,12 +26,12 @@ class Question:
     key: Key
     data_dir: Path
     tell: Callable[[str], None]
-    data: str | None = None
+    data: str | Path | None = None
     label: str | int | None = None
     pick: tuple[int, ...] = ()
     path: sampling.Path = "linear"
-    plus: str | int | None = None
-    minus: str | int | None = None
+    plus: str | int | Path | None = None
+    minus: str | int | Path | None = None
 
     @property
     def finds_clusters(self) -> bool:
@@ -93,12 +93,14 @@ class Question:
         chosen = examples[np.array(self.pick, int) if self.pick else drawn]
         return np.asarray(to_unit(chosen.images)), chosen.labels
 
-    def mean_code(self, asked: str | int, key: Key) -> np.ndarray:
+    def mean_code(self, asked: str | int | Path, key: Key) -> np.ndarray:
         """Of the examples of a class, by name or number, or of the user's data: [Z].
 
-        A class goes before data of that name; "./cat" is a path at any rate.
+        A class goes before data of that name; "./cat" and a `Path` are paths at any rate.
         """
-        examples = self._of_class(str(asked)) or self._of_data(str(asked))
+        is_path = isinstance(asked, Path)
+        of_class = None if is_path else self._of_class(str(asked))
+        examples = of_class or self._of_data(asked if is_path else str(asked))
         encode = self.trained.model.encode
         ask = sampling.in_batches(lambda n, x, k, y: {"z": encode(n, x, k, y)})
         variables = self.trained.variables
@@ -125,14 +127,14 @@ class Question:
             )
         return examples[members]
 
-    def _of_data(self, name: str) -> Examples:
+    def _of_data(self, name: str | Path) -> Examples:
         try:
             return sources.together(sources.given(self.trained, name, self.data_dir))
         except UserError as error:
             names = self.trained.class_names
             classes = f" (classes: {listed(names)})" if names else ""
             raise UserError(
-                f"no class is called {listed([name])}{classes}, and as data: {error}"
+                f"no class is called {listed([str(name)])}{classes}, and as data: {error}"
             ) from error
 
     def run(self, function: Callable, *arguments: Any) -> np.ndarray:

@@ -70,7 +70,7 @@ def heldout(trained: Trained) -> Examples:
     return Examples(kept["images"], labels, trained.class_names)
 
 
-def given(trained: Trained, name: str, data_dir: Path) -> list[Examples]:
+def given(trained: Trained, name: str | Path, data_dir: Path) -> list[Examples]:
     """The parts of a dataset, file or folder, checked against what the run was trained on.
 
     Returns:
@@ -80,7 +80,8 @@ def given(trained: Trained, name: str, data_dir: Path) -> list[Examples]:
       UserError: no such data, another shape or scale, or classes that the run never saw.
     """
     dataset = load(name, data_dir, hold_out=False, **_as_trained(trained))
-    _check_shape(name, dataset.example_shape, trained.data.spec.shape)
+    what = str(name)
+    _check_shape(what, dataset.example_shape, trained.data.spec.shape)
     found = []
     for images, labels in (
         (dataset.train_images, dataset.train_labels),
@@ -88,16 +89,16 @@ def given(trained: Trained, name: str, data_dir: Path) -> list[Examples]:
     ):
         if not len(images):
             continue
-        _check_scale(name, images, trained.data)
+        _check_scale(what, images, trained.data)
         names = dataset.class_names
         if labels is not None and trained.class_names:
-            labels = to_run(labels, names, trained.class_names, name)
+            labels = to_run(labels, names, trained.class_names, what)
             names = trained.class_names
         found.append(Examples(images, labels, names))
     return found
 
 
-def own(trained: Trained, name: str | None, data_dir: Path) -> Dataset:
+def own(trained: Trained, name: str | Path | None, data_dir: Path) -> Dataset:
     """The data that the run was trained on, split as it was.
 
     Args:
@@ -108,15 +109,22 @@ def own(trained: Trained, name: str | None, data_dir: Path) -> Dataset:
     Raises:
       UserError: they are not there, or they are others.
     """
-    run = saved_run(trained.config)
-    recorded = trained.config["data"].get("name", run.dataset)
+    recorded = trained.config["data"].get("name", "data without a name")
     try:
+        run = saved_run(trained.config)
         place = name or _harmless(str(run.dataset), data_dir)
-        dataset = load(place, data_dir, **_as_trained(trained))
+        # Without a held-out part the run kept all for training.
+        dataset = load(
+            place,
+            data_dir,
+            hold_out=trained.data.test > 0,
+            most=None if name else _most(trained.data),
+            **_as_trained(trained),
+        )
         if run.labels is not None:
             dataset = dataset.keep_labels(run.labels, run.seed)
         if dataset.fingerprint != trained.data.fingerprint:
-            raise UserError(f"{listed([place])} holds other data")
+            raise UserError(f"{listed([str(place)])} holds other data")
     except (UserError, OSError) as error:
         data = trained.data
         raise UserError(
@@ -126,6 +134,15 @@ def own(trained: Trained, name: str | None, data_dir: Path) -> Dataset:
             f"{listed([data.fingerprint])}: give them with --data"
         ) from error
     return dataset
+
+
+def _most(data: RunData) -> int:
+    """How many files and folders to look at for data of so many examples.
+
+    A stranger's config.json may name the root of the disk. Each is looked at twice or
+    more, beside a picture there may be notes, and folders have other files.
+    """
+    return 10_000 + 20 * (data.train + data.test)
 
 
 def _as_trained(trained: Trained) -> dict[str, Any]:

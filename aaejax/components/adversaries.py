@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import optax
 
 from aaejax.components import losses
-from aaejax.components.checks import check_words
+from aaejax.components.checks import check_at_least, check_words
 from aaejax.networks import Network
 from aaejax.types import (
     Array,
@@ -51,7 +51,7 @@ class Adversary:
       r1: weight of the discriminator's gradient penalty (`losses.gradient_penalty`).
 
     Raises:
-      UserError: a word that is none.
+      UserError: a word that is none, or a weight that is negative or not finite.
     """
 
     discriminator: Network
@@ -67,6 +67,7 @@ class Adversary:
 
     def __post_init__(self) -> None:
         check_words(self)
+        check_at_least(self, 0, "r1")
 
     def phases(
         self, optimizers: Mapping[str, optax.GradientTransformation]

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from aaejax.components.checks import check_words
+from aaejax.components.checks import check_at_least, check_words
 from aaejax.components.likelihoods import Likelihood
 from aaejax.components.posteriors import Posterior
 from aaejax.networks import as_network, check_outputs
@@ -55,7 +55,8 @@ class Autoencoder:
       joined: how many inputs that makes; by default K + Z.
 
     Raises:
-      UserError: networks that don't fit each other, or a word that is none.
+      UserError: networks that don't fit each other, a word that is none, or a negative
+        number.
     """
 
     encoder: Any
@@ -71,6 +72,7 @@ class Autoencoder:
 
     def __post_init__(self) -> None:
         check_words(self)
+        check_at_least(self, 0, "classes", "input_noise")
         object.__setattr__(self, "encoder", as_network(self.encoder))
         object.__setattr__(self, "decoder", as_network(self.decoder))
         outputs = self.posterior.encoder_outputs

@@ -5,9 +5,12 @@ import math
 import reprlib
 import types
 import typing
+from collections.abc import Collection, Mapping
 from typing import Any, Literal, Union
 
+import jax
 import numpy as np
+from jax.core import Tracer
 
 from aaejax.types import UserError
 
@@ -31,14 +34,18 @@ def check_words(record: Any) -> None:
 def check_fields(options: Any) -> None:
     """Checks the fields of a dataclass against their annotations.
 
-    A number must be finite as a float32, for that is what it becomes.
+    A number must be finite as a float32, for that is what it becomes. Scalars of NumPy and
+    JAX become Python's.
 
     Raises:
       UserError: a field is none of its Literal's values, or of another type.
     """
     hints = typing.get_type_hints(type(options))
     for each in dataclasses.fields(options):
-        value = getattr(options, each.name)
+        given = getattr(options, each.name)
+        value = tuple(map(_plain, given)) if type(given) is tuple else _plain(given)
+        if value is not given:
+            object.__setattr__(options, each.name, value)
         allowed = _allowed(hints[each.name], value)
         if allowed:
             raise UserError(f"{each.name} is {reprlib.repr(value)}: it must be {allowed}")
@@ -47,19 +54,72 @@ def check_fields(options: Any) -> None:
 def check_at_least(options: Any, least: int, *names: str, most: float = math.inf) -> None:
     """Raises UserError where one of these fields is smaller, or larger than `most`."""
     for name in names:
-        value = getattr(options, name)
-        if not least <= value <= most:
-            bound = f"at least {least}" if least else "0 or more"
-            bound = bound if math.isinf(most) else f"in {least} ... {most}"
-            raise UserError(f"{name} is {reprlib.repr(value)}: it must be {bound}")
+        check_number(name, getattr(options, name), least, most)
 
 
 def check_positive(options: Any, *names: str) -> None:
     """Raises UserError where one of these fields is 0 or less, as a float32."""
     for name in names:
-        value = getattr(options, name)
-        if not np.float32(value) > 0:
-            raise UserError(f"{name} is {reprlib.repr(value)}: it must be positive")
+        check_positive_number(name, getattr(options, name))
+
+
+def check_number(
+    name: str,
+    value: Any,
+    least: float = -math.inf,
+    most: float = math.inf,
+    *,
+    whole: bool = False,
+) -> None:
+    """Raises UserError for what is no finite number, no whole one or not in a range."""
+    value = _plain(value)
+    bound = _allowed(int if whole else float, value)
+    if not bound and not least <= value <= most:
+        bound = f"at least {least}" if least else "0 or more"
+        bound = bound if math.isinf(most) else f"in {least} ... {most}"
+    if bound:
+        raise UserError(f"{name} is {reprlib.repr(value)}: it must be {bound}")
+
+
+def check_positive_number(name: str, value: Any) -> None:
+    """Raises UserError for what is no finite number above 0, as a float32."""
+    check_number(name, value)
+    if not np.float32(value) > 0:
+        raise UserError(f"{name} is {reprlib.repr(value)}: it must be positive")
+
+
+def check_optimizers(
+    optimizers: Any, needed: Collection[str], unused: Collection[str] = ()
+) -> None:
+    """Raises UserError where optimizers by name are not those that a model has phases for.
+
+    Args:
+      optimizers: given.
+      needed: names that must be there.
+      unused: names that may be there as well.
+    """
+    if not isinstance(optimizers, Mapping):
+        raise UserError(
+            f"optimizers are of type {type(optimizers).__name__}: give a dict with "
+            f"{', '.join(needed)}"
+        )
+    missing = [name for name in needed if name not in optimizers]
+    strange = [str(name) for name in optimizers if name not in {*needed, *unused}]
+    if missing or strange:
+        lack = f"no {', '.join(missing)}" if missing else ""
+        more = f"{', '.join(strange)}, which no phase has" if strange else ""
+        raise UserError(
+            f"optimizers have {' but '.join(filter(None, (lack, more)))}: give "
+            f"{', '.join(needed)}"
+        )
+
+
+def _plain(value: Any) -> Any:
+    """A scalar of NumPy or JAX as one of Python; anything else as it is."""
+    if isinstance(value, Tracer):
+        return value
+    scalar = isinstance(value, np.ndarray | jax.Array) and value.shape == ()
+    return value.item() if scalar or isinstance(value, np.generic) else value
 
 
 def _allowed(kind: Any, value: Any) -> str:

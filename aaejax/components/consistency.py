@@ -8,6 +8,7 @@ import optax
 
 from aaejax.components import losses
 from aaejax.components.autoencoder import Autoencoder
+from aaejax.components.checks import check_at_least, check_fields
 from aaejax.components.distortions import distorted
 from aaejax.types import Array, Batch, Draw, Metrics, Phase, States, Variables
 
@@ -25,6 +26,9 @@ class Consistency:
       translation: as of `distortions.distorted`, as is the next.
       distortion: q(y|x) of the image as it is teaches that of the distorted one, and
         labelled images are learned distorted.
+
+    Raises:
+      UserError: a negative number, or one that is not finite.
     """
 
     radius: float = 0.0
@@ -33,6 +37,10 @@ class Consistency:
     unevenness: float = 0.0
     translation: float = 0.0
     distortion: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        check_at_least(self, 0, *self.__dataclass_fields__)
 
     @property
     def asked(self) -> bool:

@@ -1,7 +1,8 @@
 """Log densities of priors: functions `codes [n, Z] -> log p(z) [n]`, in nats.
 
 For models that need more of a prior than its samples. Each has the arguments of the prior
-of its name in `priors.py`.
+of its name in `priors.py`, and raises UserError for numbers that can't be and for codes of
+another size.
 """
 
 import math
@@ -10,7 +11,8 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from aaejax.types import Array
+from aaejax.components.checks import check_number, check_positive_number
+from aaejax.types import Array, UserError
 
 LogDensity = Callable[[Array], Array]
 LOG_2_PI = math.log(2 * math.pi)
@@ -18,8 +20,10 @@ LOG_2_PI = math.log(2 * math.pi)
 
 def gaussian(latent: int, std: float = 1.0) -> LogDensity:
     """Of N(0, std^2 I)."""
+    check_positive_number("std", std)
 
     def log_density(codes: Array) -> Array:
+        _check_size(codes, latent)
         squares = jnp.square(codes / std).sum(axis=1)
         return -0.5 * squares - latent * (0.5 * LOG_2_PI + math.log(std))
 
@@ -34,11 +38,15 @@ def mixture(
     std_across: float = 0.1,
 ) -> LogDensity:
     """Of the mixture of 2-D Gaussians: every pair of dimensions on the same petal."""
+    check_number("components", components, 1, whole=True)
+    check_positive_number("std_along", std_along)
+    check_positive_number("std_across", std_across)
     constant = -math.log(components) - latent // 2 * (
         LOG_2_PI + math.log(std_along * std_across)
     )
 
     def log_density(codes: Array) -> Array:
+        _check_size(codes, latent)
         angle = (2 * math.pi / components) * jnp.arange(components)
         x, y = codes[:, None, ::2], codes[:, None, 1::2]  # [n, 1, Z / 2]
         cos, sin = jnp.cos(angle)[None, :, None], jnp.sin(angle)[None, :, None]
@@ -57,9 +65,11 @@ def swiss_roll(
 
     Good where they lie closer than their std: with 1000 they are at most 0.012 radii apart.
     """
+    check_positive_number("std", std)
     constant = -math.log(points) - LOG_2_PI - 2 * math.log(std)
 
     def log_density(codes: Array) -> Array:
+        _check_size(codes, 2)
         root = jnp.sqrt((jnp.arange(points) + 0.5) / points)
         angle = 2 * math.pi * turns * root
         x = radius * root * jnp.cos(angle)
@@ -68,3 +78,11 @@ def swiss_roll(
         return jax.nn.logsumexp(-0.5 * squares / std**2, axis=1) + constant
 
     return log_density
+
+
+def _check_size(codes: Array, latent: int) -> None:
+    if codes.shape[1:] != (latent,):
+        raise UserError(
+            f"a log density of {latent} dimensions is asked for codes of shape "
+            f"{list(codes.shape)}: give both of them one size"
+        )

@@ -7,7 +7,7 @@ from typing import Literal
 import jax
 
 from aaejax.components import losses
-from aaejax.components.checks import check_words
+from aaejax.components.checks import check_fields, check_positive
 from aaejax.types import Array, UserError
 
 
@@ -30,9 +30,8 @@ class Likelihood:
     std: float = 1.0
 
     def __post_init__(self) -> None:
-        check_words(self)
-        if not self.std > 0:
-            raise UserError(f"std of a decoder is {self.std}: it must be positive")
+        check_fields(self)
+        check_positive(self, "std")
         if self.reconstruction == "bernoulli" and self.output == "linear":
             raise UserError(
                 "a bernoulli reconstruction needs sigmoid output: "

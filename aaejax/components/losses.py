@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from aaejax.components.checks import check_word
 from aaejax.cpu import flat
-from aaejax.types import Array, Metrics
+from aaejax.types import Array, Metrics, UserError
 
 GeneratorLoss = Literal["non-saturating", "minimax"]
 Kernel = Literal["imq", "rbf"]
@@ -130,9 +130,14 @@ def mmd(x: Array, y: Array, kernel: Kernel = "imq", *, biased: bool = False) -> 
       float32 ().
 
     Raises:
-      UserError: a kernel that is none.
+      UserError: a kernel that is none, or a sample of one where both must have pairs.
     """
     check_word("kernel", kernel, Kernel)
+    if not biased and min(len(x), len(y)) < 2:
+        raise UserError(
+            "the distance between two samples needs two examples of each: take a larger "
+            "batch"
+        )
     spread = y.var(axis=0).mean()
     # A reference that is one point, as far as float32 can tell (constant images), has no
     # scale: that of both samples stands in, or of both being that point any.

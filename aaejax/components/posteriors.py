@@ -14,8 +14,8 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
-from aaejax.components.checks import check_words
-from aaejax.types import Array, Key, UserError
+from aaejax.components.checks import check_at_least, check_fields
+from aaejax.types import Array, Key
 
 PosteriorKind = Literal["deterministic", "gaussian", "universal"]
 
@@ -38,10 +38,8 @@ class Posterior:
     noise_inputs: int = 16
 
     def __post_init__(self) -> None:
-        check_words(self)
-        for name in ("latent", "noise_inputs"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name} is {getattr(self, name)}: it must be at least 1")
+        check_fields(self)
+        check_at_least(self, 1, "latent", "noise_inputs")
 
     @property
     def encoder_outputs(self) -> int:

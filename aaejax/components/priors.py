@@ -13,6 +13,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from aaejax.components.checks import check_number, check_positive_number
 from aaejax.types import Array, Key, Prior, UserError, Variables
 
 
@@ -25,9 +26,10 @@ def gaussian(latent: int, std: float = 1.0, classes: int = 10) -> Prior:
       classes: K, how many slices labels choose from.
 
     Raises:
-      UserError: std is not positive.
+      UserError: a size below 1, or a std that is not positive and finite.
     """
-    _check_positive("std", std)
+    _check_sizes(latent, classes)
+    check_positive_number("std", std)
 
     def sample(key: Key, n: int, labels: Array | None = None) -> Array:
         if labels is None:
@@ -52,8 +54,11 @@ def uniform(latent: int, low: float = -2.0, high: float = 2.0, classes: int = 10
       classes: K, how many slices labels choose from.
 
     Raises:
-      UserError: high is not above low.
+      UserError: a size below 1, an edge that is not finite, or high not above low.
     """
+    _check_sizes(latent, classes)
+    for name, edge in (("low", low), ("high", high)):
+        check_number(name, edge)
     if not high > low:
         raise UserError(f"a uniform prior from {low} to {high}: high must be above low")
 
@@ -88,17 +93,17 @@ def mixture(
       std_across: standard deviation across it.
 
     Raises:
-      UserError: an odd code size, no component, or a std that is not positive.
+      UserError: an odd code size, no component, or a std that is not positive and finite.
     """
-    if components < 1:
-        raise UserError(f"components is {components}: it must be at least 1")
+    _check_sizes(latent, components, "components")
+    check_number("radius", radius)
     if latent % 2:
         raise UserError(
             f"a mixture of 2-D Gaussians can't have {latent} dimensions: "
             "the code size must be even, say 2"
         )
-    _check_positive("std_along", std_along)
-    _check_positive("std_across", std_across)
+    check_positive_number("std_along", std_along)
+    check_positive_number("std_across", std_across)
 
     def sample(key: Key, n: int, labels: Array | None = None) -> Array:
         slice_key, normal_key = jax.random.split(key)
@@ -135,14 +140,15 @@ def swiss_roll(
       classes: K, how many segments labels choose from.
 
     Raises:
-      UserError: a code size other than 2, or a negative std.
+      UserError: a code size other than 2, or a number that is negative or not finite.
     """
+    _check_sizes(latent, classes)
     if latent != 2:
         raise UserError(
             f"a swiss roll can't have {latent} dimensions: the code size must be 2"
         )
-    if std < 0:
-        raise UserError(f"std of a swiss roll is {std}: it must not be negative")
+    for name, number in (("radius", radius), ("turns", turns), ("std", std)):
+        check_number(name, number, 0)
 
     def sample(key: Key, n: int, labels: Array | None = None) -> Array:
         slice_key, noise_key = jax.random.split(key)
@@ -171,7 +177,11 @@ def with_class(style: Prior, classes: int) -> Prior:
     Args:
       style: prior of the style; called without labels.
       classes: K.
+
+    Raises:
+      UserError: no class.
     """
+    check_number("classes", classes, 1, whole=True)
 
     def sample(key: Key, n: int, labels: Array | None = None) -> Array:
         class_key, style_key = jax.random.split(key)
@@ -184,6 +194,39 @@ def with_class(style: Prior, classes: int) -> Prior:
     return sample
 
 
+def check_prior(prior: Prior, latent: int, *, labelled: bool = False) -> None:
+    """Checks by abstract evaluation that a prior gives codes of a size; nothing is drawn.
+
+    Args:
+      prior: to check.
+      latent: Z.
+      labelled: whether it is asked with labels.
+
+    Raises:
+      UserError: it can't be called so, or gives another shape.
+    """
+    labels = jax.ShapeDtypeStruct((2,), jnp.int32) if labelled else None
+    try:
+        with jax.debug_key_reuse(False):
+            codes = jax.eval_shape(
+                lambda key, labels: prior(key, 2, labels), jax.random.key(0), labels
+            )
+    except UserError:
+        raise
+    except Exception as error:  # whatever the user's own code raises
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(
+            f"the prior can't be called as prior(key, 2, {'labels' if labelled else None}) "
+            f"({type(error).__name__}: {reason}): it must take that and give [2, {latent}]"
+        ) from error
+    found = getattr(codes, "shape", type(codes).__name__)
+    if found != (2, latent):
+        raise UserError(
+            f"the prior gives {found} for 2 codes: the model's have {latent} dimensions, "
+            f"so that it must give {(2, latent)}"
+        )
+
+
 def _uniform_slices(key: Key, n: int, labels: Array | None, classes: int) -> Array:
     """T in [0, 1), from the label's slice where there is one. float32 [n]."""
     t = jax.random.uniform(key, (n,))
@@ -192,6 +235,6 @@ def _uniform_slices(key: Key, n: int, labels: Array | None, classes: int) -> Arr
     return jnp.where(labels >= 0, (labels + t) / classes, t)
 
 
-def _check_positive(name: str, value: float) -> None:
-    if not value > 0:
-        raise UserError(f"{name} of a prior is {value}: it must be positive")
+def _check_sizes(latent: int, parts: int, name: str = "classes") -> None:
+    check_number("latent", latent, 1, whole=True)
+    check_number(name, parts, 1, whole=True)

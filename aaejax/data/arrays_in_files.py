@@ -11,16 +11,12 @@ from numpy.lib import format as npy
 
 from aaejax.data import memory
 from aaejax.data.notes import Tell, listing
+from aaejax.data.parts import PARTS
 from aaejax.types import UserError
 
 # The names of arrays, without case and signs; of several the first that is there is read.
 _IMAGES = ("x", "images", "image", "imgs", "data", "features", "arr0")
 _LABELS = ("y", "labels", "label", "targets", "target")
-_PARTS = {
-    "train": ("train", "training"),
-    "test": ("test", "testing"),
-    "validation": ("val", "valid", "validation", "dev", "eval"),
-}
 
 
 def read(path: Path, tell: Tell) -> dict[str, Any]:
@@ -91,7 +87,7 @@ def _choose(keys: list[str]) -> tuple[dict[str, str], list[str]]:
     def find(part: str, kind: tuple[str, ...]) -> str | None:
         names = [
             name
-            for each in _PARTS[part]
+            for each in PARTS[part]
             for word in kind
             for name in (word + each, each + word)
         ]

@@ -18,6 +18,14 @@ def blocks(x: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
 
 def as_array(value: Any, what: str) -> np.ndarray:
     """An array of what may be a list; a memory map stays one."""
+    masked = [value] if isinstance(value, np.ndarray) else value
+    if isinstance(masked, list | tuple) and any(map(np.ma.is_masked, masked)):
+        raise UserError(
+            f"{what} have masked values; fill them by x.filled(...) (labels by -1, for "
+            "unknown), or leave those examples out"
+        )
+    if isinstance(value, np.ma.MaskedArray):  # of which nothing is masked
+        return value.data
     if isinstance(value, np.ndarray):  # np.asarray would turn a memmap into a plain array
         return value
     try:

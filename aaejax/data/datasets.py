@@ -11,7 +11,7 @@ import numpy as np
 from aaejax.data import memory
 from aaejax.data.checks import blocks, check_images
 from aaejax.data.labels import check_labels, name_classes
-from aaejax.data.notes import Tell, to_stderr
+from aaejax.data.notes import Tell, listing, to_stderr
 from aaejax.types import UserError, printable
 
 # A memory map of up to so many bytes is read, to hold out a random part of it.
@@ -48,6 +48,12 @@ class Dataset:
     def classes(self) -> int:
         """How many classes; 0 without labels."""
         return len(self.class_names)
+
+    def unseen_classes(self) -> list[str]:
+        """Names of classes that no training example has."""
+        known = self.train_labels
+        seen = set() if known is None else set(np.unique(known).tolist())
+        return [name for k, name in enumerate(self.class_names) if k not in seen]
 
     def keep_labels(self, count: int, seed: int) -> "Dataset":
         """Forgets all training labels but some, drawn equally from each class.
@@ -159,16 +165,27 @@ def from_arrays(
             train, test = hold_out_indices(len(x), y, every=10)
         images = [x[train], x[test]]
         labels = [None, None] if y is None else [y[train], y[test]]
-    return Dataset(name, images[0], labels[0], images[1], labels[1], names)
+    dataset = Dataset(name, images[0], labels[0], images[1], labels[1], names)
+    unseen = dataset.unseen_classes()
+    if unseen:
+        tell(f"{name}: no training example has the class {listing(unseen)}")
+    return dataset
 
 
 def hold_out_indices(
     n: int, labels: np.ndarray | None, every: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Splits 0..n-1 into train and test indices, ascending; always the same."""
+    """Splits 0..n-1 into train and test indices, ascending; always the same.
+
+    The only example of a class stays in training, if anything else is held out.
+    """
     order = np.random.RandomState(0).permutation(n)  # its stream never changes
     if labels is not None:
         order = order[np.argsort(labels[order], kind="stable")]
     every = min(every, n)
     test = np.sort(order[every - 1 :: every])
+    if labels is not None:
+        values, counts = np.unique(labels, return_counts=True)
+        shared = np.isin(labels[test], values[counts > 1])
+        test = test[shared] if shared.any() else test
     return np.setdiff1d(order, test), test

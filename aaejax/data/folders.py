@@ -1,7 +1,6 @@
 """Folders of pictures: which are read, as which part of the data and as which class."""
 
 import os
-import re
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,14 +10,9 @@ import numpy as np
 
 from aaejax.data.decoding import SUFFIXES, decode
 from aaejax.data.notes import Tell, listing
+from aaejax.data.parts import PARTS, part_of, parts_like
 from aaejax.types import UserError
 
-_SET = "([_-]?set)?"
-_ROLES = {
-    "train": f"(train|training){_SET}",
-    "test": f"(test|testing){_SET}",
-    "validation": f"(val|valid|validation|dev|eval){_SET}",
-}
 # What programs put beside pictures, with pictures of their own in it.
 _NO_CLASSES = ("annotations", "__macosx", "@eadir")
 
@@ -27,11 +21,21 @@ _NO_CLASSES = ("annotations", "__macosx", "@eadir")
 class _Seen:
     """What one reading of a folder came across and does not use."""
 
+    left: int | None = None  # how many files and folders may still be looked at
     skipped: Counter[str] = field(default_factory=Counter)  # files by suffix
     empty: list[str] = field(default_factory=list)  # folders without pictures
     unused: list[str] = field(default_factory=list)  # what lies beside the parts
     parts_in_classes: set[str] = field(default_factory=set)  # named for parts
     loops: set[Path] = field(default_factory=set)  # links to a folder that they are in
+
+    def look_at(self, path: Path) -> None:
+        """Counts a file or folder; raises UserError for one too many."""
+        if self.left is not None:
+            self.left -= 1
+            if self.left < 0:
+                raise UserError(
+                    f"there are more files than belong to the data, {path} among them"
+                )
 
     def tell(self, what: str, tell: Tell) -> None:
         """One line of each kind that there is."""
@@ -49,26 +53,30 @@ class _Seen:
             tell(f"{what}: skipped links that lead back to where they are: {names}")
 
 
-def read(folder: Path, background: str, tell: Tell) -> dict[str, Any]:
+def read(
+    folder: Path, background: str, tell: Tell, most: int | None = None
+) -> dict[str, Any]:
     """Reads a folder of pictures of one size.
 
     Sub-folders are classes, or the parts of the data where they are named for them: train
-    and test, or else validation, under the names of `_ROLES`. Hidden files and folders are
-    left out; links to folders are followed.
+    and test, or else validation, by `parts.part_of`. Hidden files and folders are left out;
+    links to folders are followed.
 
     Args:
       folder: with pictures in it, or in sub-folders.
       background: of what is transparent, see `decoding.ground`.
       tell: takes what is to be said of what is not read.
+      most: files and folders that are looked at; None for no bound.
 
     Returns:
       Arguments of `aaejax.data.from_arrays`: images, and labels (names) and a test part
       where there are any. The order is that of the sorted paths.
 
     Raises:
-      UserError: no pictures, parts or classes that are not clear, or a file that is none.
+      UserError: no pictures, parts or classes that are not clear, a file that is none, or
+        more files than `most`.
     """
-    seen = _Seen()
+    seen = _Seen(most)
     parts = {part: _part(path, seen) for part, path in _parts(folder, seen).items()}
     what = Path(os.path.abspath(folder)).name
     seen.tell(what, tell)
@@ -87,11 +95,12 @@ def read(folder: Path, background: str, tell: Tell) -> dict[str, Any]:
 def _parts(folder: Path, seen: _Seen) -> dict[str, Path]:
     """The folder of each part; where none is named for a part, the whole is "train"."""
     files, folders = _inside(folder, seen)
-    roles: dict[str, list[Path]] = {role: [] for role in _ROLES}
+    roles: dict[str, list[Path]] = {role: [] for role in PARTS}
     others = []
     for path in folders:
-        role = _role(path)
+        role = part_of(path.name)
         (roles[role] if role else others).append(path)
+    _check_unlike(folder, others, any(roles.values()), seen)
     if not any(roles.values()):
         return {"train": folder}
     held_out = "test" if roles["test"] else "validation"
@@ -109,7 +118,7 @@ def _parts(folder: Path, seen: _Seen) -> dict[str, Path]:
         )
     if not roles[held_out]:
         for path in others:
-            if _is_class(path) and _walk(path, _Seen()):
+            if _is_class(path) and _walk(path, _Seen(seen.left)):
                 raise UserError(
                     f"{folder} has {named} beside {path.name}: if it is the training part, "
                     f"move {path.name} out or call the held-out part test; if both are "
@@ -158,10 +167,29 @@ def _counts(kinds: Counter[str]) -> str:
     return listing(f"{count:,} {kind}" for kind, count in kinds.most_common())
 
 
-def _role(folder: Path) -> str | None:
-    """Of which part of the data the name of a folder says that it is."""
-    roles = (role for role, p in _ROLES.items() if re.fullmatch(p, folder.name, re.I))
-    return next(roles, None)
+def _check_unlike(folder: Path, others: list[Path], named: bool, seen: _Seen) -> None:
+    """Raises UserError for folders that may be parts or classes.
+
+    Args:
+      folder: that they are in.
+      others: those that are not named for a part.
+      named: whether there are any that are.
+      seen: of this reading.
+    """
+    like = parts_like(path.name for path in others if _is_class(path))
+    parts = set().union(*like.values())
+    if not named and not ("train" in parts and len(parts) > 1):
+        return  # a class may be called train_station
+    like = {
+        path.name: like[path.name]
+        for path in others
+        if path.name in like and _walk(path, _Seen(seen.left))
+    }
+    if like:
+        raise UserError(
+            f"{folder} has {listing(like)}: name parts of the data train and test (or "
+            "validation) and move others out; if they are classes, rename them"
+        )
 
 
 def _is_class(folder: Path) -> bool:
@@ -181,7 +209,7 @@ def _walk(folder: Path, seen: _Seen) -> list[Path]:
             files, folders = _inside(here, seen)
             pictures += [path for path in files if _is_picture(path, seen)]
             todo += [path for path in folders if _is_class(path)]
-            seen.parts_in_classes |= {path.name for path in folders if _role(path)}
+            seen.parts_in_classes |= {path.name for path in folders if part_of(path.name)}
     return sorted(pictures)
 
 
@@ -190,6 +218,7 @@ def _inside(folder: Path, seen: _Seen) -> tuple[list[Path], list[Path]]:
     files, folders = [], []
     try:
         for path in sorted(path for path in folder.iterdir() if path.name[0] != "."):
+            seen.look_at(path)
             if not path.is_dir():
                 files.append(path)
             elif path.is_symlink() and folder.resolve().is_relative_to(path.resolve()):

@@ -1,6 +1,7 @@
 """Labels from outside, checked, and the classes that they name."""
 
 import re
+import reprlib
 from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
@@ -115,10 +116,15 @@ def name_classes(
 
 
 def _given_names(class_names: Sequence[str] | None, what: str) -> tuple[str, ...]:
-    names = () if class_names is None else tuple(str(name) for name in class_names)
-    if isinstance(class_names, str) or len(set(names)) < len(names):
+    if class_names is None:
+        return ()
+    # An array, or what pandas calls an Index, is ordered too; a set or a dict is not.
+    listed = isinstance(class_names, Sequence) or hasattr(class_names, "__array__")
+    names = tuple(str(name) for name in class_names) if listed else ()
+    if not listed or isinstance(class_names, str | bytes) or len(set(names)) < len(names):
         raise UserError(
-            f"{what}: class_names are {class_names!r}; pass one name a class, none twice"
+            f"{what}: class_names are {reprlib.repr(class_names)}; pass one name a class, "
+            "none twice, in a list"
         )
     return names
 

@@ -18,6 +18,7 @@ def load(
     *,
     hold_out: bool = True,
     background: str = "white",
+    most: int | None = None,
     tell: Tell = to_stderr,
 ) -> Dataset:
     """Loads data by name.
@@ -41,6 +42,8 @@ def load(
         folder's images is that of their sorted paths.
       background: what transparent pixels of a folder's pictures lie on: white, black or a
         colour as #rrggbb.
+      most: files and folders of a folder of pictures that are looked at before it is
+        refused as too large; None for no such bound.
       tell: takes a line on each thing that is there and not used, or used in another way
         than may be expected; by default to stderr.
 
@@ -66,7 +69,7 @@ def load(
             raise UserError(f"there is no file or folder {text!r}; check the path")
         short = (path.resolve() if path.is_dir() else path).name
         if path.is_dir():
-            arrays = folders.read(path, background, said.append)
+            arrays = folders.read(path, background, said.append, most)
         elif path.is_file():
             arrays = arrays_in_files.read(path, said.append)
         else:
@@ -77,7 +80,7 @@ def load(
         # Here, since most runs need nothing of it.
         from aaejax.data import tfds
 
-        short, arrays = text, tfds.read(text, Path(data_dir))
+        short, arrays = text, tfds.read(text, Path(data_dir), said.append)
     dataset = from_arrays(**arrays, name=short, hold_out=hold_out, tell=said.append)
     for line in said:
         tell(printable(line))

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from aaejax.data.notes import Tell, listing
 from aaejax.types import UserError
 
 # TFDS prints to stdout: that goes to stderr, so that stdout brings the error alone.
@@ -40,11 +41,16 @@ except Exception as error:
 """
 
 
-def read(name: str, data_dir: Path) -> dict[str, Any]:
+def read(name: str, data_dir: Path, tell: Tell) -> dict[str, Any]:
     """Reads a TFDS image set, after preparing it where that is still to be done.
 
     Decoding 70,000 digits takes about 20 s, so the decoded arrays are kept beside the
     prepared data (see `_read_split`) and memory-mapped from then on.
+
+    Args:
+      name: of the set.
+      data_dir: where TFDS keeps its data.
+      tell: takes a line on splits that are not read.
 
     Returns:
       Arguments of `aaejax.data.from_arrays`: images uint8 [N, H, W, C], and labels
@@ -80,6 +86,7 @@ def read(name: str, data_dir: Path) -> dict[str, Any]:
     for part, choices in (("train", ("train",)), ("test", ("test", "validation"))):
         split = next((choice for choice in choices if choice in splits), None)
         if split is not None:
+            splits.remove(split)
             try:
                 arrays = _read_split(builder, split, keys)
             except (OSError, RuntimeError) as error:  # array_record raises RuntimeError
@@ -89,6 +96,8 @@ def read(name: str, data_dir: Path) -> dict[str, Any]:
                 ) from error
             found[f"{part}_images"] = arrays["image"]
             found[f"{part}_labels"] = arrays.get("label")
+    if splits:
+        tell(f"{name}: not used: {listing(splits)}")
     return found
 
 

@@ -8,6 +8,8 @@ import importlib
 import pkgutil
 from typing import Any
 
+from aaejax.types import UserError
+
 NAMES = tuple(
     sorted(
         module.name.replace("_", "-")
@@ -18,6 +20,12 @@ NAMES = tuple(
 
 
 def options(name: str) -> Any:
-    """The `Options` dataclass of the model of this name."""
+    """The `Options` dataclass of the model of this name.
+
+    Raises:
+      UserError: there is no such model.
+    """
+    if name not in NAMES:
+        raise UserError(f"there is no model {name!r}: there are {', '.join(NAMES)}")
     module = importlib.import_module(f"{__name__}.{name.replace('-', '_')}")
     return module.Options

@@ -11,6 +11,7 @@ import optax
 from aaejax.components import losses, priors
 from aaejax.components.adversaries import Adversary
 from aaejax.components.autoencoder import Autoencoder
+from aaejax.components.checks import check_number, check_optimizers
 from aaejax.models._adversaries import AdversarialOptions, OneAdversaryOptions
 from aaejax.models._options import PriorOptions
 from aaejax.networks import as_network, check_outputs
@@ -57,11 +58,16 @@ def aae(
       r1: weight of the discriminator's gradient penalty.
 
     Raises:
-      UserError: networks that don't fit, or a word that is none.
+      UserError: networks, prior or optimizers that don't fit, a word that is none, or a
+        number that can't be.
     """
+    check_optimizers(optimizers, ("reconstruction", "discriminator", "generator"))
+    check_number("discriminator_classes", discriminator_classes, 0, whole=True)
     classes, read = autoencoder.classes, discriminator_classes
     network = as_network(discriminator)
-    size = autoencoder.posterior.latent + (read + 1 if read else 0)
+    latent = autoencoder.posterior.latent
+    priors.check_prior(prior, latent, labelled=bool(read and not classes))
+    size = latent + (read + 1 if read else 0)
     check_outputs(network, "discriminator", [(size,)], ())
 
     def init(key: Key) -> Variables:
@@ -105,7 +111,7 @@ def aae(
             *adversary.phases(optimizers),
         ),
         prior=priors.fixed(priors.with_class(prior, classes) if classes else prior),
-        latent=classes + autoencoder.posterior.latent,
+        latent=classes + latent,
         decode=autoencoder.decode,
         encode=autoencoder.encode,
         error=autoencoder.error,

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import optax
 
 from aaejax.components.autoencoder import Autoencoder
+from aaejax.components.checks import check_optimizers
 from aaejax.models._options import AutoencoderOptions
 from aaejax.types import (
     Array,
@@ -37,11 +38,17 @@ def autoencoder(
     Args:
       networks: encoder and decoder.
       optimizers: "reconstruction".
+
+    Raises:
+      UserError: other optimizers.
     """
+    check_optimizers(optimizers, ("reconstruction",))
     latent = networks.posterior.latent
 
     def init(key: Key) -> Variables:
-        moments = {"mean": jnp.zeros(latent), "second": jnp.eye(latent)}
+        # In 64-bit mode too a state is float32.
+        mean, second = jnp.zeros(latent, jnp.float32), jnp.eye(latent, dtype=jnp.float32)
+        moments = {"mean": mean, "second": second}
         return {**networks.init(key), "prior": {"params": moments}}
 
     def fit(

@@ -16,7 +16,7 @@ import optax
 from aaejax import networks
 from aaejax.components import losses, priors
 from aaejax.components.adversaries import Adversary
-from aaejax.components.checks import check_at_least
+from aaejax.components.checks import check_at_least, check_number, check_optimizers
 from aaejax.components.likelihoods import Likelihood
 from aaejax.models._adversaries import OneAdversaryOptions
 from aaejax.models._options import PriorOptions, need_labels
@@ -67,8 +67,14 @@ def gan(
       r1: weight of the discriminator's gradient penalty.
 
     Raises:
-      UserError: networks that don't fit, or a word that is none.
+      UserError: networks, prior or optimizers that don't fit, a word that is none, or a
+        number that can't be.
     """
+    check_optimizers(optimizers, ("discriminator", "generator"))
+    check_number("latent", latent, 1, whole=True)
+    check_number("classes", classes, 0, whole=True)
+    check_number("steps", steps, 1, whole=True)
+    priors.check_prior(prior, latent)
     drawn = priors.with_class(prior, classes) if classes else prior
     images = Likelihood("squared-error", output).images
     maker, judge = networks.as_network(generator), networks.as_network(discriminator)

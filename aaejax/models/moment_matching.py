@@ -18,7 +18,12 @@ import optax
 
 from aaejax.components import losses, priors
 from aaejax.components.autoencoder import Autoencoder
-from aaejax.components.checks import check_at_least, check_word
+from aaejax.components.checks import (
+    check_at_least,
+    check_number,
+    check_optimizers,
+    check_word,
+)
 from aaejax.models._optimizers import Optimizer
 from aaejax.models._options import AutoencoderOptions, PriorOptions
 from aaejax.networks import MLP, as_network, check_outputs
@@ -56,9 +61,12 @@ def wae(
       kernel: of the MMD.
 
     Raises:
-      UserError: a kernel that is none.
+      UserError: a kernel that is none, or a prior or optimizers that don't fit.
     """
     check_word("kernel", kernel, losses.Kernel)
+    check_number("weight", weight, 0)
+    check_optimizers(optimizers, ("reconstruction",))
+    priors.check_prior(prior, autoencoder.posterior.latent)
 
     def loss(
         variables: Variables, batch: Batch, draw: Draw
@@ -107,9 +115,11 @@ def gmmn(
       kernel: of the MMD.
 
     Raises:
-      UserError: a kernel that is none.
+      UserError: a kernel that is none, or a prior or optimizers that don't fit.
     """
     check_word("kernel", kernel, losses.Kernel)
+    check_optimizers(optimizers, ("generator",))
+    priors.check_prior(prior, autoencoder.posterior.latent)
 
     def init(key: Key) -> Variables:
         return {"decoder": autoencoder.init(key)["decoder"]}
@@ -157,9 +167,11 @@ def gmmn_codes(
       kernel: of the MMD.
 
     Raises:
-      UserError: a kernel that is none, or a generator that doesn't fit.
+      UserError: a kernel that is none, or a generator, prior or optimizers that don't fit.
     """
     check_word("kernel", kernel, losses.Kernel)
+    check_optimizers(optimizers, ("reconstruction", "generator"))
+    priors.check_prior(prior, autoencoder.posterior.latent)
     latent = autoencoder.posterior.latent
     network = as_network(generator)
     check_outputs(network, "generator", [(latent,)], (latent,))
@@ -243,8 +255,10 @@ class Options(PriorOptions, AutoencoderOptions):
         model, prior = self.autoencoder(data), self.make_prior(data.classes or 10)
         optimizers = self.optimizers(steps)
         if self.method == "wae":
+            optimizers.pop("generator")
             return wae(model, prior, optimizers, weight=self.weight, kernel=self.kernel)
         if self.method == "gmmn":
+            optimizers.pop("reconstruction")
             return gmmn(model, prior, optimizers, kernel=self.kernel)
         generator = MLP(self.latent, **self._mlp)
         return gmmn_codes(model, generator, prior, optimizers, kernel=self.kernel)

@@ -16,7 +16,7 @@ import optax
 
 from aaejax.components import losses, priors
 from aaejax.components.autoencoder import Autoencoder
-from aaejax.components.checks import check_at_least
+from aaejax.components.checks import check_at_least, check_number, check_optimizers
 from aaejax.components.consistency import Consistency
 from aaejax.models._optimizers import Optimizer
 from aaejax.models._options import MOST_UNITS
@@ -67,8 +67,17 @@ def reduction(
       consistency: as in `semi_supervised`.
       generator_loss: as in `semi_supervised`.
       r1: as in `semi_supervised`.
+
+    Raises:
+      UserError: as of `semi_supervised`, or a simplex of another size than the code's.
     """
     classes, latent = autoencoder.classes, autoencoder.posterior.latent
+    check_number("distance", distance, 0)
+    check_number("simplex", simplex, 0)
+    if simplex and classes != latent:
+        raise UserError(f"a simplex of {classes} corners needs codes of {classes}")
+    if not simplex:
+        check_optimizers(optimizers, ("heads",), unused=optimizers)
 
     def represent(variables: Variables, codes: Array) -> Array:
         if simplex:
@@ -82,7 +91,7 @@ def reduction(
         class_discriminator,
         style_discriminator,
         prior,
-        optimizers,
+        {name: optimizers[name] for name in optimizers if name != "heads"},
         labelled=labelled,
         joint_style=joint_style,
         consistency=consistency,
@@ -98,7 +107,7 @@ def reduction(
 
     def init(key: Key) -> Variables:
         networks_key, heads_key = jax.random.split(key)
-        heads = jax.random.normal(heads_key, (classes, latent))
+        heads = jax.random.normal(heads_key, (classes, latent), jnp.float32)
         return {**model.init(networks_key), "heads": {"params": {"kernel": heads}}}
 
     def heads_loss(

@@ -16,7 +16,7 @@ import optax
 from aaejax.components import losses, priors
 from aaejax.components.adversaries import Adversary
 from aaejax.components.autoencoder import Autoencoder
-from aaejax.components.checks import check_at_least
+from aaejax.components.checks import check_at_least, check_optimizers
 from aaejax.components.consistency import Consistency
 from aaejax.models._adversaries import AdversarialOptions, adversarial_optimizer
 from aaejax.models._optimizers import Optimizer
@@ -78,9 +78,19 @@ def semi_supervised(
       r1: weight of the discriminators' gradient penalty.
 
     Raises:
-      UserError: networks that don't fit, or a word that is none.
+      UserError: networks, prior or optimizers that don't fit, a word that is none, or a
+        number that can't be.
     """
     classes, latent = autoencoder.classes, autoencoder.posterior.latent
+    if not classes or autoencoder.y_from != "encoder":
+        raise UserError("the autoencoder needs classes, and y from the encoder")
+    needed = ["reconstruction"]
+    for head in ("class", "style"):
+        needed += [f"{head}_discriminator", f"{head}_generator"]
+    asked = {"consistency": consistency.asked, "classification": labelled}
+    needed += [name for name in asked if asked[name]]
+    check_optimizers(optimizers, needed, unused=asked)
+    priors.check_prior(prior, latent)
     joint_prior = priors.with_class(prior, classes)
     class_part, style_part = slice(0, classes), slice(classes, None)
     style_prior, style_size = prior, latent
@@ -130,7 +140,9 @@ def semi_supervised(
         noise = draw("posterior", autoencoder.posterior.noise)
         outputs, states = autoencoder.train_encoder(variables, images, noise, draw)
         logits, labels = outputs[:, :classes], batch[f"{LABELLED}label"]
-        loss = optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+        # Under jit nobody sees a label of -1, which would be that of the last class.
+        each = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+        loss = jnp.where(labels >= 0, each, 0.0).mean()
         accuracy = (logits.argmax(axis=1) == labels).astype(jnp.float32).mean()
         return loss, {"accuracy": accuracy}, states
 

@@ -8,11 +8,19 @@ the others, as the AAE paper has it for figure 2 c, d.
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+import jax
+import jax.numpy as jnp
 import optax
 
 from aaejax.components import densities, priors
 from aaejax.components.autoencoder import Autoencoder
-from aaejax.components.checks import check_at_least, check_positive
+from aaejax.components.checks import (
+    check_at_least,
+    check_number,
+    check_optimizers,
+    check_positive,
+    check_positive_number,
+)
 from aaejax.components.posteriors import Posterior
 from aaejax.models._options import AutoencoderOptions, PriorOptions, need_labels
 from aaejax.types import (
@@ -49,8 +57,23 @@ def vae(
       optimizers: "reconstruction".
       gaussian_std: where p(z) is N(0, std^2 I), its std: the KL is then in closed form.
       beta: weight of the KL term (Higgins et al. 2017); 1 for the ELBO.
+
+    Raises:
+      UserError: a prior, density, posterior or optimizers that don't fit, or a number that
+        can't be.
     """
     classes, posterior = autoencoder.classes, autoencoder.posterior
+    if posterior.kind != "gaussian":
+        raise UserError(f"a vae with a {posterior.kind} posterior: it must be gaussian")
+    check_optimizers(optimizers, ("reconstruction",))
+    check_number("beta", beta, 0)
+    if gaussian_std is not None:
+        check_positive_number("gaussian_std", gaussian_std)
+    priors.check_prior(prior, posterior.latent)
+    codes = jax.ShapeDtypeStruct((2, posterior.latent), jnp.float32)
+    found = jax.eval_shape(log_prior, codes)
+    if found.shape != (2,):
+        raise UserError(f"log_prior gives {found.shape} for 2 codes: it must give (2,)")
 
     def divergence(outputs: Array, noise: Array) -> Array:
         if gaussian_std is not None:

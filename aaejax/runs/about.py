@@ -18,6 +18,10 @@ from aaejax.runs.metrics_log import Mark, Segment
 FORMAT = 1
 
 
+class OtherRun(ValueError):
+    """A good checkpoint of a run with other values; says which."""
+
+
 def about_json(
     step: int, run: Any, trees: dict[str, Any], log: Segment, best: Best
 ) -> dict[str, Any]:
@@ -69,7 +73,7 @@ def read_about(place: Path, step: int, run: Any) -> dict[str, Any] | None:
     if run is not None:
         changed = changes(decides(about["run"]), run)
         if changed:
-            raise ValueError(f"it is of another run: {'; '.join(changed)}")
+            raise OtherRun("; ".join(changed))
     return about
 
 

@@ -18,13 +18,13 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from aaejax.runs.about import about_json, best_of, checksums, read_about, segment
+from aaejax.runs.about import OtherRun, about_json, best_of, checksums, read_about, segment
 from aaejax.runs.best import Best
 from aaejax.runs.checkpoint_folder import UNUSABLE, check_folder
 from aaejax.runs.files import check_no_link
 from aaejax.runs.finite import name_of
 from aaejax.runs.metrics_log import NO_LINES, Segment
-from aaejax.runs.orbax_parts import LastAndBest, StepNames, WholeReads
+from aaejax.runs.orbax_parts import LastAndBest, Like, StepNames, WholeReads
 from aaejax.types import TrainState, UserError, Variables
 
 # Of a `TrainState`, each a pytree of arrays.
@@ -255,6 +255,8 @@ class Checkpoints:
         self, wanted: dict[str, Any], only: int | None
     ) -> tuple[int, dict[str, Any]] | None:
         tried: set[int] = set()
+        bad: list[Exception] = []  # what is wrong with those that are there
+        lines: list[str] = []
         # A training that goes on meanwhile takes the old ones away: list again.
         while steps := sorted(set(self._steps()) - tried, reverse=True):
             if only is not None and only not in steps:
@@ -262,13 +264,19 @@ class Checkpoints:
                 raise UserError(f"there is no checkpoint of step {only}: there are {have}")
             for step in steps if only is None else [only]:
                 try:
-                    return step, self._restore(step, wanted)
+                    found = self._restore(step, wanted)
                 # Orbax and TensorStore raise many kinds for what can be wrong with files.
                 except Exception as error:
                     tried.add(step)
                     if (self._folder / str(step)).exists():
-                        reason = _first_line(error)[:200]
-                        self._tell(f"checkpoint {step} can't be used ({reason})")
+                        bad.append(error)
+                        what = "it is of another run: " * isinstance(error, OtherRun)
+                        reason = what + _first_line(error)[:200]
+                        lines.append(f"checkpoint {step} can't be used ({reason})")
+                else:
+                    for line in lines:
+                        self._tell(line)
+                    return step, found
             if only is not None:
                 break
             self._manager.reload()
@@ -276,6 +284,13 @@ class Checkpoints:
             if only is not None:
                 raise UserError(f"there is no checkpoint of step {only}: there are none")
             return None
+        if bad and all(isinstance(error, OtherRun) for error in bad):
+            raise UserError(
+                f"{self._folder.parent / 'config.json'} was changed, or the checkpoints "
+                f"are of another run: in them {bad[0]}; restore config.json from a copy"
+            )
+        for line in lines:
+            self._tell(line)
         raise UserError(
             f"no checkpoint in {self._folder} can be used: restore one from a copy, or "
             "train in another --workdir"
@@ -292,21 +307,13 @@ class Checkpoints:
             args=ocp.args.Composite(
                 **{
                     name: ocp.args.PyTreeRestore(
-                        tree,
-                        ocp.checkpoint_utils.construct_restore_args(tree),
-                        partial_restore=True,
+                        tree, jax.tree.map(Like.of, tree), partial_restore=True
                     )
                     for name, tree in targets.items()
                 }
             ),
         )
         found = {name: restored[name] for name in wanted}
-        for new, old in zip(jax.tree.leaves(found), jax.tree.leaves(targets), strict=True):
-            if new.shape != old.shape or new.dtype != old.dtype:
-                raise ValueError(
-                    f"it has an array {new.dtype}{list(new.shape)} "
-                    f"where the model has {old.dtype}{list(old.shape)}"
-                )
         if about is None:
             self._tell(
                 f"checkpoint {step} is of an older aaejax, without checksums: it is used "

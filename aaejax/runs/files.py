@@ -27,7 +27,7 @@ def atomic(path: Path) -> Iterator[BinaryIO]:
     temporary = path.with_name(f"{TEMPORARY}{secrets.token_hex(4)}-{path.name}")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
-        with open(os.open(temporary, flags, 0o666), "wb") as file:
+        with naming(path), open(os.open(temporary, flags, 0o666), "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -35,6 +35,20 @@ def atomic(path: Path) -> Iterator[BinaryIO]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Names the file in an error of a write, which the system says of no file."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise
+        raise OSError(
+            f"{path} can't be written ({error.strerror}): make room on its disk, or raise "
+            "the limit on files (ulimit -f, quota), and run the same command again"
+        ) from error
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -56,7 +70,7 @@ def append(path: Path, text: str) -> None:
     Raises:
       UserError: it is a link.
     """
-    with open(open_own(path, os.O_WRONLY | os.O_APPEND), "ab") as file:
+    with naming(path), open(open_own(path, os.O_WRONLY | os.O_APPEND), "ab") as file:
         file.write(text.encode())
 
 

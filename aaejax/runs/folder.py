@@ -88,6 +88,9 @@ class RunFolder:
             for name in ("format", "model"):
                 if name not in saved and not (name == "model" and "custom_model" in saved):
                     raise ValueError(f"it has no {name}")
+            for name in ("options", "run", "where", "network_file"):
+                if not isinstance(saved.get(name, {}), dict):
+                    raise ValueError(f"its {name} is no object")
         except (OSError, ValueError, RecursionError) as error:
             raise UserError(
                 f"{self.config} is damaged, or no run's ({_one_line(error)}): restore it "

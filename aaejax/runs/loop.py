@@ -1,6 +1,7 @@
 """The training of one run: its folder, checkpoints, scores, hooks and signals."""
 
 import contextlib
+import reprlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import jax
 import numpy as np
 
 from aaejax.data import Dataset, batches
-from aaejax.data.notes import Tell
+from aaejax.data.notes import Tell, listing
 from aaejax.metrics.heldout import HeldOut, mixed_order
 from aaejax.phases import init_state, train_step
 from aaejax.runs.best import Best, best_metrics, best_score
@@ -97,7 +98,7 @@ def train(
       NonFiniteLoss: training diverged; of such a state no checkpoint is written.
       OSError: the disk is full or read-only.
     """
-    config = config or RunConfig()
+    _check_kinds(model, config := config or RunConfig())
     if jax.process_count() > 1:
         raise UserError(
             f"this is process {jax.process_index()} of {jax.process_count()}: a run has "
@@ -118,6 +119,7 @@ def train(
     if steps >= 2**31:
         raise UserError(f"{steps:,} steps are too many to count: take fewer --epochs")
     built = model if isinstance(model, Model) else model.build(spec, steps)
+    _check_classes(built, dataset)
     like = jax.eval_shape(lambda key: init_state(built, key, config.ema), jax.random.key(0))
     check_model(like, devices, copies=2)  # the one that a step reads, and what it makes
     folder = RunFolder(run_folder(model, dataset, config))
@@ -160,6 +162,28 @@ def run_folder(model: Model | ModelOptions, dataset: Dataset, config: RunConfig)
     if config.workdir is not None:
         return config.workdir
     return Path("runs") / f"{model_name(model) or 'custom'}-{Path(dataset.name).stem}"
+
+
+def _check_kinds(model: Any, config: Any) -> None:
+    """Raises UserError where the arguments of `train` are none of theirs."""
+    if isinstance(model, type) or not (isinstance(model, Model) or hasattr(model, "build")):
+        raise UserError(
+            f"model is {reprlib.repr(model)}: it must be one built by hand or the options "
+            'of one, such as aaejax.models.options("aae")()'
+        )
+    if not isinstance(config, RunConfig):
+        raise UserError(f"config is {reprlib.repr(config)}: it must be a RunConfig")
+
+
+def _check_classes(model: Model, dataset: Dataset) -> None:
+    """Raises UserError where a model that reads labels would never see one of a class."""
+    reads_labels = any(each.classes for phase in model.phases for each in phase.inputs)
+    unseen = dataset.unseen_classes()
+    if reads_labels and unseen:
+        raise UserError(
+            f"{dataset.name}: no training example has the class {listing(unseen)}, and "
+            "the model learns from labels: add such examples, or leave that class out"
+        )
 
 
 def held_out(dataset: Dataset) -> tuple[np.ndarray, np.ndarray | None]:

@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -29,8 +30,22 @@ class LastAndBest(PreservationPolicy):
         ]
 
 
+@dataclass
+class Like(ocp.RestoreArgs):
+    """What an array that is restored must be like."""
+
+    shape: tuple[int, ...] = ()
+
+    @classmethod
+    def of(cls, array: np.ndarray) -> "Like":
+        """Like that one."""
+        return cls(restore_type=np.ndarray, dtype=array.dtype, shape=array.shape)
+
+
 class WholeReads(ocp.type_handlers.NumpyHandler):
-    """Reads all arrays to their ends, even where one fails.
+    """Reads arrays whose heads say what is expected; all to their ends, if one fails too.
+
+    A head may claim more than there is memory for: it is compared before the array is read.
 
     Orbax closes the event loop at the first failure, and each read still on its way would
     print "Event loop is closed" when it came.
@@ -41,6 +56,14 @@ class WholeReads(ocp.type_handlers.NumpyHandler):
     ) -> Sequence[np.ndarray]:
         """As Orbax's."""
         each = args or [ocp.RestoreArgs()] * len(infos)
+        heads = await self.metadata(infos)
+        for head, like in zip(heads, each, strict=True):
+            expected = isinstance(like, Like) and (like.shape, like.dtype)
+            if expected and (tuple(head.shape), head.dtype) != expected:
+                raise ValueError(
+                    f"it has an array {head.dtype}{list(head.shape)} "
+                    f"where the model has {like.dtype}{list(like.shape)}"
+                )
         one = super().deserialize
         reads = [one([info], [arg]) for info, arg in zip(infos, each, strict=True)]
         done = await asyncio.gather(*reads, return_exceptions=True)

@@ -38,6 +38,10 @@ def script(name: str) -> Callable[[Callable[[], int]], Callable[[], int]]:
             for logger in ("absl", "asyncio", "matplotlib"):
                 logging.getLogger(logger).setLevel(logging.CRITICAL)
             _open_closed()
+            for stream in (sys.stdout, sys.stderr):
+                # A name may have letters that the terminal's encoding has not.
+                if isinstance(stream, io.TextIOWrapper):
+                    stream.reconfigure(errors="backslashreplace")
             sys.excepthook, sys.unraisablehook = _uncaught, _unraisable
             try:
                 try:
@@ -62,8 +66,14 @@ def parse(options: type[T], args: Sequence[str], prog: str, description: str | N
     """A dataclass from a command line, by tyro, which exits where that can't be read.
 
     Raises:
-      UserError: the dataclass, or one in it, refuses a value.
+      UserError: the dataclass, or one in it, refuses a value; or a value is empty, as of a
+        shell's variable that is not set: as a path that would be the folder one is in.
     """
+    for before, word in zip(["", *args], args, strict=False):
+        name, sign, value = word.partition("=")
+        if not word.strip() or (name.startswith("--") and sign and not value.strip()):
+            given = before if not word.strip() else name
+            raise UserError(f"the value after {given or prog} is empty: give one")
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
