@@ -315,8 +315,8 @@ def test_a_run_that_held_nothing_out_finds_its_own_data(pets, tmp_path):
     images = pictures(np.array(PETS * 20))
     whole = from_arrays(images, np.array(PETS * 20), name="all", hold_out=False)
     dataset = pets.config["run"]["dataset"]
-    few = {"dataset": dataset, "epochs": 1, "batch_size": 20, "devices": 1}
-    train_tiny(tmp_path / "run", whole, tell=[].append, **few)
+    settings = {"dataset": dataset, "epochs": 1, "batch_size": 20}
+    train_tiny(tmp_path / "run", whole, devices=1, tell=[].append, **settings)
     trained = restore(tmp_path / "run")
     assert trained.data.test == 0
     config = trained.config | {"run": trained.config["run"] | {"dataset": dataset}}

@@ -270,9 +270,9 @@ def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("outside") / "run"
     x = np.random.RandomState(0).rand(24, 6, 5, 1).astype(np.float32)
     few = {"epochs": 1, "batch_size": 10, "log_every": 2, "save_every": 2}
-    few["model"] = tiny_options("vae", width=4, depth=1)
+    model = tiny_options("vae", width=4, depth=1)
     dataset = from_arrays(x, ["a", "b"] * 12, name="few")
-    train_tiny(folder, dataset, devices=1, tell=[].append, **few)
+    train_tiny(folder, dataset, model=model, devices=1, tell=[].append, **few)
     return folder, json.loads((folder / "config.json").read_text())
 
 

@@ -172,11 +172,13 @@ def a_reduction(**changes):
         # Words.
         (lambda: sampling.between(0, 1, 0.5, "nonsense"), "path is 'nonsense'"),
         (lambda: models.options("AAE"), "there is no model 'AAE': there are aae"),
-        (lambda: train("aae", None), "model is 'aae': it must be a Model, or the options"),
-        (lambda: RunConfig(models.options("aae")), "it must be the options of one"),
-        (lambda: RunConfig(None), "model is None"),
-        (lambda: RunConfig(tiny_options(), workdir=""), "workdir is '': give a folder"),
-        (lambda: RunConfig(tiny_options(), data_dir=" "), "data_dir is ' '"),
+        (lambda: train("aae", None), "model is 'aae': it must be one built by hand or the"),
+        (lambda: train(models.options("aae"), None), "or the options of one"),
+        (lambda: train(None, None), "model is None"),
+        (lambda: train(RunConfig(), None), "model is RunConfig"),
+        (lambda: train(tiny_options(), None, {}), "config is {}: it must be a RunConfig"),
+        (lambda: RunConfig(workdir=""), "workdir is '': give a folder"),
+        (lambda: RunConfig(data_dir=" "), "data_dir is ' '"),
         # Data.
         (lambda: from_arrays(images(4), [0, 1] * 2, class_names={"a", "b"}), "in a list"),
         (lambda: from_arrays(images(4), [0, 1] * 2, class_names={0: "a"}), "in a list"),
@@ -203,13 +205,13 @@ def test_what_fits_is_taken():
 
 
 def test_scalars_of_numpy_and_jax_are_numbers_of_options():
+    options = tiny_options(width=np.int64(8), r1=np.float32(0.5), dropout=jnp.zeros(()))
     found = RunConfig(
-        tiny_options(width=np.int64(8), r1=np.float32(0.5), dropout=jnp.zeros(())),
         epochs=np.int64(3),
         overwrite=np.True_,
         dataset=np.str_("mnist"),
     )
-    numbers = found.model.width, found.model.r1, found.epochs, found.overwrite
+    numbers = options.width, options.r1, found.epochs, found.overwrite
     assert numbers == (8, 0.5, 3, True)
     assert [type(x) for x in numbers] == [int, float, int, bool]
     optimizer = Optimizer(learning_rate=np.float64(0.5), drops=(np.int32(3), 4))
@@ -218,7 +220,6 @@ def test_scalars_of_numpy_and_jax_are_numbers_of_options():
     fails(
         "epochs is 1.5: it must be a whole",
         RunConfig,
-        tiny_options(),
         epochs=np.float32(1.5),
     )
 

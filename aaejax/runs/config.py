@@ -55,12 +55,8 @@ class RunConfig:
     """Throw away what the run folder has and start anew."""
 
     def __post_init__(self) -> None:
-        for name in (
-            "dataset",
-            "data_dir",
-            "workdir",
-            "from_run",
-        ):  # a path may be given as a string
+        # A path may be given as a string.
+        for name in ("dataset", "data_dir", "workdir", "from_run"):
             value, kind = getattr(self, name), str if name == "dataset" else Path
             if kind is Path and isinstance(value, str) and not value.strip():
                 raise UserError(f"{name} is {value!r}: give a folder, or leave it out")

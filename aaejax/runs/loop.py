@@ -98,12 +98,7 @@ def train(
       NonFiniteLoss: training diverged; of such a state no checkpoint is written.
       OSError: the disk is full or read-only.
     """
-    if not isinstance(model, Model) and not hasattr(model, "build"):
-        raise UserError(
-            f"model is {reprlib.repr(model)}: it must be a Model, or the options of one, "
-            'such as aaejax.models.options("aae")()'
-        )
-    config = config or RunConfig()
+    _check_kinds(model, config := config or RunConfig())
     if jax.process_count() > 1:
         raise UserError(
             f"this is process {jax.process_index()} of {jax.process_count()}: a run has "
@@ -162,6 +157,24 @@ def train(
                 ) from error
 
 
+def run_folder(model: Model | ModelOptions, dataset: Dataset, config: RunConfig) -> Path:
+    """The folder of a run: that of `config.workdir`, or runs/<model>-<dataset>."""
+    if config.workdir is not None:
+        return config.workdir
+    return Path("runs") / f"{model_name(model) or 'custom'}-{Path(dataset.name).stem}"
+
+
+def _check_kinds(model: Any, config: Any) -> None:
+    """Raises UserError where the arguments of `train` are none of theirs."""
+    if isinstance(model, type) or not (isinstance(model, Model) or hasattr(model, "build")):
+        raise UserError(
+            f"model is {reprlib.repr(model)}: it must be one built by hand or the options "
+            'of one, such as aaejax.models.options("aae")()'
+        )
+    if not isinstance(config, RunConfig):
+        raise UserError(f"config is {reprlib.repr(config)}: it must be a RunConfig")
+
+
 def _check_classes(model: Model, dataset: Dataset) -> None:
     """Raises UserError where a model that reads labels would never see one of a class."""
     reads_labels = any(each.classes for phase in model.phases for each in phase.inputs)
@@ -171,13 +184,6 @@ def _check_classes(model: Model, dataset: Dataset) -> None:
             f"{dataset.name}: no training example has the class {listing(unseen)}, and "
             "the model learns from labels: add such examples, or leave that class out"
         )
-
-
-def run_folder(model: Model | ModelOptions, dataset: Dataset, config: RunConfig) -> Path:
-    """The folder of a run: that of `config.workdir`, or runs/<model>-<dataset>."""
-    if config.workdir is not None:
-        return config.workdir
-    return Path("runs") / f"{model_name(model) or 'custom'}-{Path(dataset.name).stem}"
 
 
 def held_out(dataset: Dataset) -> tuple[np.ndarray, np.ndarray | None]:

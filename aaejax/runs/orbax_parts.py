@@ -38,7 +38,7 @@ class Like(ocp.RestoreArgs):
 
     @classmethod
     def of(cls, array: np.ndarray) -> "Like":
-        """As this one."""
+        """Like that one."""
         return cls(restore_type=np.ndarray, dtype=array.dtype, shape=array.shape)
 
 
