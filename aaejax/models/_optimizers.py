@@ -11,6 +11,8 @@ from aaejax import cpu
 from aaejax.components.checks import check_at_least, check_fields, check_positive
 from aaejax.types import UserError
 
+RATE, BETA2 = 1e-3, 0.999  # Adam's own defaults
+
 
 @dataclass(frozen=True)
 class Optimizer:
@@ -89,14 +91,14 @@ class Optimizer:
                 "exponential"
             )
 
-    def with_defaults(self, learning_rate: float = 1e-3, beta2: float = 0.999) -> Self:
+    def with_defaults(self, learning_rate: float = RATE, beta2: float = BETA2) -> Self:
         """These options with what they leave open decided."""
-        if self.learning_rate is not None:
-            learning_rate = self.learning_rate
-        if self.algorithm != "adam":
-            return replace(self, learning_rate=learning_rate)
-        beta2 = beta2 if self.beta2 is None else self.beta2
-        return replace(self, learning_rate=learning_rate, beta2=beta2)
+        decided: dict[str, float] = {}
+        if self.learning_rate is None:
+            decided["learning_rate"] = learning_rate
+        if self.beta2 is None and self.algorithm == "adam":
+            decided["beta2"] = beta2
+        return replace(self, **decided)  # type: ignore[arg-type]
 
     def build(self, steps: int) -> optax.GradientTransformation:
         """The transformation for a run of so many steps.
@@ -105,7 +107,7 @@ class Optimizer:
           UserError: the run would end before its warm-up.
         """
         if self.algorithm == "adam":
-            beta2 = self.with_defaults().beta2
+            beta2 = BETA2 if self.beta2 is None else self.beta2
             direction = optax.scale_by_adam(cpu.beta1(self.momentum), beta2)
         else:
             direction = optax.trace(self.momentum)
@@ -124,7 +126,7 @@ class Optimizer:
                 f"warmup_steps is {self.warmup_steps}: the run has {steps} steps; take "
                 "fewer, or more epochs"
             )
-        rate = self.with_defaults().learning_rate
+        rate = RATE if self.learning_rate is None else self.learning_rate
         rest = max(steps - self.warmup_steps, 1)
         decay = 0.1 if self.decay_rate is None else self.decay_rate
         if self.schedule == "cosine":
