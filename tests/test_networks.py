@@ -5,29 +5,15 @@ import pytest
 
 from aaejax import Autoencoder, Likelihood, models, networks
 from aaejax.components.posteriors import Posterior
-from aaejax.networks import conv
 from aaejax.types import DataSpec
 
 pytestmark = pytest.mark.quick
 
 
-@pytest.mark.parametrize("shape", [(28, 28, 1), (9, 14, 3), (1, 1, 1)])
-def test_convolutions_take_images_of_any_size(shape, getkey):
-    images = jax.random.uniform(getkey(), (2, *shape))
-    encoder, decoder = (
-        networks.ConvEncoder(3, width=4),
-        networks.ConvDecoder(shape, width=4),
-    )
-    codes, _ = jax.jit(encoder.init_with_output)(getkey(), images)
-    made, _ = jax.jit(decoder.init_with_output)(getkey(), codes)
-    assert codes.shape == (2, 3)
-    assert made.shape == images.shape
-
-
 def test_every_pixel_reaches_the_code_and_is_reached_by_it(getkey):
     images = jax.random.uniform(getkey(), (1, 9, 7, 2))
     for encoder, decoder in (
-        (networks.ConvEncoder(3, width=4), networks.ConvDecoder((9, 7, 2), width=4)),
+        (networks.ConvEncoder(3, channels=4), networks.ConvDecoder((9, 7, 2), channels=4)),
         (networks.MLPEncoder(3, width=30), networks.MLPDecoder((9, 7, 2), width=30)),
     ):
         codes, params = jax.jit(encoder.init_with_output)(getkey(), images)
@@ -36,15 +22,6 @@ def test_every_pixel_reaches_the_code_and_is_reached_by_it(getkey):
         params = jax.jit(decoder.init)(getkey(), codes)
         moved = decoder.apply(params, codes + 1) - decoder.apply(params, codes)
         assert (moved != 0).all()
-
-
-def test_moving_pixels_to_channels_is_undone(getkey):
-    x = jax.random.uniform(getkey(), (2, 4, 6, 3))
-    packed = conv._pixels_to_channels(x)
-    assert packed.shape == (2, 2, 3, 12)
-    np.testing.assert_array_equal(conv._channels_to_pixels(packed), x)
-    # The four pixels of a 2x2 block stand in one place.
-    np.testing.assert_array_equal(packed[0, 0, 0].reshape(2, 2, 3), x[0, :2, :2])
 
 
 def test_mlp_sizes_are_those_of_the_paper(getkey):

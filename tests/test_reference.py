@@ -57,7 +57,7 @@ def plain_losses(params, batches, key, options):
 
     def phase(loss):
         chosen = getattr(options, f"{loss.__name__}_optimizer")
-        rate = optax.cosine_decay_schedule(chosen.learning_rate, STEPS)
+        rate = optax.cosine_decay_schedule(chosen.with_defaults().learning_rate, STEPS)
         adam = optax.adam(rate, chosen.momentum)
 
         def update(params, state, x, real):

@@ -1,8 +1,8 @@
 """An optimizer's options, and the Optax transformation that they stand for."""
 
 import reprlib
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Literal, Self
 
 import numpy as np
 import optax
@@ -10,6 +10,8 @@ import optax
 from aaejax import cpu
 from aaejax.components.checks import check_at_least, check_fields, check_positive
 from aaejax.types import UserError
+
+RATE, BETA2 = 1e-3, 0.999  # Adam's own defaults
 
 
 @dataclass(frozen=True)
@@ -22,8 +24,9 @@ class Optimizer:
 
     algorithm: Literal["adam", "sgd"] = "adam"
     """Adam (Kingma & Ba 2015) or SGD with momentum, as in the paper."""
-    learning_rate: float = 1e-3
-    """Where no schedule has lowered it."""
+    learning_rate: float | None = None
+    """Where no schedule has lowered it; by default 1e-3, and 3e-3 for reconstruction by
+    convolutions."""
     momentum: float = 0.9
     """Of SGD; for Adam, beta1."""
     schedule: Literal["constant", "cosine", "exponential", "piecewise"] = "constant"
@@ -34,8 +37,9 @@ class Optimizer:
     decay_rate of itself; after a constant and a cosine schedule too."""
     clip: float = 0.0
     """Largest norm of a gradient; 0 leaves gradients as they are."""
-    beta2: float = 0.999
-    """Of Adam."""
+    beta2: float | None = None
+    """Of Adam; by default 0.999, and 0.95 for reconstruction by convolutions, whose first
+    gradients, those of the mean image, would slow down the learning of colours for long."""
     weight_decay: float = 0.0
     """Decoupled weight decay (Loshchilov & Hutter 2019): all parameters, biases too, lose
     this share times the learning rate at each step, as of optax.adamw."""
@@ -48,10 +52,11 @@ class Optimizer:
 
     def __post_init__(self) -> None:
         check_fields(self)
-        check_positive(self, "learning_rate")
+        if self.learning_rate is not None:
+            check_positive(self, "learning_rate")
         for name in ("momentum", "beta2"):
             value = getattr(self, name)
-            if not 0 <= np.float32(value) < 1:
+            if value is not None and not 0 <= np.float32(value) < 1:
                 raise UserError(f"{name} is {value}: it must be in [0, 1)")
         if len(self.drops) > 100 or not all(1 <= step < 2**31 for step in self.drops):
             raise UserError(
@@ -69,7 +74,7 @@ class Optimizer:
     def _check_together(self) -> None:
         """Raises UserError for options of which one would not be read."""
         exponential = self.schedule == "exponential"
-        if self.algorithm != "adam" and self.beta2 != 0.999:
+        if self.algorithm != "adam" and self.beta2 is not None:
             raise UserError(f"beta2 is Adam's: leave it out with {self.algorithm}")
         if self.schedule == "piecewise" and not self.drops:
             raise UserError("the piecewise schedule needs drops: give the steps")
@@ -86,6 +91,15 @@ class Optimizer:
                 "exponential"
             )
 
+    def with_defaults(self, learning_rate: float = RATE, beta2: float = BETA2) -> Self:
+        """These options with what they leave open decided."""
+        decided: dict[str, float] = {}
+        if self.learning_rate is None:
+            decided["learning_rate"] = learning_rate
+        if self.beta2 is None and self.algorithm == "adam":
+            decided["beta2"] = beta2
+        return replace(self, **decided)  # type: ignore[arg-type]
+
     def build(self, steps: int) -> optax.GradientTransformation:
         """The transformation for a run of so many steps.
 
@@ -93,7 +107,8 @@ class Optimizer:
           UserError: the run would end before its warm-up.
         """
         if self.algorithm == "adam":
-            direction = optax.scale_by_adam(cpu.beta1(self.momentum), self.beta2)
+            beta2 = BETA2 if self.beta2 is None else self.beta2
+            direction = optax.scale_by_adam(cpu.beta1(self.momentum), beta2)
         else:
             direction = optax.trace(self.momentum)
         parts = [direction, optax.scale_by_learning_rate(self.learning_rate_in(steps))]
@@ -111,7 +126,8 @@ class Optimizer:
                 f"warmup_steps is {self.warmup_steps}: the run has {steps} steps; take "
                 "fewer, or more epochs"
             )
-        rate, rest = self.learning_rate, max(steps - self.warmup_steps, 1)
+        rate = RATE if self.learning_rate is None else self.learning_rate
+        rest = max(steps - self.warmup_steps, 1)
         decay = 0.1 if self.decay_rate is None else self.decay_rate
         if self.schedule == "cosine":
             base = optax.cosine_decay_schedule(rate, rest)

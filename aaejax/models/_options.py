@@ -77,18 +77,19 @@ class NetworkOptions:
     """Standard deviation of the first weights of MLPs, 0.01 in the paper; 0: LeCun's, one
     over the root of a layer's inputs."""
     channels: int = 32
-    """Channels of the finest convolution; doubled at each coarser one."""
-    scales: int = 2
-    """Convolutions; each halves height and width."""
+    """Channels of the finest convolution; doubled at each coarser one, to four times."""
+    scales: int = 0
+    """Scales of convolutions, each of half the height and width; 0: as many as fit."""
     precision: Literal["float32", "bf16"] = "float32"
     """Operands of the MLPs' matrix products; their sums, parameters and all else stay
     float32. bf16 is for machines that have units for it."""
     output: Literal["sigmoid", "linear"] = "sigmoid"
     """Last layer of the decoder; data outside [0, 1] need a linear one."""
-    norm: networks.Norm = "none"
-    """Of hidden layers of MLPs, before their units: none, layer norm or batch norm."""
+    norm: networks.Norm | None = None
+    """Before the units of hidden layers: none, layer norm or batch norm; by default none in
+    MLPs and layer norm in convolutions."""
     dropout: float = 0.0
-    """Share of inputs and hidden units of MLPs that are set to 0 while training."""
+    """Share of inputs and hidden units that are set to 0 while training."""
     own: OwnNetworks | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -101,11 +102,13 @@ class NetworkOptions:
         check_at_least(self, 0, "dropout")
         if self.dropout >= 1:
             raise UserError(f"dropout is {self.dropout}: it must be in [0, 1)")
-        if self.network != "mlp" and (self.norm != "none" or self.dropout):
-            raise UserError("norm and dropout are those of --network mlp: leave them out")
+        if self.network.endswith(".py") and (self.norm is not None or self.dropout):
+            raise UserError(
+                "norm and dropout are those of --network mlp and conv: leave them out"
+            )
         check_at_least(self, 1, "latent", "width", most=MOST_UNITS)
         check_at_least(self, 1, "channels", most=4096)
-        check_at_least(self, 1, "scales", most=12)
+        check_at_least(self, 0, "scales", most=12)
         check_at_least(self, 0, "depth", most=100)
         check_at_least(self, 0, "initial_std")
 
@@ -125,7 +128,7 @@ class NetworkOptions:
         if self.own is not None:
             return self.own.make("encoder", data, outputs)
         if self.network == "conv":
-            return networks.ConvEncoder(outputs, self.channels, self.scales)
+            return networks.ConvEncoder(outputs, **self._conv)
         return networks.MLPEncoder(outputs, **self._mlp)
 
     def make_decoder(self, data: DataSpec) -> Any:
@@ -134,14 +137,22 @@ class NetworkOptions:
         if self.own is not None:
             return self.own.make("decoder", data)
         if self.network == "conv":
-            return networks.ConvDecoder(data.shape, self.channels, self.scales)
+            return networks.ConvDecoder(data.shape, **self._conv)
         return networks.MLPDecoder(data.shape, **self._mlp)
 
     @property
     def _mlp(self) -> dict[str, Any]:
         """What all MLPs share."""
-        names = ("width", "depth", "dense", "norm", "dropout")
-        return {name: getattr(self, name) for name in names}
+        names = ("width", "depth", "dense", "dropout")
+        shared = {name: getattr(self, name) for name in names}
+        return {**shared, "norm": self.norm or "none"}
+
+    @property
+    def _conv(self) -> dict[str, Any]:
+        """What encoder and decoder of images share."""
+        names = ("channels", "scales", "dropout")
+        shared = {name: getattr(self, name) for name in names}
+        return {**shared, "norm": self.norm or "layer"}
 
     @property
     def dense(self) -> networks.Dense:
@@ -156,10 +167,12 @@ class NetworkOptions:
     def optimizers(self, steps: int) -> dict[str, optax.GradientTransformation]:
         """Of the fields "<name>_optimizer", by name, for a run of so many steps."""
         suffix = "_optimizer"
+        fields = [name for name in self.__dataclass_fields__ if name.endswith(suffix)]
+        by_name = {name.removesuffix(suffix): getattr(self, name) for name in fields}
+        conv = {"reconstruction": networks.CONV_ADAM} if self.network == "conv" else {}
         return {
-            name.removesuffix(suffix): getattr(self, name).build(steps)
-            for name in self.__dataclass_fields__
-            if name.endswith(suffix)
+            name: optimizer.with_defaults(**conv.get(name, {})).build(steps)
+            for name, optimizer in by_name.items()
         }
 
     def _check(self, data: DataSpec) -> None:

@@ -1,8 +1,8 @@
 """The generative adversarial network (Goodfellow et al. 2014, arXiv 1406.2661).
 
 Algorithm 1: k discriminator steps, each on a fresh batch, then one of the generator. MLPs,
-or convolutional networks as in DCGAN (Radford et al. 2015) with layer norm in place of
-batch norm; conditional on the label as in Mirza & Osindero 2014.
+or convolutional networks after DCGAN (Radford et al. 2015), with layer norm unless batch
+norm, DCGAN's, is asked for; conditional on the label as in Mirza & Osindero 2014.
 """
 
 from collections.abc import Mapping
@@ -158,8 +158,7 @@ class Options(PriorOptions, OneAdversaryOptions):
         if self.conditional:
             need_labels(data, "gan --conditional")
         discriminator, generator = self.make_encoder(data, 1), self.make_decoder(data)
-        if isinstance(generator, networks.ConvDecoder):
-            generator = replace(generator, norm=True)
+        if isinstance(discriminator, networks.ConvEncoder):
             discriminator = replace(discriminator, leak=0.2)
         return gan(
             generator,

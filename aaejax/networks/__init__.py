@@ -9,7 +9,7 @@ or as two functions (`network.py` says how):
 """
 
 from aaejax.networks.bf16 import bf16_dot_general
-from aaejax.networks.conv import ConvDecoder, ConvEncoder
+from aaejax.networks.conv import CONV_ADAM, ConvDecoder, ConvEncoder
 from aaejax.networks.mlp import (
     MLP,
     Dense,
@@ -22,6 +22,7 @@ from aaejax.networks.network import Network, as_network, check_outputs
 from aaejax.networks.nnx import from_nnx
 
 __all__ = [
+    "CONV_ADAM",
     "MLP",
     "ConvDecoder",
     "ConvEncoder",

@@ -1,83 +1,177 @@
-"""Convolutional networks for images."""
+"""Convolutional networks for images.
+
+Image and code are joined by a path of linear maps, with a convolution of units added at
+each scale. The linear path learns from the first steps on what is linear in the image, such
+as the colour of the ground. Behind units at every scale such small differences stand
+against features that are nearly the same in every image, and reconstructions stay grey.
+"""
+
+import math
 
 import flax.linen as nn
 import jax.numpy as jnp
 
-from aaejax.networks.mlp import flatten
+from aaejax.networks.mlp import Norm, dropped, flatten, normalised
 from aaejax.types import Array
+
+# Positions along the longer side, at most: where the first units stand, as convolutions of
+# finer grids cost most and bring little, and where the linear layer reads.
+FINEST, COARSEST = 16, 7
+WIDEST = 4  # times the channels of the finest scale
+# What the learning of colours needs of Adam. The first gradients, those of the mean image,
+# are the largest; they are to be forgotten soon.
+CONV_ADAM = {"learning_rate": 3e-3, "beta2": 0.95}
+# The default of layer norm, 1e-6, lets a gradient grow a thousandfold where an image is
+# flat and its features are all alike.
+EPSILON = 1e-3
 
 
 class ConvEncoder(nn.Module):
-    """Convolutions at ever coarser scales, then a linear layer.
+    """Linear maps and residual convolutions at ever coarser scales, then a linear layer.
 
-    A scale halves height and width by moving 2x2 pixels into channels: no pixel is skipped,
-    as strides would, and no gradient needs a dilated convolution. Images of any size are
-    padded with zeros to the next multiple of 2^depth.
+    The first scale reads square patches, each other one 2x2 positions of the one before: no
+    pixel is skipped, as strides would, and no gradient needs a dilated convolution. Images
+    of any size are padded with zeros to whole patches.
+
+    Attributes:
+      outputs: units of the last layer.
+      channels: of the finest scale; doubled at each coarser one, to four times as many.
+      scales: how many; 0 for as many as `patches` says for the image.
+      norm: of a convolution's inputs, before their units.
+      dropout: share of the inputs and of each convolution's units that are set to 0 in
+        training.
+      leak: slope of the units where they are off.
     """
 
     outputs: int
-    width: int = 32  # channels at the finest scale; doubled at each coarser one
-    depth: int = 2  # scales
-    leak: float = 0.0  # slope of the units where they are off
+    channels: int = 32
+    scales: int = 0
+    norm: Norm = "layer"
+    dropout: float = 0.0
+    leak: float = 0.0
+
+    @property
+    def same_in_training(self) -> bool:
+        """Whether training and evaluation are the same function of each example."""
+        return self.norm != "batch" and self.dropout == 0.0
 
     @nn.compact
-    def __call__(self, images: Array, noise: Array | None = None) -> Array:
+    def __call__(
+        self, images: Array, noise: Array | None = None, train: bool = False
+    ) -> Array:
         """Images [B, H, W, C], noise [B, N] or None -> [B, outputs]."""
+        x = dropped(images, self.dropout, train)
         if noise is not None:
             # As constant channels: with a nonlinearity above it, it is more than a bias.
-            planes = jnp.broadcast_to(
-                noise[:, None, None], (*images.shape[:3], noise.shape[1])
-            )
-            images = jnp.concatenate([images, planes], axis=3)
-        height, width = images.shape[1:3]
-        x = jnp.pad(
-            images,
-            ((0, 0), (0, -height % 2**self.depth), (0, -width % 2**self.depth), (0, 0)),
-        )
-        for scale in range(self.depth):
-            x = _pixels_to_channels(x)
-            x = nn.Conv(self.width * 2**scale, (3, 3), name=f"conv_{scale}")(x)
-            x = nn.leaky_relu(x, self.leak)
+            planes = jnp.broadcast_to(noise[:, None, None], (*x.shape[:3], noise.shape[1]))
+            x = jnp.concatenate([x, planes], axis=3)
+        height, width = x.shape[1:3]
+        sides = patches(height, width, self.scales)
+        size = math.prod(sides)
+        x = jnp.pad(x, ((0, 0), (0, -height % size), (0, -width % size), (0, 0)))
+        for scale, side in enumerate(sides):
+            outputs = features(self.channels, scale)
+            x = nn.Dense(outputs, name=f"down_{scale}")(_pixels_to_channels(x, side))
+            block = Block(self.norm, self.dropout, self.leak, name=f"block_{scale}")
+            x = block(x, None, train)
         return nn.Dense(self.outputs, name="output")(flatten(x))
 
 
 class ConvDecoder(nn.Module):
-    """A linear layer, then convolutions at ever finer scales: ConvEncoder mirrored."""
+    """A linear layer, then blocks at ever finer scales: `ConvEncoder` mirrored.
 
-    shape: tuple[int, ...]  # [H, W, C] of one image
-    width: int = 32
-    depth: int = 2
-    norm: bool = False  # layer norm before the units, as a GAN's generator has batch norm
+    Each block reads the code too, which scales and shifts its features (as the styles of
+    Karras et al. 2019, arXiv 1812.04948): a shape times a colour is one product.
+
+    Attributes as of `ConvEncoder`, and one.
+
+    Attributes:
+      shape: of one image, [H, W, C].
+    """
+
+    shape: tuple[int, ...]
+    channels: int = 32
+    scales: int = 0
+    norm: Norm = "layer"
+    dropout: float = 0.0
+
+    @property
+    def same_in_training(self) -> bool:
+        """Whether training and evaluation are the same function of each example."""
+        return self.norm != "batch" and self.dropout == 0.0
 
     @nn.compact
-    def __call__(self, codes: Array) -> Array:
+    def __call__(self, codes: Array, train: bool = False) -> Array:
         """Codes [B, Z] -> [B, H, W, C]."""
-        height, width, channels = self.shape
-        rows, columns = (-(-side // 2**self.depth) for side in (height, width))
-        features = self.width * 2 ** (self.depth - 1)
-        x = nn.Dense(rows * columns * features, name="input")(codes)
-        x = self._units(x.reshape(-1, rows, columns, features), "input")
-        for scale in reversed(range(self.depth)):
-            outputs = self.width * 2 ** (scale - 1) if scale else channels
-            x = nn.Conv(4 * outputs, (3, 3), name=f"conv_{scale}")(x)
-            x = _channels_to_pixels(x)
-            if scale:
-                x = self._units(x, f"conv_{scale}")
+        height, width, colours = self.shape
+        codes = dropped(codes, self.dropout, train)
+        sides = patches(height, width, self.scales)
+        size = math.prod(sides)
+        rows, columns = -(-height // size), -(-width // size)
+        deepest = features(self.channels, len(sides) - 1)
+        x = nn.Dense(rows * columns * deepest, name="input")(codes)
+        x = x.reshape(-1, rows, columns, deepest)
+        for scale, side in reversed(list(enumerate(sides))):
+            x = Block(self.norm, self.dropout, name=f"block_{scale}")(x, codes, train)
+            outputs = features(self.channels, scale - 1) if scale else colours
+            x = nn.Dense(side**2 * outputs, name=f"up_{scale}")(x)
+            x = _channels_to_pixels(x, side)
         return x[:, :height, :width]
 
-    def _units(self, x: Array, name: str) -> Array:
-        return nn.relu(nn.LayerNorm(name=f"{name}_norm")(x) if self.norm else x)
+
+class Block(nn.Module):
+    """Adds a 3x3 convolution of the units of what comes in, normalised.
+
+    Attributes as of `ConvEncoder`.
+    """
+
+    norm: Norm = "layer"
+    dropout: float = 0.0
+    leak: float = 0.0
+
+    @nn.compact
+    def __call__(self, x: Array, codes: Array | None = None, train: bool = False) -> Array:
+        """Features [B, H, W, C], codes [B, Z] that scale and shift them -> [B, H, W, C]."""
+        y = normalised(x, self.norm, train, "norm", EPSILON)
+        if codes is not None:
+            style = nn.Dense(2 * x.shape[3], name="style")(codes)
+            scale, shift = jnp.split(style[:, None, None], 2, axis=3)
+            y = y * (1 + scale) + shift
+        y = dropped(nn.leaky_relu(y, self.leak), self.dropout, train)
+        return x + nn.Conv(x.shape[3], (3, 3), name="conv")(y)
 
 
-def _pixels_to_channels(x: Array) -> Array:
-    """[B, 2H, 2W, C] -> [B, H, W, 4C]."""
+def patches(height: int, width: int, scales: int = 0) -> list[int]:
+    """Sides of the square that one position of each scale is made of, finest scale first.
+
+    The first is large enough for `FINEST`; further scales are halved until `COARSEST`, or
+    until there are so many.
+    """
+    sides = [2]
+    while max(height, width) > FINEST * sides[0]:
+        sides[0] *= 2
+    while len(sides) < scales or (
+        not scales and max(height, width) > COARSEST * math.prod(sides)
+    ):
+        sides.append(2)
+    return sides
+
+
+def features(channels: int, scale: int) -> int:
+    """Channels of a scale, 0 the finest."""
+    return channels * min(2**scale, WIDEST)
+
+
+def _pixels_to_channels(x: Array, side: int) -> Array:
+    """[B, side H, side W, C] -> [B, H, W, side^2 C]."""
     n, height, width, channels = x.shape
-    x = x.reshape(n, height // 2, 2, width // 2, 2, channels)
-    return x.transpose(0, 1, 3, 2, 4, 5).reshape(n, height // 2, width // 2, 4 * channels)
+    rows, columns = height // side, width // side
+    x = x.reshape(n, rows, side, columns, side, channels)
+    return x.transpose(0, 1, 3, 2, 4, 5).reshape(n, rows, columns, side**2 * channels)
 
 
-def _channels_to_pixels(x: Array) -> Array:
-    """[B, H, W, 4C] -> [B, 2H, 2W, C]: `_pixels_to_channels` undone."""
-    n, height, width, channels = x.shape
-    x = x.reshape(n, height, width, 2, 2, channels // 4)
-    return x.transpose(0, 1, 3, 2, 4, 5).reshape(n, 2 * height, 2 * width, channels // 4)
+def _channels_to_pixels(x: Array, side: int) -> Array:
+    """[B, H, W, side^2 C] -> [B, side H, side W, C]: `_pixels_to_channels` undone."""
+    n, rows, columns, channels = x.shape
+    x = x.reshape(n, rows, columns, side, side, channels // side**2)
+    return x.transpose(0, 1, 3, 2, 4, 5).reshape(n, side * rows, side * columns, -1)

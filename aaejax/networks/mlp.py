@@ -101,13 +101,16 @@ class MLPDiscriminator(HiddenLayers):
         return self.mlp(codes, 1, train)[:, 0]
 
 
-def normalised(x: Array, norm: Norm, train: bool, name: str) -> Array:
+def normalised(
+    x: Array, norm: Norm, train: bool, name: str, epsilon: float = 1e-6
+) -> Array:
     """A layer's sums [B, ...], normalised; called in a module's `__call__`.
 
-    Batch norm's running averages move by a tenth a step: short runs have few of them.
+    Epsilon is added to layer norm's variances. Batch norm's running averages move by a
+    tenth a step: short runs have few of them.
     """
     if norm == "layer":
-        return nn.LayerNorm(name=name)(x)
+        return nn.LayerNorm(epsilon=epsilon, name=name)(x)
     if norm == "batch":
         return nn.BatchNorm(use_running_average=not train, momentum=0.9, name=name)(x)
     return x
