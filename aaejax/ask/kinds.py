@@ -8,14 +8,14 @@ import jax
 import numpy as np
 
 from aaejax import sampling
-from aaejax.ask import answers
+from aaejax.ask import answers, tables
 from aaejax.ask.answers import Arrays
 from aaejax.ask.question import Question
 from aaejax.ask.sources import DATA_DIR
 from aaejax.components.checks import check_word
 from aaejax.runs import pictures
 from aaejax.runs.files import naming
-from aaejax.runs.restore import Trained
+from aaejax.runs.trained import Trained
 from aaejax.types import Model, UserError
 
 
@@ -57,6 +57,8 @@ class Kind:
     # from the array "images" to the PNG; None where there is nothing to look at
     draw: Callable[[Path, np.ndarray], None] | None = pictures.write_rows
     npy: str = "images"  # the array that an .npy gets
+    # of a table with a row for each example; () where there is none
+    columns: tuple[str, ...] = ()
 
 
 KINDS = {
@@ -77,15 +79,35 @@ KINDS = {
     "walk": Kind(answers.walk, _has_parts),
     "clusters": Kind(answers.clusters, _has_classifier, reads=("data",)),
     "classify": Kind(
-        answers.classify, _has_classifier, reads=("data",), draw=None, npy="probabilities"
+        answers.classify,
+        _has_classifier,
+        reads=("data",),
+        draw=None,
+        npy="probabilities",
+        columns=("classes", "labels", "probabilities"),
     ),
-    "codes": Kind(answers.codes, _encodes, reads=("data",), draw=None, npy="codes"),
+    "codes": Kind(
+        answers.codes,
+        _encodes,
+        reads=("data",),
+        draw=None,
+        npy="codes",
+        columns=("split", "labels", "codes", "represented"),
+    ),
+    "scores": Kind(
+        answers.scores,
+        _encodes,
+        reads=("data", "contamination"),
+        npy="score",
+        columns=("reconstruction", "latent", "score", "is_outlier"),
+    ),
     "bounds": Kind(
         answers.bounds,
         _has_densities,
         reads=("data",),
         draw=None,
         npy="importance_weighted",
+        columns=("elbo", "importance_weighted"),
     ),
 }
 
@@ -108,6 +130,7 @@ def sample(
     path: sampling.Path = "linear",
     plus: str | int | Path | None = None,
     minus: str | int | Path | None = None,
+    contamination: float = 0.05,
     tell: Callable[[str], None] = print,
 ) -> dict[str, np.ndarray]:
     """What `sample.py RUN KIND` writes.
@@ -130,6 +153,8 @@ def sample(
       plus: arithmetic adds the mean code of these: a class as in `label`, or else a
         dataset, file or folder.
       minus: and takes away the mean code of these.
+      contamination: of scores: the share of the run's held-out examples that would be
+        called outliers, in (0, 0.5].
       tell: gets a line where `plus` or `minus` could mean two things.
 
     Returns:
@@ -159,6 +184,7 @@ def sample(
         path,
         plus,
         minus,
+        contamination,
     )
     optional = [f for f in fields(asked) if f.default is not MISSING]
     for f in optional:
@@ -178,13 +204,19 @@ def check_out(out: str | Path, kind: str, shape: tuple[int, ...]) -> None:
     if kind not in KINDS:
         raise UserError(f"there is no kind {kind}: there are {', '.join(KINDS)}")
     path = Path(out)
-    suffix, pictured = path.suffix.lower(), KINDS[kind].draw is not None
-    if suffix not in (".png", ".npy", ".npz"):
-        raise UserError(f"--out {out}: the name must end in .png, .npy or .npz")
-    if suffix == ".png" and not pictured:
-        raise UserError(f"{kind} make no picture: --out must end in .npy or .npz")
+    suffix, asked = path.suffix.lower(), KINDS[kind]
+    allowed = [".npy", ".npz"]
+    if asked.draw is not None:
+        allowed.insert(0, ".png")
+    if asked.columns:
+        allowed += tables.SUFFIXES
+    if suffix not in allowed:
+        no = f"{kind} make no picture: " if suffix == ".png" else ""
+        listed = f"{', '.join(allowed[:-1])} or {allowed[-1]}"
+        raise UserError(f"--out {out}: {no}the name must end in {listed}")
     if suffix == ".png" and len(shape) != 3:
         raise UserError("vectors make no picture: --out must end in .npy or .npz")
+    tables.check_extra(path)
     if path.is_dir():
         raise UserError(f"--out {out} is a folder: give the name of a file")
 
@@ -193,7 +225,7 @@ def write(out: str | Path, kind: str, arrays: dict[str, np.ndarray]) -> None:
     """Writes a picture or arrays, as the file's suffix says; its folder is made.
 
     Raises:
-      UserError: a suffix that is none of .png, .npy, .npz, or that the kind can't have.
+      UserError: a suffix that the kind can't have, or one that needs an extra.
       OSError: it can't be written there.
     """
     path, images = Path(out), arrays.get("images")
@@ -203,6 +235,10 @@ def write(out: str | Path, kind: str, arrays: dict[str, np.ndarray]) -> None:
     if draw is not None and path.suffix.lower() == ".png":
         with naming(path):
             draw(path, arrays["images"])
+        return
+    if path.suffix.lower() in tables.SUFFIXES:
+        with naming(path):
+            tables.write(path, tables.columns(arrays, KINDS[kind].columns))
         return
     # Opened here: NumPy would add a suffix to a name in capitals.
     with naming(path), path.open("wb") as file:

@@ -13,7 +13,7 @@ from aaejax.ask import sources
 from aaejax.ask.labels import class_number, listed
 from aaejax.ask.sources import Examples
 from aaejax.components.pixels import to_unit
-from aaejax.runs.restore import Trained
+from aaejax.runs.trained import Trained
 from aaejax.types import LABELLED, Key, UserError
 
 
@@ -32,6 +32,7 @@ class Question:
     path: sampling.Path = "linear"
     plus: str | int | Path | None = None
     minus: str | int | Path | None = None
+    contamination: float = 0.05
 
     @property
     def finds_clusters(self) -> bool:
