@@ -18,6 +18,7 @@ import numpy as np
 from aaejax.ask.labels import listed, to_run
 from aaejax.data import Dataset, load
 from aaejax.runs.config_json import saved_run
+from aaejax.runs.run_data import RunData
 from aaejax.runs.trained import Trained
 from aaejax.types import UserError
 
