@@ -472,3 +472,34 @@ def test_codes_make_a_table_and_samples_none(pets, tmp_path):
     assert first.startswith("0,0,")
     with pytest.raises(UserError, match=r"must end in \.png, \.npy or \.npz"):
         write(tmp_path / "s.csv", "samples", {})
+
+
+def test_a_density_of_the_training_codes_is_fitted_once_and_kept(pets, tmp_path):
+    copy = restore(changed(pets, tmp_path))
+    drawn = sample(copy, sampler="gmm", count=30, label="dog")["images"]
+    file = copy.folder.path / "sampler-gmm.npz"
+    kept = file.read_bytes()
+    # Without the data the one that is kept serves; another, or of others, can't be made.
+    gone = changed(pets, tmp_path / "2", "run", dataset="gone.npz")
+    away = restore(gone)
+    with pytest.raises(UserError, match="not at hand"):
+        sample(away, sampler="gmm")
+    data = pets.config["run"]["dataset"]
+    again = sample(away, sampler="gmm", count=30, label="dog", data=data)["images"]
+    np.testing.assert_array_equal(drawn, again)
+    np.testing.assert_array_equal(
+        sample(away, sampler="gmm", count=30, label="dog")["images"], drawn
+    )
+    # What is damaged is made again.
+    file.write_bytes(kept[:50])
+    np.testing.assert_array_equal(
+        sample(copy, sampler="gmm", count=30, label="dog")["images"], drawn
+    )
+    assert sample(copy, "nearest", sampler="gaussian", count=2)["images"].shape[0] == 2
+    assert drawn[:, 2].mean() > drawn[:, :2].mean()  # the dog's row is the bright one
+    with pytest.raises(UserError, match="sampler has no meaning for codes"):
+        sample(copy, "codes", sampler="gmm")
+    with pytest.raises(UserError, match="data has no meaning for samples"):
+        sample(copy, data=data)
+    with pytest.raises(UserError, match="sampler"):
+        sample(copy, sampler="knn")  # type: ignore[arg-type]

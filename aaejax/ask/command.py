@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import tyro
 
 from aaejax.ask.kinds import check_out, sample, write
+from aaejax.ask.samplers import Sampler
 from aaejax.ask.sources import DATA_DIR
 from aaejax.runs.restore import Weights, restore
 from aaejax.runs.scripts import parse, script, start_jax, tell
@@ -77,6 +78,9 @@ class Arguments:
     file or folder (./cat, where there is a class cat too)."""
     minus: str | None = None
     """And takes away the mean code of these."""
+    sampler: Sampler = "prior"
+    """Of samples and nearest: the prior, or a density fitted to the codes of the run's
+    training data and kept in the run folder: one Gaussian, or a mixture (gmm)."""
     contamination: float = 0.05
     """Of scores: the share of the run's held-out examples that lies above the threshold."""
 
@@ -118,6 +122,7 @@ def _main(name: str) -> int:
         plus=arguments.plus,
         minus=arguments.minus,
         contamination=arguments.contamination,
+        sampler=arguments.sampler,
     )
     write(arguments.out, arguments.kind, arrays)
     tell(f"{arguments.kind} of {arguments.run} at step {trained.step}: {arguments.out}")

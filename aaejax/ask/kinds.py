@@ -1,14 +1,14 @@
 """The words of `sample.py`: what each needs of a model, reads, and looks like."""
 
 from collections.abc import Callable
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
 
 import jax
 import numpy as np
 
 from aaejax import sampling
-from aaejax.ask import answers, tables
+from aaejax.ask import answers, samplers, tables
 from aaejax.ask.answers import Arrays
 from aaejax.ask.question import Question
 from aaejax.ask.sources import DATA_DIR
@@ -62,8 +62,8 @@ class Kind:
 
 
 KINDS = {
-    "samples": Kind(answers.samples, reads=("label",), draw=pictures.write_grid),
-    "nearest": Kind(answers.nearest, reads=("label", "data")),
+    "samples": Kind(answers.samples, reads=("label", "sampler"), draw=pictures.write_grid),
+    "nearest": Kind(answers.nearest, reads=("label", "data", "sampler")),
     "reconstructions": Kind(
         answers.reconstructions,
         _encodes,
@@ -131,6 +131,7 @@ def sample(
     plus: str | int | Path | None = None,
     minus: str | int | Path | None = None,
     contamination: float = 0.05,
+    sampler: samplers.Sampler = "prior",
     tell: Callable[[str], None] = print,
 ) -> dict[str, np.ndarray]:
     """What `sample.py RUN KIND` writes.
@@ -155,6 +156,9 @@ def sample(
       minus: and takes away the mean code of these.
       contamination: of scores: the share of the run's held-out examples that would be
         called outliers, in (0, 0.5].
+      sampler: of samples and nearest: what codes are drawn from. "gaussian" and "gmm" are
+        fitted to the codes of the run's training data (`data`, where they moved) and kept
+        in the run folder.
       tell: gets a line where `plus` or `minus` could mean two things.
 
     Returns:
@@ -185,11 +189,18 @@ def sample(
         plus,
         minus,
         contamination,
+        sampler,
     )
+    check_word("sampler", sampler, samplers.Sampler)
+    reads = KINDS[kind].reads
+    if sampler != "prior" and "sampler" in reads:
+        reads += ("data",)  # the run's own, which the density is fitted to
     optional = [f for f in fields(asked) if f.default is not MISSING]
     for f in optional:
-        if getattr(asked, f.name) != f.default and f.name not in KINDS[kind].reads:
+        if getattr(asked, f.name) != f.default and f.name not in reads:
             raise UserError(f"--{f.name} has no meaning for {kind}: leave it out")
+    if sampler != "prior":
+        asked = replace(asked, trained=samplers.with_sampler(asked))
     return KINDS[kind].make(asked)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import numpy as np
@@ -33,6 +33,7 @@ class Question:
     plus: str | int | Path | None = None
     minus: str | int | Path | None = None
     contamination: float = 0.05
+    sampler: Literal["prior", "gaussian", "gmm"] = "prior"
 
     @property
     def finds_clusters(self) -> bool:

@@ -187,6 +187,26 @@ def swiss_roll(
     return Known(sample, densities.swiss_roll(radius, turns, std)) if std else sample
 
 
+def gaussian_mixture(weights: Array, means: Array, covariances: Array) -> Prior:
+    """A mixture of any Gaussians, as fitted to codes; labels choose nothing in it.
+
+    Args:
+      weights: [C], positive, of sum 1.
+      means: [C, Z].
+      covariances: [C, Z, Z], positive definite.
+    """
+    weights, means = jnp.asarray(weights), jnp.asarray(means)
+    roots = jnp.linalg.cholesky(jnp.asarray(covariances))  # [C, Z, Z], lower
+
+    def sample(key: Key, n: int, labels: Array | None = None) -> Array:
+        part_key, normal_key = jax.random.split(key)
+        part = jax.random.categorical(part_key, jnp.log(weights), shape=(n,))
+        noise = jax.random.normal(normal_key, (n, means.shape[1]))
+        return means[part] + jnp.einsum("nij,nj->ni", roots[part], noise)
+
+    return Known(sample, densities.gaussian_mixture(weights, means, roots))
+
+
 def fixed(prior: Prior) -> Callable[..., Array]:
     """`Model.prior` of a prior that is not learned: it reads no network."""
 
