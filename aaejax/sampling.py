@@ -188,10 +188,13 @@ def in_batches(
 ) -> Callable[..., dict[str, np.ndarray]]:
     """A function of a batch -> one of a dataset on the host, in its order; jitted once.
 
+    A batch that is not full is filled up, alone to the next power of two and behind others
+    to their size, so that arrays of any length need few programs.
+
     Args:
       function: `(variables, images [B, ...] in [0, 1], key, labels [B] or None)` to arrays
-        [B, ...] by name.
-      batch: images at once.
+        [B, ...] by name, each example's its own.
+      batch: images at once, at most.
 
     Returns:
       `(variables, images, labels, key)` to arrays [N, ...] by name; images uint8 or
@@ -204,21 +207,29 @@ def in_batches(
     def over_all(
         variables: Variables, images: np.ndarray, labels: np.ndarray | None, key: Key
     ) -> dict[str, np.ndarray]:
+        n = len(images)
+        size = min(batch, 1 << max(0, n - 1).bit_length())
         found = []
-        for number, first in enumerate(range(0, len(images), batch)):
-            part = slice(first, first + batch)
-            found.append(
-                jitted(
-                    variables,
-                    images[part],
-                    jax.random.fold_in(key, number),
-                    None if labels is None else labels[part],
-                )
+        for number in range(max(1, -(-n // size))):
+            part = slice(number * size, (number + 1) * size)
+            given = (
+                _filled(images[part], size),
+                jax.random.fold_in(key, number),
+                None if labels is None else _filled(labels[part], size, -1),
             )
+            found.append(jitted(variables, *given))
         found = jax.device_get(found)
-        return {name: np.concatenate([f[name] for f in found]) for name in found[0]}
+        return {name: np.concatenate([f[name] for f in found])[:n] for name in found[0]}
 
     return over_all
+
+
+def _filled(x: np.ndarray, size: int, value: int = 0) -> np.ndarray:
+    """X [n, ...] and behind it the value, [size, ...]."""
+    missing = size - len(x)
+    if not missing:
+        return x
+    return np.concatenate([x, np.full((missing, *x.shape[1:]), value, x.dtype)])
 
 
 def probabilities(

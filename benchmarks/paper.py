@@ -47,9 +47,9 @@ from aaejax.runs import own_networks
 from aaejax.runs.config import changes
 from aaejax.runs.folder import RunFolder
 from aaejax.runs.loop import NonFiniteLoss, data_spec, held_out
-from aaejax.runs.restore import Trained
 from aaejax.runs.seeds import train_seeds
 from aaejax.runs.snapshots import RunPictures
+from aaejax.runs.trained import Trained
 from aaejax.types import UserError
 
 VALIDATION = 10_000  # or a sixth of smaller data

@@ -428,3 +428,78 @@ def test_a_checkpoint_that_a_training_replaces_while_it_is_read(pets, tmp_path):
     assert told == []
     with pytest.raises(UserError, match="no checkpoint of step 90: there are 180"):
         restore(copy, step=90)
+
+
+def test_scores_are_of_each_row_in_order(pets, tmp_path):
+    strange = np.random.default_rng(5).random((3, *TINY.shape)).astype(np.float32)
+    usual = pictures(PETS * 8, 2)
+    data = save(tmp_path / "mixed.npz", images=np.concatenate([usual, strange]))
+    found = sample(pets, "scores", data=data, contamination=0.25)
+    assert found["is_outlier"].tolist()[-3:] == [True] * 3
+    assert found["score"][-3:].min() > found["score"][:-3].max()
+    np.testing.assert_array_equal(found["score"], pets.score(np.load(data)["images"]))
+    # The worst come first, then the best.
+    order = np.argsort(-found["score"])
+    whole = np.load(data)["images"]
+    np.testing.assert_array_equal(found["images"][0], whole[order[:10]])
+    np.testing.assert_array_equal(found["images"][2], whole[order[::-1][:10]])
+    kept = pets.outliers.held_out["score"]
+    assert (kept > found["threshold"]).mean() == pytest.approx(0.25, abs=0.1)
+    for name in ("s.csv", "s.npz", "s.npy", "s.png", "s.parquet"):
+        if name.endswith("parquet"):
+            pytest.importorskip("pyarrow")
+        write(tmp_path / name, "scores", found)
+    head, *lines = (tmp_path / "s.csv").read_text().splitlines()
+    assert head == "row,reconstruction,latent,score,is_outlier"
+    assert len(lines) == 27 and lines[26].startswith("26,") and lines[26].endswith(",1")
+    assert np.float32(lines[3].split(",")[3]) == found["score"][3]
+    np.testing.assert_array_equal(np.load(tmp_path / "s.npy"), found["score"])
+    import pyarrow.parquet
+
+    table = pyarrow.parquet.read_table(tmp_path / "s.parquet")
+    assert table.column_names == ["reconstruction", "latent", "score", "is_outlier"]
+    np.testing.assert_array_equal(table["score"].to_numpy(), found["score"])
+    with pytest.raises(UserError, match="at most 0"):
+        sample(pets, "scores", contamination=0.7)
+    with pytest.raises(UserError, match="contamination has no meaning for codes"):
+        sample(pets, "codes", contamination=0.1)
+
+
+def test_codes_make_a_table_and_samples_none(pets, tmp_path):
+    write(tmp_path / "codes.csv", "codes", sample(pets, "codes"))
+    head, first, *_ = (tmp_path / "codes.csv").read_text().splitlines()
+    assert head == "row,split,labels," + ",".join(f"codes_{i}" for i in range(5))
+    assert first.startswith("0,0,")
+    with pytest.raises(UserError, match=r"must end in \.png, \.npy or \.npz"):
+        write(tmp_path / "s.csv", "samples", {})
+
+
+def test_a_density_of_the_training_codes_is_fitted_once_and_kept(pets, tmp_path):
+    copy = restore(changed(pets, tmp_path))
+    drawn = sample(copy, sampler="gmm", count=30, label="dog")["images"]
+    file = copy.folder.path / "sampler-gmm.npz"
+    kept = file.read_bytes()
+    # Without the data the one that is kept serves; another, or of others, can't be made.
+    gone = changed(pets, tmp_path / "2", "run", dataset="gone.npz")
+    away = restore(gone)
+    with pytest.raises(UserError, match="not at hand"):
+        sample(away, sampler="gmm")
+    data = pets.config["run"]["dataset"]
+    again = sample(away, sampler="gmm", count=30, label="dog", data=data)["images"]
+    np.testing.assert_array_equal(drawn, again)
+    np.testing.assert_array_equal(
+        sample(away, sampler="gmm", count=30, label="dog")["images"], drawn
+    )
+    # What is damaged is made again.
+    file.write_bytes(kept[:50])
+    np.testing.assert_array_equal(
+        sample(copy, sampler="gmm", count=30, label="dog")["images"], drawn
+    )
+    assert sample(copy, "nearest", sampler="gaussian", count=2)["images"].shape[0] == 2
+    assert drawn[:, 2].mean() > drawn[:, :2].mean()  # the dog's row is the bright one
+    with pytest.raises(UserError, match="sampler has no meaning for codes"):
+        sample(copy, "codes", sampler="gmm")
+    with pytest.raises(UserError, match="data has no meaning for samples"):
+        sample(copy, data=data)
+    with pytest.raises(UserError, match="sampler"):
+        sample(copy, sampler="knn")  # type: ignore[arg-type]

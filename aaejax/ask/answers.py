@@ -194,3 +194,31 @@ def clusters(question: Question) -> Arrays:
         members = np.flatnonzero(clusters == cluster)[: LINE - 1]
         rows[cluster, 1 : 1 + len(members)] = to_unit(images[members])
     return {"images": rows}
+
+
+def scores(question: Question) -> Arrays:
+    """How unlike the training data each row of the data is, in their order.
+
+    Makes "reconstruction", "latent" and "score" [N], as `metrics.outliers`; "threshold" (),
+    which a share `contamination` of the run's held-out examples lies above; "is_outlier"
+    [N]; and "images" [4, LINE, ...]: the worst, their reconstructions, the best and theirs.
+    """
+    trained, examples = question.trained, question.examples()
+    outliers = trained.outliers
+    threshold = outliers.threshold(question.contamination)
+    found = outliers(examples.images, examples.labels)
+    order = np.argsort(-found["score"], kind="stable")
+    shown = []
+    for rows in (order[:LINE], order[::-1][:LINE]):
+        chosen = examples[rows]
+        made = trained.reconstruct(chosen.images, chosen.labels)
+        for images in (to_unit(chosen.images), made):
+            line = np.ones((LINE, *made.shape[1:]), np.float32)  # white where none
+            line[: len(rows)] = images
+            shown.append(line)
+    return {
+        **found,
+        "is_outlier": found["score"] > threshold,
+        "threshold": np.array(threshold, np.float32),
+        "images": np.stack(shown),
+    }

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import tyro
 
 from aaejax.ask.kinds import check_out, sample, write
+from aaejax.ask.samplers import Sampler
 from aaejax.ask.sources import DATA_DIR
 from aaejax.runs.restore import Weights, restore
 from aaejax.runs.scripts import parse, script, start_jax, tell
@@ -26,6 +27,7 @@ Kinds:
     interpolation                   ways between codes
     arithmetic                      codes plus --plus less --minus
     codes                           of the run's data, or of --data
+    scores                          how unlike the training data each row of --data is
   with some models
     manifold                        2-D codes: a grid over the prior
     styles                          codes with a class: a row keeps the style
@@ -45,7 +47,8 @@ class Arguments:
     kind: Annotated[str, tyro.conf.Positional] = "samples"
     """What is asked for: see above."""
     out: Path = Path("samples.png")
-    """.png is a picture, .npy or .npz the arrays."""
+    """.png is a picture, .npy or .npz the arrays, .csv or .parquet a table with a row for
+    each example."""
     count: int = 100
     """How many images; of interpolations, the images on all lines."""
     seed: int = 0
@@ -75,6 +78,11 @@ class Arguments:
     file or folder (./cat, where there is a class cat too)."""
     minus: str | None = None
     """And takes away the mean code of these."""
+    sampler: Sampler = "prior"
+    """Of samples and nearest: the prior, or a density fitted to the codes of the run's
+    training data and kept in the run folder: one Gaussian, or a mixture (gmm)."""
+    contamination: float = 0.05
+    """Of scores: the share of the run's held-out examples that lies above the threshold."""
 
 
 def main(name: str = "sample.py") -> int:
@@ -113,6 +121,8 @@ def _main(name: str) -> int:
         path=arguments.path,
         plus=arguments.plus,
         minus=arguments.minus,
+        contamination=arguments.contamination,
+        sampler=arguments.sampler,
     )
     write(arguments.out, arguments.kind, arrays)
     tell(f"{arguments.kind} of {arguments.run} at step {trained.step}: {arguments.out}")

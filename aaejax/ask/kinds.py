@@ -1,21 +1,21 @@
 """The words of `sample.py`: what each needs of a model, reads, and looks like."""
 
 from collections.abc import Callable
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
 
 import jax
 import numpy as np
 
 from aaejax import sampling
-from aaejax.ask import answers
+from aaejax.ask import answers, samplers, tables
 from aaejax.ask.answers import Arrays
 from aaejax.ask.question import Question
 from aaejax.ask.sources import DATA_DIR
 from aaejax.components.checks import check_word
 from aaejax.runs import pictures
 from aaejax.runs.files import naming
-from aaejax.runs.restore import Trained
+from aaejax.runs.trained import Trained
 from aaejax.types import Model, UserError
 
 
@@ -57,11 +57,13 @@ class Kind:
     # from the array "images" to the PNG; None where there is nothing to look at
     draw: Callable[[Path, np.ndarray], None] | None = pictures.write_rows
     npy: str = "images"  # the array that an .npy gets
+    # of a table with a row for each example; () where there is none
+    columns: tuple[str, ...] = ()
 
 
 KINDS = {
-    "samples": Kind(answers.samples, reads=("label",), draw=pictures.write_grid),
-    "nearest": Kind(answers.nearest, reads=("label", "data")),
+    "samples": Kind(answers.samples, reads=("label", "sampler"), draw=pictures.write_grid),
+    "nearest": Kind(answers.nearest, reads=("label", "data", "sampler")),
     "reconstructions": Kind(
         answers.reconstructions,
         _encodes,
@@ -77,15 +79,35 @@ KINDS = {
     "walk": Kind(answers.walk, _has_parts),
     "clusters": Kind(answers.clusters, _has_classifier, reads=("data",)),
     "classify": Kind(
-        answers.classify, _has_classifier, reads=("data",), draw=None, npy="probabilities"
+        answers.classify,
+        _has_classifier,
+        reads=("data",),
+        draw=None,
+        npy="probabilities",
+        columns=("classes", "labels", "probabilities"),
     ),
-    "codes": Kind(answers.codes, _encodes, reads=("data",), draw=None, npy="codes"),
+    "codes": Kind(
+        answers.codes,
+        _encodes,
+        reads=("data",),
+        draw=None,
+        npy="codes",
+        columns=("split", "labels", "codes", "represented"),
+    ),
+    "scores": Kind(
+        answers.scores,
+        _encodes,
+        reads=("data", "contamination"),
+        npy="score",
+        columns=("reconstruction", "latent", "score", "is_outlier"),
+    ),
     "bounds": Kind(
         answers.bounds,
         _has_densities,
         reads=("data",),
         draw=None,
         npy="importance_weighted",
+        columns=("elbo", "importance_weighted"),
     ),
 }
 
@@ -108,6 +130,8 @@ def sample(
     path: sampling.Path = "linear",
     plus: str | int | Path | None = None,
     minus: str | int | Path | None = None,
+    contamination: float = 0.05,
+    sampler: samplers.Sampler = "prior",
     tell: Callable[[str], None] = print,
 ) -> dict[str, np.ndarray]:
     """What `sample.py RUN KIND` writes.
@@ -130,6 +154,11 @@ def sample(
       plus: arithmetic adds the mean code of these: a class as in `label`, or else a
         dataset, file or folder.
       minus: and takes away the mean code of these.
+      contamination: of scores: the share of the run's held-out examples that would be
+        called outliers, in (0, 0.5].
+      sampler: of samples and nearest: what codes are drawn from. "gaussian" and "gmm" are
+        fitted to the codes of the run's training data (`data`, where they moved) and kept
+        in the run folder.
       tell: gets a line where `plus` or `minus` could mean two things.
 
     Returns:
@@ -159,11 +188,19 @@ def sample(
         path,
         plus,
         minus,
+        contamination,
+        sampler,
     )
+    check_word("sampler", sampler, samplers.Sampler)
+    reads = KINDS[kind].reads
+    if sampler != "prior" and "sampler" in reads:
+        reads += ("data",)  # the run's own, which the density is fitted to
     optional = [f for f in fields(asked) if f.default is not MISSING]
     for f in optional:
-        if getattr(asked, f.name) != f.default and f.name not in KINDS[kind].reads:
+        if getattr(asked, f.name) != f.default and f.name not in reads:
             raise UserError(f"--{f.name} has no meaning for {kind}: leave it out")
+    if sampler != "prior":
+        asked = replace(asked, trained=samplers.with_sampler(asked))
     return KINDS[kind].make(asked)
 
 
@@ -178,13 +215,19 @@ def check_out(out: str | Path, kind: str, shape: tuple[int, ...]) -> None:
     if kind not in KINDS:
         raise UserError(f"there is no kind {kind}: there are {', '.join(KINDS)}")
     path = Path(out)
-    suffix, pictured = path.suffix.lower(), KINDS[kind].draw is not None
-    if suffix not in (".png", ".npy", ".npz"):
-        raise UserError(f"--out {out}: the name must end in .png, .npy or .npz")
-    if suffix == ".png" and not pictured:
-        raise UserError(f"{kind} make no picture: --out must end in .npy or .npz")
+    suffix, asked = path.suffix.lower(), KINDS[kind]
+    allowed = [".npy", ".npz"]
+    if asked.draw is not None:
+        allowed.insert(0, ".png")
+    if asked.columns:
+        allowed += tables.SUFFIXES
+    if suffix not in allowed:
+        no = f"{kind} make no picture: " if suffix == ".png" else ""
+        listed = f"{', '.join(allowed[:-1])} or {allowed[-1]}"
+        raise UserError(f"--out {out}: {no}the name must end in {listed}")
     if suffix == ".png" and len(shape) != 3:
         raise UserError("vectors make no picture: --out must end in .npy or .npz")
+    tables.check_extra(path)
     if path.is_dir():
         raise UserError(f"--out {out} is a folder: give the name of a file")
 
@@ -193,7 +236,7 @@ def write(out: str | Path, kind: str, arrays: dict[str, np.ndarray]) -> None:
     """Writes a picture or arrays, as the file's suffix says; its folder is made.
 
     Raises:
-      UserError: a suffix that is none of .png, .npy, .npz, or that the kind can't have.
+      UserError: a suffix that the kind can't have, or one that needs an extra.
       OSError: it can't be written there.
     """
     path, images = Path(out), arrays.get("images")
@@ -203,6 +246,10 @@ def write(out: str | Path, kind: str, arrays: dict[str, np.ndarray]) -> None:
     if draw is not None and path.suffix.lower() == ".png":
         with naming(path):
             draw(path, arrays["images"])
+        return
+    if path.suffix.lower() in tables.SUFFIXES:
+        with naming(path):
+            tables.write(path, tables.columns(arrays, KINDS[kind].columns))
         return
     # Opened here: NumPy would add a suffix to a name in capitals.
     with naming(path), path.open("wb") as file:

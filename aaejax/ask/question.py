@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import numpy as np
@@ -13,7 +13,7 @@ from aaejax.ask import sources
 from aaejax.ask.labels import class_number, listed
 from aaejax.ask.sources import Examples
 from aaejax.components.pixels import to_unit
-from aaejax.runs.restore import Trained
+from aaejax.runs.trained import Trained
 from aaejax.types import LABELLED, Key, UserError
 
 
@@ -32,6 +32,8 @@ class Question:
     path: sampling.Path = "linear"
     plus: str | int | Path | None = None
     minus: str | int | Path | None = None
+    contamination: float = 0.05
+    sampler: Literal["prior", "gaussian", "gmm"] = "prior"
 
     @property
     def finds_clusters(self) -> bool:

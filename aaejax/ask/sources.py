@@ -18,7 +18,8 @@ import numpy as np
 from aaejax.ask.labels import listed, to_run
 from aaejax.data import Dataset, load
 from aaejax.runs.config_json import saved_run
-from aaejax.runs.restore import RunData, Trained
+from aaejax.runs.run_data import RunData
+from aaejax.runs.trained import Trained
 from aaejax.types import UserError
 
 DATA_DIR = Path("data")  # as train.py's
@@ -81,7 +82,7 @@ def given(trained: Trained, name: str | Path, data_dir: Path) -> list[Examples]:
     """
     dataset = load(name, data_dir, hold_out=False, **_as_trained(trained))
     what = str(name)
-    _check_shape(what, dataset.example_shape, trained.data.spec.shape)
+    trained.data.check_shape(what, dataset.example_shape)
     found = []
     for images, labels in (
         (dataset.train_images, dataset.train_labels),
@@ -89,7 +90,7 @@ def given(trained: Trained, name: str | Path, data_dir: Path) -> list[Examples]:
     ):
         if not len(images):
             continue
-        _check_scale(what, images, trained.data)
+        trained.data.check_scale(what, images)
         names = dataset.class_names
         if labels is not None and trained.class_names:
             labels = to_run(labels, names, trained.class_names, what)
@@ -179,33 +180,3 @@ def _prepared(name: str, data_dir: Path) -> bool:
         return False
     builder = tfds.builder(name, data_dir=str(data_dir), file_format="array_record")
     return builder.is_prepared()
-
-
-def _check_shape(name: str, found: tuple[int, ...], expected: tuple[int, ...]) -> None:
-    if found == expected:
-        return
-    what = {1: "grey", 3: "in colour"}
-    hint = "give data of that shape"
-    if len(found) == len(expected) == 3 and found[2] != expected[2]:
-        hint = f"these are {what.get(found[2])}, those were {what.get(expected[2])}: {hint}"
-    raise UserError(
-        f"{name} has examples of shape {list(found)}, the model was trained on "
-        f"{list(expected)}: {hint}"
-    )
-
-
-def _check_scale(name: str, images: np.ndarray, data: RunData) -> None:
-    """Raises UserError where values mean something else than they did in training."""
-    if images.dtype == np.uint8:
-        if not data.spec.unit_range:
-            raise UserError(
-                f"{name} is uint8, read as 0..255 over 255, but the run was trained on "
-                "values outside [0, 1]: give float values on the scale of those"
-            )
-        return
-    low, high = float(images.min()), float(images.max())
-    if data.spec.unit_range and (low < 0 or high > 1):
-        raise UserError(
-            f"{name} has values in [{low:.6g}, {high:.6g}], the run was trained on values "
-            "in [0, 1]: scale them as those were"
-        )

@@ -86,3 +86,27 @@ def _check_size(codes: Array, latent: int) -> None:
             f"a log density of {latent} dimensions is asked for codes of shape "
             f"{list(codes.shape)}: give both of them one size"
         )
+
+
+def gaussian_mixture(weights: Array, means: Array, roots: Array) -> LogDensity:
+    """Of a mixture of any Gaussians.
+
+    Args:
+      weights: [C].
+      means: [C, Z].
+      roots: [C, Z, Z], the lower triangular roots of the covariances.
+    """
+    diagonal = jnp.diagonal(roots, axis1=1, axis2=2)
+    constants = (
+        jnp.log(weights) - jnp.log(diagonal).sum(axis=1) - 0.5 * means.shape[1] * LOG_2_PI
+    )  # [C]
+
+    def log_density(codes: Array) -> Array:
+        away = codes[None] - means[:, None]  # [C, n, Z]
+        white = jax.scipy.linalg.solve_triangular(
+            roots, jnp.swapaxes(away, 1, 2), lower=True
+        )
+        squares = jnp.square(white).sum(axis=1)  # [C, n]
+        return jax.nn.logsumexp(constants[:, None] - 0.5 * squares, axis=0)
+
+    return log_density

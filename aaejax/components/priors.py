@@ -9,12 +9,37 @@ section 2.3). Any function of the same shape can take the place of these.
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from aaejax.components import densities
 from aaejax.components.checks import check_number, check_positive_number
 from aaejax.types import Array, Key, Prior, UserError, Variables
+
+
+@dataclass(frozen=True)
+class Known:
+    """A prior whose density is known.
+
+    Attributes:
+      sample: the prior, or a `Model.prior`, itself.
+      log_density: codes [n, Z] -> log p(z) [n], nats, of codes without labels.
+    """
+
+    sample: Callable[..., Array]
+    log_density: densities.LogDensity
+
+    def __call__(self, *given: Any, **named: Any) -> Array:
+        """Draws codes, as `sample` does."""
+        return self.sample(*given, **named)
+
+
+def log_density(prior: Callable[..., Array]) -> densities.LogDensity | None:
+    """Log p(z) of a prior, or of a `Model.prior`; None where it is not known."""
+    return getattr(prior, "log_density", None)
 
 
 def gaussian(latent: int, std: float = 1.0, classes: int = 10) -> Prior:
@@ -41,7 +66,7 @@ def gaussian(latent: int, std: float = 1.0, classes: int = 10) -> Prior:
         rest = jax.random.normal(rest_key, (n, latent - 1))
         return std * jnp.concatenate([first, rest], axis=1)
 
-    return sample
+    return Known(sample, densities.gaussian(latent, std))
 
 
 def uniform(latent: int, low: float = -2.0, high: float = 2.0, classes: int = 10) -> Prior:
@@ -116,7 +141,9 @@ def mixture(
         y = along * jnp.sin(angle) + across * jnp.cos(angle)
         return jnp.stack([x, y], axis=2).reshape(n, latent)
 
-    return sample
+    return Known(
+        sample, densities.mixture(latent, components, radius, std_along, std_across)
+    )
 
 
 def swiss_roll(
@@ -157,7 +184,27 @@ def swiss_roll(
         roll = radius * root[:, None] * jnp.stack([jnp.cos(angle), jnp.sin(angle)], axis=1)
         return roll + std * jax.random.normal(noise_key, (n, 2))
 
-    return sample
+    return Known(sample, densities.swiss_roll(radius, turns, std)) if std else sample
+
+
+def gaussian_mixture(weights: Array, means: Array, covariances: Array) -> Prior:
+    """A mixture of any Gaussians, as fitted to codes; labels choose nothing in it.
+
+    Args:
+      weights: [C], positive, of sum 1.
+      means: [C, Z].
+      covariances: [C, Z, Z], positive definite.
+    """
+    weights, means = jnp.asarray(weights), jnp.asarray(means)
+    roots = jnp.linalg.cholesky(jnp.asarray(covariances))  # [C, Z, Z], lower
+
+    def sample(key: Key, n: int, labels: Array | None = None) -> Array:
+        part_key, normal_key = jax.random.split(key)
+        part = jax.random.categorical(part_key, jnp.log(weights), shape=(n,))
+        noise = jax.random.normal(normal_key, (n, means.shape[1]))
+        return means[part] + jnp.einsum("nij,nj->ni", roots[part], noise)
+
+    return Known(sample, densities.gaussian_mixture(weights, means, roots))
 
 
 def fixed(prior: Prior) -> Callable[..., Array]:
@@ -166,7 +213,8 @@ def fixed(prior: Prior) -> Callable[..., Array]:
     def sample(_: Variables, key: Key, n: int, labels: Array | None = None) -> Array:
         return prior(key, n, labels)
 
-    return sample
+    density = log_density(prior)
+    return sample if density is None else Known(sample, density)
 
 
 def with_class(style: Prior, classes: int) -> Prior:
@@ -191,7 +239,15 @@ def with_class(style: Prior, classes: int) -> Prior:
         y = jax.nn.one_hot(drawn, classes)
         return jnp.concatenate([y, style(style_key, n)], axis=1)
 
-    return sample
+    density = log_density(style)
+    if density is None:
+        return sample
+
+    def joint(codes: Array) -> Array:
+        # Of a class that is sure; one that is not is taken for one.
+        return density(codes[:, classes:]) - math.log(classes)
+
+    return Known(sample, joint)
 
 
 def check_prior(prior: Prior, latent: int, *, labelled: bool = False) -> None:

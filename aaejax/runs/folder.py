@@ -28,7 +28,8 @@ from aaejax.runs.metrics_log import MetricsLog
 from aaejax.types import UserError
 
 # All that a run writes besides checkpoints, and all that --overwrite removes.
-FILES = ("metrics.jsonl", "heldout.npz", "config.json")
+SAMPLERS = ("sampler-gaussian.npz", "sampler-gmm.npz")  # that sample.py fitted
+FILES = ("metrics.jsonl", "heldout.npz", *SAMPLERS, "config.json")
 PICTURES = ("samples.png", "reconstructions.png", "manifold.png", "styles.png", "codes.png")
 
 

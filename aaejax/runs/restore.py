@@ -1,10 +1,7 @@
 """A run folder -> a trained model."""
 
 import dataclasses
-import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,68 +14,12 @@ from aaejax.runs.checkpoints import Checkpoints
 from aaejax.runs.config_json import decides, made_of, saved_model
 from aaejax.runs.folder import RunFolder
 from aaejax.runs.memory import check_model
-from aaejax.types import DataSpec, Model, TrainState, UserError, Variables
+from aaejax.runs.trained import Trained
+from aaejax.types import Model, TrainState, UserError
 
 Weights = Literal["last", "ema"]
 ATTEMPTS = 5  # at reading checkpoints that a training beside us replaces
 MOST_STEPS = 2**31 - 1  # of a run; a restored model's optimizers are not asked
-MOST_VALUES, MOST_CLASSES = 2**28, 10**6  # of one example, of a run
-
-
-@dataclass(frozen=True)
-class RunData:
-    """What config.json records of the data that the run was trained on."""
-
-    spec: DataSpec
-    class_names: tuple[str, ...]  # [K], of class 0, 1, ...
-    train: int  # examples
-    test: int
-    fingerprint: str  # `Dataset.fingerprint`
-
-
-@dataclass(frozen=True, repr=False)
-class Trained:
-    """A model with the parameters of one checkpoint."""
-
-    model: Model
-    variables: Variables
-    step: int
-    folder: RunFolder
-    config: dict[str, Any]  # config.json; {} of networks that come from no run folder
-
-    def __repr__(self) -> str:
-        """One line: what it is, without its parameters."""
-        name, classes = self.config.get("model", "a model"), self.model.prior_classes
-        kinds = f", {classes} classes" if classes else ""
-        return (
-            f"<{name} of {self.folder.path} at step {self.step}: "
-            f"codes of {self.model.latent}{kinds}>"
-        )
-
-    @property
-    def history(self) -> list[dict[str, Any]]:
-        """The lines of the run's metrics.jsonl, those after this step too."""
-        return self.folder.history()
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """Of the run's data, by class number; () where they have none."""
-        return self.data.class_names if self.config else ()
-
-    @cached_property
-    def data(self) -> RunData:
-        """What the run records of its data.
-
-        Raises:
-          UserError: config.json has no such record, or one that can't be.
-        """
-        try:
-            return _run_data(self.config["data"])
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise UserError(
-                f"{self.folder.config} is not one that this aaejax wrote "
-                f"(data: {error!r}): use the aaejax that wrote it"
-            ) from error
 
 
 def restore(
@@ -199,33 +140,3 @@ def _restore_state(
 
 def _listed(folder: RunFolder) -> set[str]:
     return {path.name for path in folder.checkpoints.iterdir() if path.name.isdecimal()}
-
-
-def _run_data(saved: dict[str, Any]) -> RunData:
-    """The record of config.json; raises ValueError or TypeError for one that can't be."""
-    spec = DataSpec(
-        tuple(_integer(length, 1, MOST_VALUES) for length in saved["shape"]),
-        _integer(saved["classes"], 0, MOST_CLASSES),
-        saved["unit_range"],
-        _integer(saved["labelled"]),
-    )
-    if len(spec.shape) not in (1, 3) or math.prod(spec.shape) > MOST_VALUES:
-        raise ValueError(f"shape {saved['shape']}")
-    if not isinstance(spec.unit_range, bool):
-        raise TypeError(f"unit_range {spec.unit_range!r}"[:100])
-    names, fingerprint = saved["class_names"], saved["fingerprint"]
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise TypeError("class_names")
-    if len(names) != spec.classes:
-        raise ValueError(f"{len(names)} class_names of {spec.classes} classes")
-    if not isinstance(fingerprint, str):
-        raise TypeError("fingerprint")
-    counts = _integer(saved["train"]), _integer(saved["test"])
-    return RunData(spec, tuple(names), *counts, fingerprint)
-
-
-def _integer(value: Any, least: int = 0, most: int = 2**63) -> int:
-    # A bool is an int to Python.
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-        raise ValueError(f"{value!r:.50} where a whole number is needed")
-    return value

@@ -1,0 +1,139 @@
+"""How unlike the training data an example is, by a trained model."""
+
+from typing import Any
+
+import jax
+import numpy as np
+
+from aaejax.components import priors
+from aaejax.sampling import in_batches
+from aaejax.types import Array, Key, Model, UserError, Variables
+
+DRAWN = 10_000  # samples that describe a prior without a density
+PARTS = ("reconstruction", "latent")
+
+
+class Outliers:
+    """Scores examples, calibrated on held-out ones.
+
+    An example is unlike the training data where the decoder can't rebuild it
+    ("reconstruction") or where its code is not one that the prior would give ("latent").
+    Each is measured in robust standard deviations from the median of the held-out examples,
+    and the mean of both is the "score". A discriminator is not asked: at equilibrium its
+    logit says nothing.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        variables: Variables,
+        images: np.ndarray,
+        labels: np.ndarray | None = None,
+        seed: int = 0,
+    ):
+        """Calibrates.
+
+        Args:
+          model: with an encoder.
+          variables: of its networks.
+          images: held-out examples [N, ...], uint8 or float32.
+          labels: int [N], -1 where unknown, or None.
+          seed: of the noise of q(z|x), where it has any.
+
+        Raises:
+          UserError: a model without an encoder, or fewer than 2 held-out examples.
+        """
+        if not model.encodes:
+            raise UserError("this model has no encoder: it scores no examples")
+        if len(images) < 2:
+            raise UserError(
+                "scores are calibrated on held-out examples, of which this run has "
+                f"{len(images)}: train it on data with a test part"
+            )
+        self._variables = variables
+        self._prior_key, self._encode_key = jax.random.split(jax.random.key(seed))
+        self._ask = in_batches(_parts(model, self._distance(model)))
+        self.held_out = self._measured(images, labels)
+        self._scales = {name: _scale(self.held_out[name]) for name in PARTS}
+        self.held_out["score"] = self._combined(self.held_out)
+
+    def __call__(
+        self, images: np.ndarray, labels: np.ndarray | None = None
+    ) -> dict[str, np.ndarray]:
+        """Scores.
+
+        Args:
+          images: [N, ...], uint8 or float32.
+          labels: int [N] or None.
+
+        Returns:
+          "reconstruction": float32 [N], the reconstruction loss: nats of a cross-entropy,
+          else half the squared error. "latent": float32 [N], -log p(z) of the code in nats,
+          or, where the prior's density is not known, half the squared Mahalanobis distance
+          of the code from samples of the prior. "score": float32 [N], higher is more
+          unlike; 0 is the median of held-out examples, 1 a standard deviation from it.
+        """
+        found = self._measured(images, labels)
+        return {**found, "score": self._combined(found)}
+
+    def threshold(self, contamination: float) -> float:
+        """The score that this share of the held-out examples lies above.
+
+        Raises:
+          UserError: a share that is not in (0, 0.5].
+        """
+        if not 0 < contamination <= 0.5:
+            raise UserError(
+                f"a contamination of {contamination}: it is a share of the data, more than "
+                "0 and at most 0.5"
+            )
+        return float(np.quantile(self.held_out["score"], 1 - contamination))
+
+    def _measured(self, images: np.ndarray, labels: np.ndarray | None) -> dict[str, Any]:
+        return self._ask(self._variables, images, labels, self._encode_key)
+
+    def _combined(self, found: dict[str, np.ndarray]) -> np.ndarray:
+        parts = [
+            (found[name] - middle) / spread
+            for name, (middle, spread) in self._scales.items()
+        ]
+        return np.mean(parts, axis=0).astype(np.float32)
+
+    def _distance(self, model: Model):
+        """Codes [B, Z] -> [B], smaller where the prior has more of its mass."""
+        density = priors.log_density(model.prior)
+        if density is not None:
+            return lambda codes: -density(codes)
+        draw = jax.jit(lambda n, key: model.prior(n, key, DRAWN))
+        drawn = np.asarray(draw(self._variables, self._prior_key), np.float64)
+        mean = drawn.mean(axis=0, keepdims=True).astype(np.float32)
+        # "pinv": a one-hot part varies in fewer dimensions than it has.
+        precision = np.linalg.pinv(np.atleast_2d(np.cov(drawn.T)), hermitian=True)
+        precision = precision.astype(np.float32)
+
+        def distance(codes: Array) -> Array:
+            away = codes - mean
+            return 0.5 * ((away @ precision) * away).sum(axis=1)
+
+        return distance
+
+
+def _parts(model: Model, distance: Any) -> Any:
+    def ask(
+        variables: Variables, images: Array, key: Key, labels: Array | None
+    ) -> dict[str, Array]:
+        codes = model.encode(variables, images, key, labels)
+        return {
+            "reconstruction": model.error(variables, images, codes),
+            "latent": distance(codes),
+        }
+
+    return ask
+
+
+def _scale(values: np.ndarray) -> tuple[float, float]:
+    """Median, and what would be the standard deviation of a Gaussian of these quartiles."""
+    low, middle, high = np.quantile(values, [0.25, 0.5, 0.75])
+    spread = (high - low) / 1.349
+    # The quartiles say nothing where half are equal, std nothing where all are.
+    return float(middle), float(spread or values.std() or 1.0)

@@ -1,0 +1,229 @@
+"""A model with the parameters of one checkpoint, and what it answers in NumPy."""
+
+import base64
+import html
+import io
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import jax
+import numpy as np
+
+from aaejax import sampling
+from aaejax.data.checks import check_images
+from aaejax.metrics.outliers import Outliers
+from aaejax.runs import pictures
+from aaejax.runs.folder import RunFolder
+from aaejax.runs.run_data import MOST_CLASSES, RunData, run_data
+from aaejax.types import Model, UserError, Variables
+
+SHOWN = 10  # samples in a notebook
+
+
+@dataclass(frozen=True, repr=False)
+class Trained:
+    """A model with the parameters of one checkpoint."""
+
+    model: Model
+    variables: Variables
+    step: int
+    folder: RunFolder
+    config: dict[str, Any]  # config.json; {} of networks that come from no run folder
+
+    def __repr__(self) -> str:
+        """One line: what it is, without its parameters."""
+        name, classes = self.config.get("model", "a model"), self.model.prior_classes
+        kinds = f", {classes} classes" if classes else ""
+        return (
+            f"<{name} of {self.folder.path} at step {self.step}: "
+            f"codes of {self.model.latent}{kinds}>"
+        )
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """The lines of the run's metrics.jsonl, those after this step too."""
+        return self.folder.history()
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Of the run's data, by class number; () where they have none."""
+        return self.data.class_names if self.config else ()
+
+    @cached_property
+    def data(self) -> RunData:
+        """What the run records of its data.
+
+        Raises:
+          UserError: config.json has no such record, or one that can't be.
+        """
+        try:
+            return run_data(self.config["data"])
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise UserError(
+                f"{self.folder.config} is not one that this aaejax wrote "
+                f"(data: {error!r}): use the aaejax that wrote it"
+            ) from error
+
+    def sample(
+        self, n: int, seed: int = 0, labels: np.ndarray | int | None = None
+    ) -> np.ndarray:
+        """Decodes n samples of the prior.
+
+        Args:
+          n: how many.
+          seed: 0 to 2^32 - 1; the same gives the same.
+          labels: class numbers [n], or one for all, where the prior can be asked for one;
+            -1 for any class.
+
+        Returns:
+          float32 [n, ...], images in [0, 1].
+
+        Raises:
+          UserError: a negative n, a seed out of range, or a class that the prior has not.
+        """
+        if n < 0:
+            raise UserError(f"{n} samples: ask for 0 or more")
+        classes = self.model.prior_classes
+        if labels is not None:
+            if not classes:
+                raise UserError("samples of this model can't be asked for by class")
+            labels = _labels(np.broadcast_to(labels, n), n, classes)
+        # The function makes codes of its own: what is given says how many.
+        return self._asked("sample", np.zeros((n, 1), np.float32), labels, seed)
+
+    def encode(self, x: Any, labels: np.ndarray | None = None, seed: int = 0) -> np.ndarray:
+        """Codes of examples.
+
+        Args:
+          x: [N, ...] as the run's data were: uint8, or float on their scale.
+          labels: class numbers [N], -1 where unknown, for models whose code has the label.
+          seed: of the noise of q(z|x), where it has any.
+
+        Returns:
+          float32 [N, Z].
+
+        Raises:
+          UserError: no encoder, or examples of another shape or scale.
+        """
+        return self._asked("encode", self.checked(x), self._known(labels, x), seed)
+
+    def decode(self, z: Any) -> np.ndarray:
+        """Examples of codes [N, Z]: float32 [N, ...].
+
+        Raises:
+          UserError: codes of another size.
+        """
+        codes = np.asarray(z, np.float32)
+        if codes.ndim != 2 or codes.shape[1] != self.model.latent:
+            raise UserError(
+                f"codes have shape {codes.shape}: this model's are [N, {self.model.latent}]"
+            )
+        return self._asked("decode", codes, None, 0)
+
+    def reconstruct(
+        self, x: Any, labels: np.ndarray | None = None, seed: int = 0
+    ) -> np.ndarray:
+        """Examples, encoded and decoded: float32 [N, ...]; arguments as of `encode`."""
+        return self._asked("reconstruct", self.checked(x), self._known(labels, x), seed)
+
+    def score(self, x: Any, labels: np.ndarray | None = None) -> np.ndarray:
+        """How unlike the training data examples are: float32 [N], higher is more unlike.
+
+        It is the "score" of `Outliers`, calibrated on the held-out examples of the run
+        folder; arguments as of `encode`.
+        """
+        return self.outliers(self.checked(x), self._known(labels, x))["score"]
+
+    @cached_property
+    def outliers(self) -> Outliers:
+        """Scores examples for being unlike the held-out ones of the run folder.
+
+        Raises:
+          UserError: a model without an encoder, or a run without held-out examples.
+        """
+        kept = self.folder.read_heldout()
+        return Outliers(self.model, self.variables, kept["images"], kept.get("labels"))
+
+    def checked(self, x: Any, what: str = "the examples") -> np.ndarray:
+        """Examples as the model takes them, uint8 or float32 [N, ...].
+
+        Raises:
+          UserError: another shape or scale than those that the run was trained on.
+        """
+        given = np.asarray(x)
+        if not self.config:
+            return given
+        if given.shape == (0, *self.data.spec.shape):
+            return given.astype(np.float32)
+        images = check_images(given, what)
+        self.data.check_shape(what, images.shape[1:])
+        self.data.check_scale(what, images)
+        return images
+
+    def _known(self, labels: np.ndarray | None, x: Any) -> np.ndarray | None:
+        return None if labels is None else _labels(labels, len(x), self._most_classes)
+
+    @property
+    def _most_classes(self) -> int:
+        return self.data.spec.classes if self.config else MOST_CLASSES
+
+    def _asked(
+        self, name: str, given: np.ndarray, labels: np.ndarray | None, seed: int
+    ) -> np.ndarray:
+        if not 0 <= seed < 2**32:
+            raise UserError(f"seed {seed}: it must be in 0 ... 2^32 - 1")
+        ask = self._programs[name]
+        return ask(self.variables, given, labels, jax.random.key(seed))["found"]
+
+    @cached_property
+    def _programs(self) -> dict[str, Any]:
+        """Compiled once for each length of a batch."""
+        model = self.model
+        functions = {
+            "sample": lambda n, x, key, y: sampling.samples(model, n, key, len(x), y),
+            "encode": lambda n, x, key, y: model.encode(n, x, key, y),
+            "decode": lambda n, x, key, y: model.decode(n, x),
+            "reconstruct": lambda n, x, key, y: sampling.reconstructions(
+                model, n, x, key, y
+            ),
+        }
+        return {
+            name: sampling.in_batches(lambda *given, f=f: {"found": f(*given)})
+            for name, f in functions.items()
+        }
+
+    def _repr_png_(self) -> bytes | None:
+        """A row of samples, in a notebook; None of vectors."""
+        if self.config and len(self.data.spec.shape) != 3:
+            return None
+        samples = self.sample(SHOWN)
+        if samples.ndim != 4:
+            return None
+        file = io.BytesIO()
+        pictures.write_grid(file, samples, SHOWN)
+        return file.getvalue()
+
+    def _repr_html_(self) -> str:
+        """What it is, over a row of samples."""
+        text = f"<code>{html.escape(repr(self))}</code>"
+        png = self._repr_png_()
+        if png is None:
+            return text
+        data = base64.b64encode(png).decode()
+        return f'{text}<br><img alt="samples" src="data:image/png;base64,{data}">'
+
+
+def _labels(labels: Any, n: int, classes: int) -> np.ndarray:
+    """Class numbers int32 [n]; raises UserError for others than -1 ... classes - 1."""
+    given = np.asarray(labels)
+    if given.shape != (n,) or given.dtype.kind not in "iu":
+        raise UserError(
+            f"labels are {given.dtype}{list(given.shape)}: give class numbers, int [{n}]"
+        )
+    if n and not (given.min() >= -1 and given.max() < classes):
+        raise UserError(
+            f"labels go from {given.min()} to {given.max()}: they must be in "
+            f"-1 ... {classes - 1}"
+        )
+    return given.astype(np.int32)
