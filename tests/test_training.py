@@ -354,7 +354,7 @@ def test_a_run_from_python_says_what_it_was(digits, tmp_path):
     model = tiny_options(latent=3).build(loop.data_spec(digits), 40)
     own = dataclasses.replace(digits, name="my digits")
     train_tiny(tmp_path, own, model=model, devices=1, epochs=2)
-    with pytest.raises(UserError, match=r"by hand .encoder of \d+.*restore.run, model="):
+    with pytest.raises(UserError, match=r"by hand .*encoder of \d+.*restore.run, model="):
         restore(tmp_path)
     assert restore(tmp_path, model=model).step == 20
     saved = json.loads((tmp_path / "config.json").read_text())

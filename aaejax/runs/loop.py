@@ -98,7 +98,8 @@ def train(
       NonFiniteLoss: training diverged; of such a state no checkpoint is written.
       OSError: the disk is full or read-only.
     """
-    _check_kinds(model, config := config or RunConfig())
+    config = RunConfig() if config is None else config
+    _check_kinds(model, config)
     if jax.process_count() > 1:
         raise UserError(
             f"this is process {jax.process_index()} of {jax.process_count()}: a run has "
