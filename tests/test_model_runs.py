@@ -38,7 +38,7 @@ def test_a_run_is_saved_restored_and_asked(name, tmp_path):
     assert has_error == ("classify" in MODELS[name][1])
     trained = restore(result.folder)
     found = kinds(trained.model)
-    encodes = {"reconstructions", "interpolation", "arithmetic", "codes"}
+    encodes = {"reconstructions", "interpolation", "arithmetic", "codes", "scores"}
     expected = {"samples", "nearest"} | MODELS[name][1]
     assert set(found) == expected | (encodes if trained.model.encodes else set())
     for kind in found:

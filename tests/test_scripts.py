@@ -246,7 +246,7 @@ def test_bad_input_gets_one_line_and_writes_nothing(args, words, call, tmp_path)
         (["{tmp}/nothing"], "is no run folder"),
         (["{run}", "clusters"], "this run has no kind clusters: it has samples"),
         (["{run}", "--out", "{tmp}/x.jpg"], "must end in .png, .npy or .npz"),
-        (["{run}", "codes", "--out", "{tmp}/x.png"], "must end in .npy or .npz"),
+        (["{run}", "codes", "--out", "{tmp}/x.png"], "must end in .npy, .npz"),
         (["{run}", "codes", "--out", "{tmp}/x.npz", "--data", "{tmp}/small.npy"], "shape"),
         (["{run}", "--count", "0"], "at least 1"),
         (["{run}", "--seed", "-1"], "seed -1: it must be in 0 ... 2^32 - 1"),
