@@ -44,7 +44,7 @@ from aaejax.metrics import clusters, parzen
 from aaejax.metrics.heldout import HeldOut
 from aaejax.models._optimizers import Optimizer
 from aaejax.runs import own_networks
-from aaejax.runs.config import changes
+from aaejax.runs.config_json import changes
 from aaejax.runs.folder import RunFolder
 from aaejax.runs.loop import NonFiniteLoss, data_spec, held_out
 from aaejax.runs.restore import Trained

@@ -360,6 +360,7 @@ def test_a_run_from_python_says_what_it_was(digits, tmp_path):
     saved = json.loads((tmp_path / "config.json").read_text())
     assert saved["custom_model"] is True
     assert not {"model", "options"} & saved.keys()
+    assert set(saved["networks"]) == {"encoder", "decoder", "discriminator"}
     assert saved["data"]["name"] == saved["run"]["dataset"] == "my digits"
     # A file that was only named otherwise is the same data.
     again = {"epochs": 2, "dataset": "elsewhere.npz"}
