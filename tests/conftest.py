@@ -147,7 +147,7 @@ def run_config(workdir, **changes):
 
 
 def train_tiny(
-    workdir, dataset, *, model=None, devices=None, tell=print, hooks=(), **changes
+    workdir, dataset, /, *, model=None, devices=None, tell=print, hooks=(), **changes
 ):
     """Trains a tiny AAE, or that model; on all devices or so many."""
     return train(

