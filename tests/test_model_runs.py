@@ -52,6 +52,9 @@ def test_a_run_is_saved_restored_and_asked(name, tmp_path):
             assert (arrays["labels"][:108] >= 0).sum() == known
             assert arrays["class_names"].tolist() == ["0", "1", "2"]
             continue
+        if kind == "scores":
+            assert np.isfinite(arrays["score"]).all()
+            continue
         if kind == "bounds":
             elbo, bound = arrays["elbo"], arrays["importance_weighted"]
             assert elbo.shape == bound.shape == (12,)

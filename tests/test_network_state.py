@@ -329,4 +329,6 @@ def test_decoder_and_discriminator_are_checked_too():
         Autoencoder(Linen((LATENT,)), Linen((5,)), posterior, Likelihood(), SHAPE)
     good = Autoencoder(Linen((LATENT,)), Linen(SHAPE), posterior, Likelihood(), SHAPE)
     with pytest.raises(UserError, match=r"discriminator Linen gives \(2, 7\)"):
-        aae(good, Linen((7,)), priors.gaussian(LATENT), {})
+        phases = "reconstruction", "discriminator", "generator"
+        optimizers = dict.fromkeys(phases, optax.sgd(0.1))
+        aae(good, Linen((7,)), priors.gaussian(LATENT), optimizers)

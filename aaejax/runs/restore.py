@@ -11,7 +11,7 @@ from aaejax.components.checks import check_word
 from aaejax.phases import averaged_params, init_state
 from aaejax.runs import own_networks
 from aaejax.runs.checkpoints import Checkpoints
-from aaejax.runs.config_json import decides, made_of, saved_model
+from aaejax.runs.config_json import decides, made_of, saved_model, saved_run
 from aaejax.runs.folder import RunFolder
 from aaejax.runs.memory import check_model
 from aaejax.runs.trained import Trained
@@ -62,6 +62,7 @@ def restore(
             f"{run} was trained on a model built by hand{made_of(config)}: "
             "call aaejax.runs.restore.restore(run, model=...) with that model"
         )
+    saved_run(config)  # settings that are none are refused
     # A record without model and parameters yet, for what it says of the data.
     trained = Trained(model, {}, 0, folder, config)  # type: ignore[arg-type]
     spec = trained.data.spec
