@@ -12,7 +12,7 @@ from aaejax.ask import answers, samplers, tables
 from aaejax.ask.answers import Arrays
 from aaejax.ask.question import Question
 from aaejax.ask.sources import DATA_DIR
-from aaejax.components.checks import check_word
+from aaejax.components.checks import check_seed, check_word
 from aaejax.runs import pictures
 from aaejax.runs.files import naming
 from aaejax.runs.trained import Trained
@@ -174,8 +174,7 @@ def sample(
     if count < 1:
         raise UserError(f"a count of {count}: it must be at least 1")
     check_word("path", path, sampling.Path)
-    if not 0 <= seed < 2**32:
-        raise UserError(f"seed {seed}: it must be in 0 ... 2^32 - 1")
+    check_seed(seed)
     asked = Question(
         trained,
         count,

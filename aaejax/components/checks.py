@@ -5,7 +5,8 @@ import math
 import reprlib
 import types
 import typing
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Literal, Union
 
 import jax
@@ -112,6 +113,36 @@ def check_optimizers(
             f"optimizers have {' but '.join(filter(None, (lack, more)))}: give "
             f"{', '.join(needed)}"
         )
+
+
+def check_seed(seed: int) -> None:
+    """Raises UserError where a seed is not in 0 ... 2^32 - 1."""
+    if not 0 <= seed < 2**32:
+        raise UserError(f"seed {seed}: it must be in 0 ... 2^32 - 1")
+
+
+@contextmanager
+def traced(call: str, wanted: str) -> Iterator[None]:
+    """Shapes of a function of the user's are asked for in it; nothing is drawn.
+
+    Args:
+      call: what is called on what, "x can't be called on y", for the message.
+      wanted: what the function must give.
+
+    Raises:
+      UserError: whatever the user's own code raised, in one line.
+    """
+    try:
+        with jax.debug_key_reuse(False):
+            yield
+    except UserError:
+        raise
+    except Exception as error:  # whatever the user's own code raises
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(
+            f"{call} ({type(error).__name__}: {reason}): it must take that and give "
+            f"{wanted}"
+        ) from error
 
 
 def _plain(value: Any) -> Any:

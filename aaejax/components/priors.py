@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from aaejax.components import densities
-from aaejax.components.checks import check_number, check_positive_number
+from aaejax.components.checks import check_number, check_positive_number, traced
 from aaejax.types import Array, Key, Prior, UserError, Variables
 
 
@@ -262,19 +262,11 @@ def check_prior(prior: Prior, latent: int, *, labelled: bool = False) -> None:
       UserError: it can't be called so, or gives another shape.
     """
     labels = jax.ShapeDtypeStruct((2,), jnp.int32) if labelled else None
-    try:
-        with jax.debug_key_reuse(False):
-            codes = jax.eval_shape(
-                lambda key, labels: prior(key, 2, labels), jax.random.key(0), labels
-            )
-    except UserError:
-        raise
-    except Exception as error:  # whatever the user's own code raises
-        reason = " ".join(str(error).split())[:300]
-        raise UserError(
-            f"the prior can't be called as prior(key, 2, {'labels' if labelled else None}) "
-            f"({type(error).__name__}: {reason}): it must take that and give [2, {latent}]"
-        ) from error
+    call = f"prior(key, 2, {'labels' if labelled else None})"
+    with traced(f"the prior can't be called as {call}", f"[2, {latent}]"):
+        codes = jax.eval_shape(
+            lambda key, labels: prior(key, 2, labels), jax.random.key(0), labels
+        )
     found = getattr(codes, "shape", type(codes).__name__)
     if found != (2, latent):
         raise UserError(

@@ -93,9 +93,14 @@ def step_rows(
     return np.stack(rows, axis=2)
 
 
-def step_batch(reads: Sequence[str], gathered: Mapping[str, Array]) -> dict[str, Array]:
-    """The batch of a step: arrays [B, R, ...] of `step_rows` under the prefixes."""
-    gathered = {**gathered, "image": to_unit(gathered["image"])}
+def step_batch(
+    reads: Sequence[str], data: Mapping[str, Array], rows: Array
+) -> dict[str, Array]:
+    """The batch of a step: the rows [B, R] of `step_rows`, of arrays [N, ...] under the
+    prefixes.
+    """
+    gathered = {name: values[rows] for name, values in data.items()}
+    gathered["image"] = to_unit(gathered["image"])
     return {
         f"{prefix}{name}": values[:, number]
         for number, prefix in enumerate(reads)

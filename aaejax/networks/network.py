@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from aaejax.components.checks import traced
 from aaejax.networks.linen import linen_functions
 from aaejax.types import Array, Draw, Key, NetworkState, NetworkVariables, UserError
 
@@ -121,19 +122,10 @@ def check_outputs(
         trained = network.apply(variables, *inputs, train=True, key=keys, axis_name=None)
         return variables, evaluated, trained
 
-    try:
-        with jax.debug_key_reuse(False):  # nothing is drawn
-            variables, (outputs, _), (trained, state) = jax.eval_shape(
-                both, jax.random.key(0), *given
-            )
-    except UserError:
-        raise
-    except Exception as error:  # whatever the user's own code raises
-        reason = " ".join(str(error).split())[:300]
-        raise UserError(
-            f"{role} {network.name} can't be called on {shapes} "
-            f"({type(error).__name__}: {reason}): it must take that and give {wanted}"
-        ) from error
+    with traced(f"{role} {network.name} can't be called on {shapes}", str(wanted)):
+        variables, (outputs, _), (trained, state) = jax.eval_shape(
+            both, jax.random.key(0), *given
+        )
     if "params" not in variables:
         raise UserError(
             f"{role} {network.name}: init gave {sorted(variables)}: it must give a dict "

@@ -131,7 +131,7 @@ def train(
         if start.record is not None:
             written["from"] = start.record
         saved = folder.prepare(written, config.overwrite, tell)
-        images, labels = held_out(dataset)
+        images, labels = run.shown
         folder.write_heldout(images[:256], None if labels is None else labels[:256])
         with Checkpoints(
             folder.checkpoints, config.keep, tell, decides(written)
@@ -229,12 +229,12 @@ class _Run:
         self.steps_per_epoch = len(dataset.train_images) // config.batch_size
         self.init_key, self.run_key, heldout_key, picture_key = run_keys(config.seed)
         self.taken = taken
-        shown = held_out(dataset)
-        self.heldout = HeldOut(model, *shown, heldout_key)
+        self.shown = held_out(dataset)
+        self.heldout = HeldOut(model, *self.shown, heldout_key)
         self.best_of = best_metrics(config.best, self.heldout.names, config.stop_early > 0)
         self.best = Best()
         self.pictures = RunPictures(
-            model, *shown, dataset.class_names, folder.pictures, picture_key
+            model, *self.shown, dataset.class_names, folder.pictures, picture_key
         )
         self.arrays = {"image": dataset.train_images}
         if dataset.train_labels is not None:
@@ -326,24 +326,21 @@ class _Run:
         }
 
     def _chunk(self, state: TrainState, key: jax.Array) -> Chunk:
+        make_batch = partial(batches.step_batch, self.model.reads)
         example = jax.eval_shape(
-            self._batch,
+            make_batch,
             self.arrays,
             jax.ShapeDtypeStruct((self.config.batch_size, len(self.model.reads)), np.int32),
         )
         return train_chunk(
             partial(train_step, self.model.phases, ema=self.config.ema),
-            self._batch,
+            make_batch,
             self.devices,
             one_by_one=steps_alone(
                 train_step(self.model.phases), self.devices, state, example, key
             ),
             streamed=self.streamed,
         )
-
-    def _batch(self, data: dict[str, Any], rows: Any) -> dict[str, Any]:
-        gathered = {name: values[rows] for name, values in data.items()}
-        return batches.step_batch(self.model.reads, gathered)
 
     def _rows(self, start: int, stop: int) -> np.ndarray:
         """The examples of these steps: int32 [steps, B, R], of R batches at each step."""

@@ -133,12 +133,13 @@ def _program(
     step = train_step(model.phases)
     data = {"image": arrays["image"], "label": arrays["label"][0]}
     rows = jax.ShapeDtypeStruct((batch_size, len(model.reads)), np.int32)
-    batch = jax.eval_shape(partial(_batch, model), data, rows)
+    make_batch = partial(batches.step_batch, model.reads)
+    batch = jax.eval_shape(make_batch, data, rows)
     one = jax.eval_shape(partial(_of_seed, number=0), state)
     if steps_alone(step, devices, one, batch, jax.random.key(0)):
         alone = train_chunk(
             partial(train_step, model.phases),
-            partial(_batch, model),
+            make_batch,
             devices,
             one_by_one=True,
         )
@@ -146,7 +147,7 @@ def _program(
 
     def of_all(data: dict[str, Any], rows: Array) -> dict[str, Any]:
         def of_one(label: Array, rows: Array) -> dict[str, Any]:
-            return _batch(model, {"image": data["image"], "label": label}, rows)
+            return make_batch({"image": data["image"], "label": label}, rows)
 
         return jax.vmap(of_one, (0, 1))(data["label"], rows)
 
@@ -154,11 +155,6 @@ def _program(
         return jax.vmap(train_step(model.phases, axis_name), (AXES, 0, 0), (AXES, 0))
 
     return train_chunk(make_step, of_all, devices, one_by_one=False)
-
-
-def _batch(model: Model, data: dict[str, Any], rows: Array) -> dict[str, Any]:
-    gathered = {name: values[rows] for name, values in data.items()}
-    return batches.step_batch(model.reads, gathered)
 
 
 class _InTurn:

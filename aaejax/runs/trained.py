@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from aaejax import sampling
+from aaejax.components.checks import check_seed
 from aaejax.data.checks import check_images
 from aaejax.metrics.outliers import Outliers
 from aaejax.runs import pictures
@@ -171,8 +172,7 @@ class Trained:
     def _asked(
         self, name: str, given: np.ndarray, labels: np.ndarray | None, seed: int
     ) -> np.ndarray:
-        if not 0 <= seed < 2**32:
-            raise UserError(f"seed {seed}: it must be in 0 ... 2^32 - 1")
+        check_seed(seed)
         ask = self._programs[name]
         return ask(self.variables, given, labels, jax.random.key(seed))["found"]
 
