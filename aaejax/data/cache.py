@@ -54,7 +54,11 @@ def _open(path: Path, identity: str) -> MappedFile | None:
     """None where there is no whole file."""
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError):  # not there, or cut: NumPy maps no more than there is
+    except (
+        OSError,
+        ValueError,
+        EOFError,
+    ):  # not there, or cut: NumPy maps no more than there is
         return None
     if not isinstance(array, np.memmap) or path.stat().st_size != (
         array.offset + array.nbytes
