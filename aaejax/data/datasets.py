@@ -266,4 +266,6 @@ def hold_out_indices(
         values, counts = np.unique(labels, return_counts=True)
         shared = np.isin(labels[test], values[counts > 1])
         test = test[shared] if shared.any() else test
-    return np.setdiff1d(order, test), test
+    kept = np.ones(n, bool)
+    kept[test] = False
+    return np.flatnonzero(kept), test

@@ -6,6 +6,7 @@ A source has a length and answers an array of row numbers with a dict of arrays
 
 import copy
 import os
+import weakref
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -230,14 +231,11 @@ class MappedFile:
             array.__array_interface__["data"][0] - base.__array_interface__["data"][0]
         )
         self._file = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+        weakref.finalize(self, os.close, self._file)
         self.identity = identity or (
             f"{files_identity([self._path], self._path.parent)} {self._start} "
             f"{array.dtype} {array.shape}"
         )
-
-    def __del__(self) -> None:
-        if hasattr(self, "_file"):
-            os.close(self._file)
 
     def __len__(self) -> int:
         return self._shape[0]
