@@ -2,6 +2,7 @@
 
 import os
 import threading
+from typing import Any
 
 import jax
 import numpy as np
@@ -11,8 +12,8 @@ from PIL import Image
 from aaejax.data import batches, cache, folders, from_arrays, from_source, lazy, load
 from aaejax.runs import loop
 from aaejax.runs.hooks import Hook
-from aaejax.runs.loop import train
-from tests.conftest import final_params, read_lines, run_config, same, tiny_options
+from aaejax.runs.restore import restore
+from tests.conftest import final_params, read_lines, same, tiny_options, train_tiny
 from tests.made_data import fails, images, labels_of
 
 
@@ -106,8 +107,8 @@ def test_values_are_checked_as_they_come_and_the_row_is_named(tmp_path):
     fails("a: train images, row 501 hold 5 values that are NaN", read, some)
     fails("row 501 hold", np.asarray, data.train_images)
     # In training too: one line, and no checkpoint of it.
-    config = run_config(tmp_path / "run", model=tiny_options("autoencoder"), epochs=1)
-    fails("row 501 hold", train, config, data, devices=jax.devices()[:1], tell=[].append)
+    options = {"model": tiny_options("autoencoder"), "devices": 1, "epochs": 1}
+    fails("row 501 hold", train_tiny, tmp_path / "run", data, **options)
 
 
 @pytest.fixture
@@ -134,21 +135,20 @@ def test_a_streamed_run_that_was_killed_goes_on_bit_for_bit(
     tmp_path, streamed, monkeypatch
 ):
     """With another number of threads, and as one on resident data."""
-    changes = {"model": tiny_options("autoencoder"), "batch_size": 10, "save_every": 10}
+    changes: Any = {"model": tiny_options("autoencoder"), "devices": 1}
+    changes |= {"batch_size": 10, "save_every": 10}
     source = Squares(100)
     data = from_source(source)
-    devices = jax.devices()[:1]
-    train(run_config(tmp_path / "whole", **changes), data, devices=devices)
+    train_tiny(tmp_path / "whole", data, **changes)
     # 9 steps an epoch; a chunk is a divisor of log_every.
     lines = read_lines(tmp_path / "whole")
     assert [line["step"] for line in lines] == [*range(2, 36, 2), 36][: len(lines)]
     assert threading.get_ident() in source.threads and len(source.threads) > 1
     monkeypatch.setattr(lazy, "workers", lambda: 5)
     with pytest.raises(Cut):
-        train(run_config(tmp_path / "cut", **changes), data, devices=devices,
-              hooks=[CutAt(16)])  # fmt: skip
+        train_tiny(tmp_path / "cut", data, hooks=[CutAt(16)], **changes)
     monkeypatch.setattr(lazy, "workers", lambda: 1)
-    train(run_config(tmp_path / "cut", **changes), data, devices=devices)
+    train_tiny(tmp_path / "cut", data, **changes)
     (step, params), (cut_step, cut) = map(
         final_params, (tmp_path / "whole", tmp_path / "cut")
     )
@@ -159,10 +159,22 @@ def test_a_streamed_run_that_was_killed_goes_on_bit_for_bit(
     ]
     assert losses[0] == losses[1]
     monkeypatch.undo()
-    train(run_config(tmp_path / "resident", **changes), data, devices=devices)
+    train_tiny(tmp_path / "resident", data, **changes)
     resident = final_params(tmp_path / "resident")[1]
     for a, b in zip(jax.tree.leaves(params), jax.tree.leaves(resident), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+def test_a_trained_model_is_asked_of_rows_without_reading_all(tmp_path, monkeypatch):
+    data = from_source(Squares(100))
+    options = {"model": tiny_options("autoencoder"), "batch_size": 10, "epochs": 1}
+    train_tiny(tmp_path / "run", data, devices=1, **options)
+    trained = restore(tmp_path / "run")
+    want = trained.encode(np.asarray(data.train_images))
+    other = from_source(Squares(shape=(4, 4, 1))).train_images
+    fails("was trained on [4, 5, 1]", trained.encode, other)
+    monkeypatch.delattr(lazy.Rows, "__array__")
+    np.testing.assert_array_equal(trained.encode(data.train_images), want)
 
 
 def test_chunks_are_counted_in_bytes():
