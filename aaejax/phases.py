@@ -133,7 +133,10 @@ def phase_step(phase: Phase, axis_name: str | None = None) -> Step:
 
 
 def train_step(
-    phases: Sequence[Phase], axis_name: str | None = None, ema: float = 0.0
+    phases: Sequence[Phase],
+    axis_name: str | None = None,
+    ema: float = 0.0,
+    augment: Callable[[Batch, Draw], Batch] | None = None,
 ) -> Step:
     """All phases in order, each seeing the parameters that the one before left.
 
@@ -143,11 +146,17 @@ def train_step(
       ema: decay of the exponential moving average of all parameters after each step, as of
         `optax.ema` with its bias correction; 0 for none. The state must be of
         `init_state(..., ema)`.
+      augment: changes the batch that all phases of a step see, by draws of its own, as
+        `distortions.flipped` does.
     """
     steps = [phase_step(phase, axis_name) for phase in phases]
 
     def step(state: TrainState, batch: Batch, key: Key) -> tuple[TrainState, Metrics]:
         metrics: Metrics = {}
+        if augment is not None:
+            own_key = _fold_in_name(jax.random.fold_in(key, state.step), "augment")
+            size = jax.tree.leaves(dict(batch))[0].shape[0]
+            batch = augment(batch, _ExampleDraw(own_key, size, axis_name))
         for one in steps:
             state, more = one(state, batch, key)
             metrics |= more

@@ -6,7 +6,7 @@ The words of `sample.py` that ask for them are in `ask/kinds.py`.
 
 import math
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -198,14 +198,15 @@ def in_batches(
 
     Returns:
       `(variables, images, labels, key)` to arrays [N, ...] by name; images uint8 or
-      float32. Each batch has a key of its own.
+      float32, or what gives such where it is sliced, as `aaejax.data.lazy.Rows` does.
+      Each batch has a key of its own.
     """
     jitted = jax.jit(
         lambda n, images, key, labels: function(n, to_unit(images), key, labels)
     )
 
     def over_all(
-        variables: Variables, images: np.ndarray, labels: np.ndarray | None, key: Key
+        variables: Variables, images: Any, labels: np.ndarray | None, key: Key
     ) -> dict[str, np.ndarray]:
         n = len(images)
         size = min(batch, 1 << max(0, n - 1).bit_length())
@@ -232,9 +233,7 @@ def _filled(x: np.ndarray, size: int, value: int = 0) -> np.ndarray:
     return np.concatenate([x, np.full((missing, *x.shape[1:]), value, x.dtype)])
 
 
-def probabilities(
-    model: Model, variables: Variables, images: np.ndarray, key: Key
-) -> np.ndarray:
+def probabilities(model: Model, variables: Variables, images: Any, key: Key) -> np.ndarray:
     """q(y|x) of a dataset on the host, [N, K], where the encoder has that head."""
     classify = model.classify
     ask = in_batches(lambda n, x, key, _: {"y": classify(n, x, key)})  # type: ignore[misc]

@@ -163,7 +163,7 @@ def test_names_of_folders_do_nothing_to_the_terminal(tmp_path, capsys):
         "note: a\\x1b[31mred: no class, without pictures or by name: none\\x9b\n"
     )
     save(root / names[0] / "2.png", size=(9, 9))
-    fails("b\\x1b]0;title\\x07/2.png is 9x9", load, root, tmp_path / "data")
+    fails("a\\x1b[31mred: pictures of 2 sizes", load, root, tmp_path / "data")
 
 
 def test_links_to_folders_count_and_loops_of_them_end(tmp_path):
@@ -220,8 +220,10 @@ def test_refused_folders(tmp_path):
     save(folder("deep") / "b.png", "I;16", value=40_000)
     (tmp_path / "empty").mkdir()
     for name, fragment in [
-        ("sizes", "a.png is 5x4 but"),
-        ("sizes", "b.png is 6x4; resize all images"),
+        (
+            "sizes",
+            "sizes: pictures of 2 sizes, width x height: 5x4 (1), 6x4 (1); say --resize 4",
+        ),
         ("broken", "b.png cannot be decoded"),
         ("cut", "b.jpg cannot be decoded"),
         ("mixed", "beside them (a.png)"),

@@ -212,7 +212,7 @@ def scores(question: Question) -> Arrays:
     for rows in (order[:LINE], order[::-1][:LINE]):
         chosen = examples[rows]
         made = trained.reconstruct(chosen.images, chosen.labels)
-        for images in (to_unit(chosen.images), made):
+        for images in (to_unit(np.asarray(chosen.images)), made):
             line = np.ones((LINE, *made.shape[1:]), np.float32)  # white where none
             line[: len(rows)] = images
             shown.append(line)

@@ -10,6 +10,7 @@ import tyro
 from aaejax.ask.kinds import check_out, sample, write
 from aaejax.ask.samplers import Sampler
 from aaejax.ask.sources import DATA_DIR
+from aaejax.runs.pictures import tell_of_channels
 from aaejax.runs.restore import Weights, restore
 from aaejax.runs.scripts import parse, script, start_jax, tell
 
@@ -109,6 +110,8 @@ def _main(name: str) -> int:
         weights=arguments.weights,
     )
     check_out(arguments.out, arguments.kind, trained.data.spec.shape)
+    if arguments.out.suffix.lower() == ".png":
+        tell_of_channels(trained.data.spec.shape[-1], tell)
     arrays = sample(
         trained,
         arguments.kind,

@@ -93,7 +93,7 @@ class Question:
             raise UserError(f"--pick {self.pick}: there are examples 0 to {n - 1}")
         drawn = np.asarray(jax.random.permutation(key, n))[:most]
         chosen = examples[np.array(self.pick, int) if self.pick else drawn]
-        return np.asarray(to_unit(chosen.images)), chosen.labels
+        return np.asarray(to_unit(np.asarray(chosen.images))), chosen.labels
 
     def mean_code(self, asked: str | int | Path, key: Key) -> np.ndarray:
         """Of the examples of a class, by name or number, or of the user's data: [Z].

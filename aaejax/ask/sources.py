@@ -17,6 +17,8 @@ import numpy as np
 
 from aaejax.ask.labels import listed, to_run
 from aaejax.data import Dataset, load
+from aaejax.data.lazy import Images
+from aaejax.runs.config import READING
 from aaejax.runs.config_json import saved_run
 from aaejax.runs.run_data import RunData
 from aaejax.runs.trained import Trained
@@ -29,7 +31,7 @@ DATA_DIR = Path("data")  # as train.py's
 class Examples:
     """Images and what is known of them."""
 
-    images: np.ndarray = field(repr=False)  # [N, ...], uint8 or float32
+    images: Images = field(repr=False)  # [N, ...], uint8 or float32
     labels: np.ndarray | None = field(repr=False)  # int32 [N], -1 where unknown
     class_names: tuple[str, ...]  # of label 0, 1, ...: the run's where it has classes
 
@@ -59,8 +61,8 @@ def together(parts: list[Examples]) -> Examples:
             ]
         )
     images = [part.images for part in parts]
-    # One part stays memory-mapped.
-    whole = images[0] if len(images) == 1 else np.concatenate(images)
+    # One part stays as it is, which may be on disk.
+    whole = images[0] if len(images) == 1 else np.concatenate(list(map(np.asarray, images)))
     return Examples(whole, labels, parts[0].class_names)
 
 
@@ -147,8 +149,9 @@ def _most(data: RunData) -> int:
 
 
 def _as_trained(trained: Trained) -> dict[str, Any]:
-    """How pictures were read."""
-    return {"background": trained.config.get("run", {}).get("background", "white")}
+    """How the data of the run were read; what is younger than the run had its default."""
+    run = trained.config.get("run", {})
+    return {name: run[name] for name in READING if name in run}
 
 
 def _harmless(name: str, data_dir: Path) -> str:

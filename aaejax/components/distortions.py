@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from aaejax.types import Array, Key
+from aaejax.types import Array, Batch, Draw, Key
 
 
 def distorted(key: Key, image: Array, translation: float, distortion: float) -> Array:
@@ -32,3 +32,18 @@ def distorted(key: Key, image: Array, translation: float, distortion: float) -> 
         return moved.reshape(height, width)
 
     return jax.vmap(channel, in_axes=2, out_axes=2)(image)
+
+
+def flipped(batch: Batch, draw: Draw) -> dict[str, Array]:
+    """A training batch with each picture turned left to right, or not, at even odds.
+
+    Args:
+      batch: every array whose name ends in "image" is of pictures [B, H, W, C].
+      draw: of each such array by its name, so that one is flipped on any device alike.
+    """
+
+    def flip(name: str) -> Array:
+        turn = draw(f"flip {name}", jax.random.bernoulli)
+        return jnp.where(turn[:, None, None, None], batch[name][:, :, ::-1], batch[name])
+
+    return {name: flip(name) if name.endswith("image") else batch[name] for name in batch}

@@ -4,14 +4,21 @@ The order is a permutation keyed by (seed, epoch): the step alone says which exa
 next, so a resumed run needs no other state.
 """
 
+import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 from aaejax.components.pixels import to_unit
+from aaejax.data import lazy, memory
+from aaejax.data.lazy import Images, Rows
 from aaejax.types import LABELLED, Array, Device
+
+CHUNK_BYTES = 2**26  # of streamed examples
+CHUNKS_AHEAD = 2  # of the one that is trained on
 
 
 def batch_indices(
@@ -66,7 +73,7 @@ def step_rows(
     seed: int,
     start: int,
     stop: int,
-    arrays: Mapping[str, np.ndarray],
+    arrays: Mapping[str, Images],
     batch_size: int,
 ) -> np.ndarray:
     """All examples that steps `start` ... `stop - 1` see, of each batch that a step reads.
@@ -85,7 +92,7 @@ def step_rows(
     rows = []
     for stream, prefix in enumerate(reads):
         if prefix == LABELLED:
-            labelled = np.flatnonzero(arrays["label"] >= 0)
+            labelled = np.flatnonzero(np.asarray(arrays["label"]) >= 0)
             rows.append(labelled_indices(seed, start, stop, labelled, batch_size))
         else:
             examples = len(arrays["image"])
@@ -108,49 +115,102 @@ def step_batch(
     }
 
 
-def fits_on(device: Device, arrays: dict[str, np.ndarray]) -> bool:
-    """Whether the arrays take at most half of the device's memory (on a CPU: 4 GiB)."""
+def fits_on(device: Device, arrays: Mapping[str, Images]) -> bool:
+    """Whether the arrays take at most half of the device's memory (on a CPU: 4 GiB).
+
+    What is still to be read needs as much of the host's, half of which is left free.
+    """
     stats = device.memory_stats() or {}
     room = stats.get("bytes_limit", 8 * 2**30) // 2
-    return sum(values.nbytes for values in arrays.values()) <= room
+    if sum(values.nbytes for values in arrays.values()) > room:
+        return False
+    to_read = sum(x.nbytes for x in arrays.values() if isinstance(x, Rows))
+    return 2 * to_read <= memory.free()
 
 
-class _Chunks:
-    """Chunk number -> its examples and where they are, as of `stream`, for Grain."""
+def steps_at_once(arrays: Mapping[str, Images], batch_size: int, most: int) -> int:
+    """How many steps a chunk of streamed examples has: a divisor of `most`.
 
-    def __init__(self, arrays: dict[str, np.ndarray], indices: Sequence[Any], devices: int):
-        self._arrays, self._indices, self._devices = arrays, indices, devices
+    Chunks are counted in bytes, so that memory is bounded and a chunk is soon done. The
+    number depends on the data and the batch alone, not on the machine.
 
-    def __len__(self) -> int:
-        return len(self._indices)
-
-    def __getitem__(self, number: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
-        indices = self._indices[number]()
-        rows = indices.reshape(len(indices), self._devices, -1).swapaxes(0, 1)
-        rows = rows.reshape(self._devices, -1)
-        examples = {name: values[rows] for name, values in self._arrays.items()}
-        return examples, _local_rows(indices.shape, self._devices)
+    Args:
+      arrays: of the data.
+      batch_size: examples that one step reads.
+      most: steps between lines of metrics.jsonl.
+    """
+    each = sum(values.nbytes // max(1, len(values)) for values in arrays.values())
+    room = CHUNK_BYTES // max(1, each * batch_size)
+    return max(n for n in range(1, most + 1) if most % n == 0 and n <= max(1, room))
 
 
 def stream(
-    arrays: dict[str, np.ndarray], indices: Sequence[Any], devices: int
+    arrays: Mapping[str, Images],
+    indices: Sequence[Callable[[], np.ndarray]],
+    devices: int,
+    workers: int | None = None,
 ) -> Iterator[tuple[dict[str, np.ndarray], np.ndarray]]:
-    """Chunks of examples gathered on the host, ahead of time, by Grain's threads.
+    """Chunks of examples gathered on the host, ahead of time, by threads.
 
     Args:
-      arrays: [N, ...] each; memory-mapped ones are read as needed.
+      arrays: [N, ...] each; `Rows` are read as needed.
       indices: for each chunk a function that gives its int32 [steps, B, ...].
       devices: to split each batch over.
+      workers: threads; by default as many as there are cores. What comes is the same.
 
     Yields:
       For each chunk [devices, steps * B / devices, ...] of every array, and where on its
       device each example is: int32 [steps, B, ...], as the indices.
     """
-    import grain  # takes over a second: only those who stream pay for it
+    workers = workers or lazy.workers()
+    with ThreadPoolExecutor(workers, "data") as pool:
+        ahead: deque[_Gathering] = deque()
+        left = iter(indices)
+        try:
+            while True:
+                for index in itertools.islice(left, CHUNKS_AHEAD + 1 - len(ahead)):
+                    ahead.append(_Gathering(pool, arrays, index(), devices, workers))
+                if not ahead:
+                    return
+                yield ahead.popleft().result()
+        finally:  # also where nobody asks for the next
+            pool.shutdown(cancel_futures=True)
 
-    source: Any = _Chunks(arrays, indices, devices)
-    options = grain.ReadOptions(num_threads=2, prefetch_buffer_size=2)
-    yield from grain.MapDataset.source(source).to_iter_dataset(options)
+
+class _Gathering:
+    """The examples of one chunk on their way."""
+
+    def __init__(
+        self,
+        pool: ThreadPoolExecutor,
+        arrays: Mapping[str, Images],
+        indices: np.ndarray,
+        devices: int,
+        workers: int,
+    ):
+        rows = indices.reshape(len(indices), devices, -1).swapaxes(0, 1).reshape(-1)
+        self._local = _local_rows(indices.shape, devices)
+        self._devices = devices
+        self._found = {
+            name: np.empty((len(rows), *values.shape[1:]), values.dtype)
+            for name, values in arrays.items()
+        }
+
+        def fill(part: slice) -> None:
+            for name, values in arrays.items():
+                self._found[name][part] = values[rows[part]]
+
+        size = -(-len(rows) // (4 * workers))
+        parts = [slice(at, at + size) for at in range(0, len(rows), size)]
+        self._jobs = [pool.submit(fill, part) for part in parts]
+
+    def result(self) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        for job in self._jobs:
+            job.result()
+        return {
+            name: values.reshape(self._devices, -1, *values.shape[1:])
+            for name, values in self._found.items()
+        }, self._local
 
 
 def _local_rows(shape: tuple[int, ...], devices: int) -> np.ndarray:

@@ -39,29 +39,12 @@ def as_array(value: Any, what: str) -> np.ndarray:
 def check_images(value: Any, what: str) -> np.ndarray:
     """Images [N, H, W, C] or vectors [N, features], uint8 or float32, checked."""
     x = as_array(value, what)
-    if x.dtype != np.uint8 and x.dtype != np.bool_ and x.dtype.kind != "f":
-        hint = "; if they lie in 0..255 pass x.astype(np.uint8)" * (x.dtype.kind in "iu")
-        raise UserError(f"{what} are {x.dtype}; allowed are uint8, bool, float{hint}")
-    if x.ndim not in (2, 3, 4) or x.size == 0:
+    check_kind(x, what)
+    if x.dtype == np.uint16 and x.max() < 256:
         raise UserError(
-            f"{what} have shape {x.shape}; allowed are [N, H, W, C], [N, H, W] and "
-            "vectors [N, features], none of them 0: reshape them"
+            f"{what} are uint16 but reach only {x.max()}, where white is 65535; pass "
+            "x.astype(np.uint8)"
         )
-    if x.ndim == 4 and x.shape[3] not in (1, 3):
-        hint = "convert them to grey or RGB"
-        if x.shape[1] in (1, 3):
-            hint = "if they are [N, C, H, W] pass x.transpose(0, 2, 3, 1)"
-        elif x.shape[3] == 4:
-            hint = (
-                "if they are RGBA blend them with one ground, since x[..., :3] alone shows "
-                "what lies under transparent pixels"
-            )
-        raise UserError(
-            f"{what} have shape {x.shape}; the last axis must be 1 (grey) or 3 "
-            f"(RGB): {hint}"
-        )
-    if x.ndim == 3:
-        x = x[..., None]
     if x.dtype == np.uint8:
         high = 0
         for _, block in blocks(x):
@@ -73,16 +56,50 @@ def check_images(value: Any, what: str) -> np.ndarray:
                 f"{what} are uint8 but reach only 1, where white is 255; pass "
                 "x.astype(bool)"
             )
-        return x
-    if x.dtype != np.float32:
+    elif x.dtype != np.float32:
         memory.check(4 * x.size, f"{what} as float32")
-    with np.errstate(over="ignore"):  # what float32 cannot hold is reported as inf
-        x = x.astype(np.float32, copy=False)
-    _check_floats(x, what, unit_range=x.ndim == 4)
+    x = converted(x)
+    if x.dtype != np.uint8:
+        check_values(x, what, unit_range=x.ndim == 4)
     return x
 
 
-def _check_floats(x: np.ndarray, what: str, unit_range: bool) -> None:
+def check_kind(x: np.ndarray, what: str) -> None:
+    """Raises UserError for a dtype or a shape that no examples have."""
+    if x.dtype not in (np.uint8, np.uint16, np.bool_) and x.dtype.kind != "f":
+        hint = "; if they lie in 0..255 pass x.astype(np.uint8)" * (x.dtype.kind in "iu")
+        raise UserError(
+            f"{what} are {x.dtype}; allowed are uint8, uint16, bool, float{hint}"
+        )
+    if x.ndim not in (2, 3, 4) or x.size == 0:
+        raise UserError(
+            f"{what} have shape {x.shape}; allowed are [N, H, W, C], [N, H, W] and "
+            "vectors [N, features], none of them 0: reshape them"
+        )
+    # A picture is rarely as low as it has channels.
+    if x.ndim == 4 and x.shape[1] in (1, 3, 4) and x.shape[3] > 4:
+        raise UserError(
+            f"{what} have shape {x.shape}, that is {x.shape[3]} channels; if they are "
+            "[N, C, H, W] pass x.transpose(0, 2, 3, 1)"
+        )
+
+
+def converted(x: np.ndarray) -> np.ndarray:
+    """Examples of a kind that is allowed as uint8 or float32, grey images with a channel.
+
+    uint16 becomes float32 in [0, 1], by 65535; bool becomes 0.0 and 1.0.
+    """
+    if x.ndim == 3:
+        x = x[..., None]
+    if x.dtype == np.uint8:
+        return x
+    with np.errstate(over="ignore"):  # what float32 cannot hold is reported as inf
+        made = x.astype(np.float32, copy=False)
+    return made / np.float32(65535) if x.dtype == np.uint16 else made
+
+
+def check_values(x: np.ndarray, what: str, unit_range: bool) -> None:
+    """Raises UserError for floats that are not finite, or not in [0, 1] where they must."""
     bad, first, low, high = 0, None, np.inf, -np.inf
     for start, block in blocks(x):
         finite = np.isfinite(block)

@@ -11,23 +11,33 @@ import numpy as np
 from aaejax.data import memory
 from aaejax.data.checks import blocks, check_images
 from aaejax.data.labels import check_labels, name_classes
+from aaejax.data.lazy import (
+    READ_BELOW,
+    Images,
+    MappedFile,
+    Rows,
+    as_source,
+    labels_of,
+)
 from aaejax.data.notes import Tell, listing, to_stderr
-from aaejax.types import UserError, printable
-
-# A memory map of up to so many bytes is read, to hold out a random part of it.
-READ_BELOW = 2**30
+from aaejax.data.reading import Reading
+from aaejax.types import Source, UserError, printable
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Checked examples; arrays may be memory-mapped, so treat them as read-only."""
+    """Checked examples; arrays may be memory-mapped, so treat them as read-only.
+
+    Images that are too many to be in memory are `Rows`, which are read and checked where
+    they are indexed.
+    """
 
     name: str  # for messages
-    # Images [N, H, W, C], C 1 or 3, uint8 0..255 or float32 in [0, 1]; or vectors
-    # [N, features], uint8 0..255 or float32 of any finite values.
-    train_images: np.ndarray
+    # Images [N, H, W, C], uint8 0..255 or float32 in [0, 1]; or vectors [N, features],
+    # uint8 0..255 or float32 of any finite values.
+    train_images: Images
     train_labels: np.ndarray | None  # int32 [N], 0..classes-1, or -1 for "unknown"
-    test_images: np.ndarray  # as train_images
+    test_images: Images  # as train_images
     test_labels: np.ndarray | None
     class_names: tuple[str, ...]  # () without labels
 
@@ -87,12 +97,18 @@ class Dataset:
 
     @cached_property
     def fingerprint(self) -> str:
-        """8 hex digits from shapes, dtypes and all bytes; no proof against intent."""
+        """8 hex digits from shapes, dtypes and all bytes; no proof against intent.
+
+        Of `Rows` from what stands for their bytes: names, sizes and times of files.
+        """
         total = 0
         parts = (self.train_images, self.train_labels, self.test_images, self.test_labels)
         for x in parts:
             head = "none" if x is None else f"{x.shape} {x.dtype}"
             total = zlib.crc32(head.encode(), total)
+            if isinstance(x, Rows):
+                total = zlib.crc32(x.identity.encode(), total)
+                continue
             for _, block in blocks(x) if x is not None else ():
                 total = zlib.crc32(np.ascontiguousarray(block).data, total)
         return f"{total:08x}"
@@ -107,34 +123,48 @@ def from_arrays(
     name: str = "arrays",
     class_names: Sequence[str] | None = None,
     hold_out: bool = True,
+    resize: str | None = None,
+    grey: bool = False,
     tell: Tell = to_stderr,
 ) -> Dataset:
     """Checks arrays and makes a `Dataset` of them.
 
     Args:
-      train_images: uint8, bool or float; rank 4 is [N, H, W, C] with C 1 or 3, rank 3
-        is [N, H, W], rank 2 is vectors [N, features]. Float images lie in [0, 1],
-        float vectors are any finite values. Floats become float32, bools 0.0 and 1.0;
-        uint8 and float32 arrays are kept as they are, memory-mapped ones too.
+      train_images: uint8, uint16, bool or float; rank 4 is [N, H, W, C], rank 3 is
+        [N, H, W], rank 2 is vectors [N, features]. Float images lie in [0, 1], float
+        vectors are any finite values. Floats become float32, bools 0.0 and 1.0, uint16
+        is divided by 65535; uint8 and float32 arrays are kept as they are. A memory map
+        above 1 GiB, and `Rows`, are read when their rows are asked for.
       train_labels: [N] (or [N, 1]) integers, with -1 for "unknown", or strings.
       test_images, test_labels: as the train ones, or None.
       name: names the data in messages.
       class_names: of class 0, 1, ..., which integer labels then are. Without them every
         value that there is names a class: 0, 1000 and 2000 are three, called so.
       hold_out: without test images, hold every tenth example out (always the same ones):
-        from a random order, within each label. Of a memory-mapped array above 1 GiB
-        without labels it is the last tenth, which needs no copy. With False all examples
-        are training ones, in the order given, and the test part is empty ([0, ...]).
+        from a random order, within each label. With False all examples are training
+        ones, in the order given, and the test part is empty ([0, ...]).
+      resize: "64" makes the shorter side of images 64 pixels and cuts out the middle,
+        "64x48" makes them 64 wide and 48 high.
+      grey: makes RGB images grey.
       tell: takes a line on what may be other than expected; by default to stderr.
 
     Raises:
       UserError: anything else; the message says what to do.
     """
     name = printable(name)
-    images = [check_images(train_images, f"{name}: train images")]
+    reading = Reading(resize=resize, grey=grey)
+
+    def checked(images: Any, what: str) -> Images:
+        if _is_large_file(images):
+            return _rows(MappedFile(images), reading, what)
+        if isinstance(images, Rows):
+            return images
+        return reading.arrays(check_images(images, what), what)
+
+    images = [checked(train_images, f"{name}: train images")]
     labels = [check_labels(train_labels, len(images[0]), f"{name}: train labels")]
     if test_images is not None:
-        images.append(check_images(test_images, f"{name}: test images"))
+        images.append(checked(test_images, f"{name}: test images"))
         labels.append(check_labels(test_labels, len(images[1]), f"{name}: test labels"))
         kinds = [f"{x.dtype} {list(x.shape[1:])}" for x in images]
         if kinds[0] != kinds[1]:
@@ -153,23 +183,71 @@ def from_arrays(
             )
         if not hold_out:
             train, test = slice(None), slice(0, 0)
-        elif isinstance(x, np.memmap) and y is None and x.nbytes > READ_BELOW:
-            cut = len(x) - max(1, len(x) // 10)
-            train, test = slice(0, cut), slice(cut, None)
-            tell(
-                f"{name}: the last {len(x) - cut:,} of {len(x):,} examples are held out: "
-                "if they are sorted, shuffle the file or make a test part"
-            )
         else:
-            memory.check(x.nbytes, f"{name} in two parts")
+            if not isinstance(x, Rows):
+                memory.check(x.nbytes, f"{name} in two parts")
             train, test = hold_out_indices(len(x), y, every=10)
-        images = [x[train], x[test]]
+        images = [
+            x.take(part) if isinstance(x, Rows) else x[part] for part in (train, test)
+        ]
         labels = [None, None] if y is None else [y[train], y[test]]
     dataset = Dataset(name, images[0], labels[0], images[1], labels[1], names)
     unseen = dataset.unseen_classes()
     if unseen:
         tell(f"{name}: no training example has the class {listing(unseen)}")
     return dataset
+
+
+def from_source(
+    train: Any,
+    test: Any = None,
+    *,
+    name: str = "source",
+    class_names: Sequence[str] | None = None,
+    hold_out: bool = True,
+    resize: str | None = None,
+    grey: bool = False,
+    tell: Tell = to_stderr,
+) -> Dataset:
+    """Makes a `Dataset` of an object that reads examples when they are asked for.
+
+    Args:
+      train: an `aaejax.types.Source`, or a random-access source of Grain or TFDS, which
+        answers one row number with a dict that has "image" and perhaps "label".
+      test: as train, or None.
+      name: names the data in messages.
+      class_names: as of `from_arrays`.
+      hold_out: as of `from_arrays`, without a test part.
+      resize: as of `from_arrays`.
+      grey: as of `from_arrays`.
+      tell: as of `from_arrays`.
+
+    Raises:
+      UserError: rows that can't be examples; of those that are read now.
+    """
+    reading = Reading(resize=resize, grey=grey)
+    arguments: dict[str, Any] = {}
+    for part, given in (("train", train), ("test", test)):
+        if given is not None:
+            source = as_source(given)
+            images = _rows(source, reading, f"{printable(name)}: {part} images")
+            arguments[f"{part}_images"] = images
+            arguments[f"{part}_labels"] = labels_of(source)
+    return from_arrays(
+        **arguments, name=name, class_names=class_names, hold_out=hold_out, tell=tell
+    )
+
+
+def _rows(source: Source, reading: Reading, what: str) -> Rows:
+    prepared = repr(reading) if reading.changes else ""
+    return Rows(source, what, lambda images: reading.arrays(images, what), prepared)
+
+
+def _is_large_file(images: Any) -> bool:
+    """Whether it is a memory map that is better read by its rows."""
+    if not isinstance(images, np.memmap) or images.nbytes <= READ_BELOW:
+        return False
+    return images.flags.c_contiguous and images.filename is not None
 
 
 def hold_out_indices(
@@ -188,4 +266,6 @@ def hold_out_indices(
         values, counts = np.unique(labels, return_counts=True)
         shared = np.isin(labels[test], values[counts > 1])
         test = test[shared] if shared.any() else test
-    return np.setdiff1d(order, test), test
+    kept = np.ones(n, bool)
+    kept[test] = False
+    return np.flatnonzero(kept), test

@@ -1,7 +1,7 @@
-"""Pictures from files, as a viewer shows them: turned, on a ground, the first frame."""
+"""Pictures in files, as a viewer shows them: turned, on a ground, the first frame."""
 
-import re
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -12,7 +12,9 @@ import numpy as np
 from PIL import ExifTags, Image
 
 from aaejax.data import memory
-from aaejax.data.notes import Tell
+from aaejax.data.lazy import files_identity
+from aaejax.data.notes import listing
+from aaejax.data.reading import Reading
 from aaejax.types import UserError
 
 SUFFIXES = (
@@ -34,22 +36,6 @@ _UPRIGHT = {
 }
 
 
-def ground(background: str) -> tuple[int, int, int]:
-    """The colour (R, G, B), 0..255, of a word or of `#rrggbb`.
-
-    Raises:
-      UserError: anything else.
-    """
-    words = {"white": "#ffffff", "black": "#000000"}
-    code = words.get(background, background)
-    if not isinstance(code, str) or not re.fullmatch("#[0-9a-fA-F]{6}", code):
-        raise UserError(
-            f"background is {background!r}: it must be white, black or #rrggbb, as #808080"
-        )
-    red, green, blue = bytes.fromhex(code[1:])
-    return red, green, blue
-
-
 class _Head(NamedTuple):
     """What the head of a file says, before anything is decoded."""
 
@@ -59,84 +45,101 @@ class _Head(NamedTuple):
     frames: bool  # whether there are more than one
 
 
-def decode(paths: Sequence[Path], background: str, tell: Tell, what: str) -> np.ndarray:
-    """Decodes pictures of one size, each as a viewer shows it.
+class PictureFiles:
+    """Pictures in files as a source: decoded when read, each as a viewer shows it.
 
     EXIF orientation is applied, what is transparent is blended with the background, and of
-    several frames the first is used.
+    several frames the first is used. An image is uint8 [H, W, C]: C is 3 if any picture or
+    the ground under it is in colour, else 1.
 
-    Args:
-      paths: N regular files, 1 or more.
-      background: of what is transparent, see `ground`.
-      tell: takes what is to be said.
-      what: names the pictures in messages.
-
-    Returns:
-      uint8 [N, H, W, C]: C is 3 if any picture or the ground under it is in colour, else 1.
-
-    Raises:
-      UserError: pictures of several sizes, of over 8 bits a pixel, more than fit into the
-        memory, or one that cannot be decoded.
+    Attributes:
+      identity: names, sizes and times of the files, and how they are read.
     """
-    colour = ground(background)
-    with warnings.catch_warnings(), ThreadPoolExecutor(_WORKERS) as pool:
-        # PIL warns of large pictures, which are bounded here, and of odd metadata.
-        warnings.simplefilter("ignore")
-        heads = list(pool.map(_head, paths))
-        grey = all(head.mode in ("1", "L", "LA") for head in heads)
-        if len(set(colour)) > 1 and any(head.transparent for head in heads):
-            grey = False
-        _check_heads(paths, heads, 1 if grey else 3, what)
-        mode = "L" if grey else "RGB"
-        first = _pixels(paths[0], mode, colour)
-        images = np.empty((len(paths), *first.shape), np.uint8)
-        images[0] = first
 
-        def fill(number: int) -> None:
-            pixels = _pixels(paths[number], mode, colour)
-            if pixels.shape != first.shape:
-                _refuse_sizes(paths[0], first.shape, paths[number], pixels.shape)
-            images[number] = pixels
+    def __init__(self, paths: Sequence[Path], root: Path, reading: Reading, what: str):
+        """Reads the heads of all.
 
-        for _ in pool.map(fill, range(1, len(paths))):
-            pass
-    more = sum(head.frames for head in heads)
-    if more:
-        tell(
-            f"{what}: {more:,} of {len(paths):,} pictures have several frames; the first "
-            "is used"
+        Args:
+          paths: N regular files, 1 or more.
+          root: that their names are counted from.
+          reading: how they are read.
+          what: names the pictures in messages.
+
+        Raises:
+          UserError: pictures of several sizes that are not resized, of over 8 bits a pixel,
+            or one that cannot be opened.
+        """
+        self._paths, self._reading = paths, reading
+        self.identity = files_identity(paths, root, repr(reading))
+        with ThreadPoolExecutor(_WORKERS) as pool:
+            heads = list(pool.map(_head, paths))
+        grey = reading.grey or all(head.mode in ("1", "L", "LA") for head in heads)
+        if not reading.grey and len(set(reading.ground)) > 1:
+            grey = grey and not any(head.transparent for head in heads)
+        self._mode = "L" if grey else "RGB"
+        self.several_frames = sum(head.frames for head in heads)
+        for path, head in zip(paths, heads, strict=True):
+            if head.mode[0] in "IF":  # PIL would clip such values at 255
+                raise UserError(
+                    f"{path} has over 8 bits a pixel; save it with 8, or give an .npy file "
+                    "of uint16"
+                )
+        if reading.size is None:
+            _check_sizes([head.size for head in heads], what)
+        largest = max(head.size[0] * head.size[1] for head in heads)
+        memory.check(
+            largest * min(len(paths), _WORKERS) * _WORKING,
+            f"{what}: {_WORKERS} pictures at once, of up to {largest:,} pixels,",
         )
-    return images
+        self.shape = self._pixels(0).shape
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def __getitem__(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+        """The pictures of these numbers, uint8 [n, H, W, C]."""
+        images = np.empty((len(rows), *self.shape), np.uint8)
+        for at, row in enumerate(rows):
+            pixels = self._pixels(int(row))
+            if pixels.shape != self.shape:  # turned by what stands behind its pixels
+                sizes = [(x.shape[1], x.shape[0]) for x in (images[0], pixels)]
+                _refuse_sizes(Counter(sizes), f"{self._paths[0]} and {self._paths[row]}")
+            images[at] = pixels
+        return {"image": images}
+
+    def name_of(self, row: int) -> str:
+        """The file of a row."""
+        return str(self._paths[row])
+
+    def _pixels(self, row: int) -> np.ndarray:
+        return _pixels(self._paths[row], self._mode, self._reading)
 
 
-def _check_heads(
-    paths: Sequence[Path], heads: Sequence[_Head], channels: int, what: str
-) -> None:
-    """Refuses by their heads what could not be decoded into one array."""
-    (width, height), *_ = heads[0]
-    for path, head in zip(paths, heads, strict=True):
-        if sorted(head.size) != sorted((width, height)):
-            _refuse_sizes(paths[0], (height, width), path, head.size[::-1])
-        if head.mode[0] in "IF":  # PIL would clip such values at 255
-            raise UserError(f"{path} has over 8 bits a pixel; save it with 8")
-    pixels = width * height
-    at_once = min(len(paths), _WORKERS) * _WORKING
-    memory.check(
-        pixels * (channels * len(paths) + at_once),
-        f"{what}: {len(paths):,} pictures of {width}x{height}",
-    )
+def _check_sizes(sizes: Sequence[tuple[int, int]], what: str) -> None:
+    """Raises UserError for sizes that no turning makes alike."""
+    counts = Counter(sizes)
+    if len({tuple(sorted(size)) for size in counts}) > 1:
+        _refuse_sizes(counts, what)
 
 
-def _refuse_sizes(one: Path, shape: Sequence[int], other: Path, its: Sequence[int]) -> None:
+def _refuse_sizes(counts: Counter[tuple[int, int]], what: str) -> None:
+    """Which sizes, how many of each, and one that would do for all."""
+    sides = sorted(side for size, n in counts.items() for side in [min(size)] * n)
+    proposal = min(64, sides[len(sides) // 2])
+    names = (f"{width}x{height} ({n:,})" for (width, height), n in counts.most_common())
     raise UserError(
-        f"{one} is {shape[1]}x{shape[0]} but {other} is {its[1]}x{its[0]}; resize all "
-        "images to one size"
+        f"{what}: pictures of {len(counts):,} sizes, width x height: {listing(names)}; say "
+        f"--resize {proposal} to make the shorter side {proposal} and cut out the middle, "
+        f"or --resize {proposal}x{proposal} to squeeze them"
     )
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
     """A PIL image; whatever a decoder raises is a UserError that names the file."""
+    # PIL warns of large pictures, which are bounded here, and of odd metadata. The filter
+    # stays: to take it back would do so for the other threads too.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
     try:
         # Opened here: of a path PIL maps uncompressed pixels, which scrambles turned TIFFs.
         with path.open("rb") as file, Image.open(file) as image:
@@ -157,8 +160,8 @@ def _head(path: Path) -> _Head:
         return _Head(image.size, image.mode, image.has_transparency_data, frames)
 
 
-def _pixels(path: Path, mode: str, colour: tuple[int, int, int]) -> np.ndarray:
-    """uint8 [H, W, C], upright and without alpha."""
+def _pixels(path: Path, mode: str, reading: Reading) -> np.ndarray:
+    """uint8 [H, W, C], upright, without alpha, at the size that it gets."""
     with _opened(path) as image:
         image.load()  # turns TIFFs itself; a PNG's EXIF may stand behind its pixels
         turn = _UPRIGHT.get(_orientation(image))
@@ -166,9 +169,9 @@ def _pixels(path: Path, mode: str, colour: tuple[int, int, int]) -> np.ndarray:
             image = image.transpose(turn)
         if image.has_transparency_data:
             over = image.convert("RGBA")
-            under = Image.new("RGBA", over.size, (*colour, 255))
+            under = Image.new("RGBA", over.size, (*reading.ground, 255))
             image = Image.alpha_composite(under, over)
-        pixels = np.asarray(image.convert(mode))
+        pixels = np.asarray(reading.resized(image.convert(mode)))
     return pixels.reshape(*pixels.shape[:2], -1)
 
 

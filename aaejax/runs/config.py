@@ -2,13 +2,16 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import tyro
 
 from aaejax.components.checks import check_at_least, check_fields
+from aaejax.data.reading import Reading
 from aaejax.types import UserError
+
+READING = ("background", "resize", "grey")  # how data are read
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,15 @@ class RunConfig:
     default the sum of reconstruction and match, or sample_mmd without an encoder."""
     background: str = "white"
     """Ground under transparent pixels of pictures: white, black or #rrggbb."""
+    resize: str | None = None
+    """64: the shorter side becomes 64 pixels, and the middle is cut out; 64x48: pictures
+    become 64 wide and 48 high."""
+    grey: bool = False
+    """Pictures become grey."""
+    flip: bool = False
+    """Pictures are turned left to right at random, in training alone."""
+    cache: Path | None = field(default=None, metadata={"where": True})
+    """Where pictures of a folder are kept once they are decoded, for any later run."""
     data_dir: Path = field(default=Path("data"), metadata={"where": True})
     """Where TFDS datasets are prepared, once."""
     workdir: Path | None = field(default=None, metadata={"where": True})
@@ -56,7 +68,7 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         # A path may be given as a string.
-        for name in ("dataset", "data_dir", "workdir", "from_run"):
+        for name in ("dataset", "data_dir", "workdir", "from_run", "cache"):
             value, kind = getattr(self, name), str if name == "dataset" else Path
             if kind is Path and isinstance(value, str) and not value.strip():
                 raise UserError(f"{name} is {value!r}: give a folder, or leave it out")
@@ -71,6 +83,7 @@ class RunConfig:
             raise UserError(
                 "from_networks without a run to take them from: give --from RUN"
             )
+        Reading(**self.reading())
         if not 0 <= np.float32(self.ema) < 1:
             raise UserError(f"ema is {self.ema}: it must be in [0, 1)")
         if self.save_every % self.log_every:
@@ -78,3 +91,7 @@ class RunConfig:
                 f"save_every {self.save_every} is no multiple of log_every "
                 f"{self.log_every}: checkpoints are written between dispatches"
             )
+
+    def reading(self) -> dict[str, Any]:
+        """How data are read: arguments of `aaejax.data.load`."""
+        return {name: getattr(self, name) for name in READING}

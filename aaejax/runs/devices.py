@@ -5,7 +5,7 @@ what comes back is one copy. How many steps go into one dispatch is decided here
 """
 
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -15,6 +15,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from aaejax.cpu import CONVOLUTION_OPTIONS
 from aaejax.data import batches
+from aaejax.data.lazy import Images
 from aaejax.phases import scan_steps
 from aaejax.types import Array, Batch, Device, Key, Step, TrainState, UserError
 
@@ -155,7 +156,7 @@ def _forget(function: Callable) -> None:
 
 
 def feed(
-    arrays: dict[str, np.ndarray],
+    arrays: Mapping[str, Images],
     indices: Sequence[Callable[[], np.ndarray]],
     devices: Sequence[Device],
     *,
@@ -170,7 +171,11 @@ def feed(
       streamed: as of `train_chunk`.
     """
     if streamed:
-        yield from batches.stream(arrays, indices, len(devices))
+        # Each chunk goes to the devices once, though each of its steps may be a dispatch.
+        mesh = Mesh(np.array(devices), (AXIS,))
+        sharding = NamedSharding(mesh, PartitionSpec(AXIS))
+        for examples, rows in batches.stream(arrays, indices, len(devices)):
+            yield jax.device_put(examples, sharding), rows
     else:
         resident = replicate(arrays, devices)
         for rows in indices:

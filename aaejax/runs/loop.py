@@ -12,10 +12,13 @@ from typing import Any
 import jax
 import numpy as np
 
+from aaejax.components.distortions import flipped
 from aaejax.data import Dataset, batches
+from aaejax.data.lazy import Images, Rows, in_unit_range
 from aaejax.data.notes import Tell, listing
 from aaejax.metrics.heldout import HeldOut, mixed_order
 from aaejax.phases import init_state, train_step
+from aaejax.runs import pictures
 from aaejax.runs.best import Best, best_metrics, best_score
 from aaejax.runs.checkpoints import Checkpoints
 from aaejax.runs.chunks import Ran, chunk_ends, run_chunks
@@ -115,6 +118,8 @@ def train(
             f"{examples}: take a --batch-size of at most {examples}"
         )
     check_batch_size(config.batch_size, devices)
+    if config.flip and len(dataset.example_shape) != 3:
+        raise UserError(f"--flip: {dataset.name} are vectors, no pictures: leave it out")
     steps = config.epochs * (examples // config.batch_size)
     spec = data_spec(dataset)
     if steps >= 2**31:
@@ -125,13 +130,28 @@ def train(
     check_model(like, devices, copies=2)  # the one that a step reads, and what it makes
     folder = RunFolder(run_folder(model, dataset, config))
     start = read_start(config, folder, like, tell)
-    run = _Run(config, dataset, built, devices, steps, folder, tell, start.variables)
+    shown = held_out(dataset)
+    arrays = training_arrays(dataset, devices[0], tell)
+    if len(spec.shape) == 3:
+        pictures.tell_of_channels(spec.shape[2], tell)
+    run = _Run(
+        config,
+        dataset,
+        built,
+        devices,
+        steps,
+        folder,
+        tell,
+        start.variables,
+        shown,
+        arrays,
+    )
     with locked(folder.path), Interrupts() as interrupts:
         written = config_json(config, dataset, spec, model_json(model, built, like))
         if start.record is not None:
             written["from"] = start.record
         saved = folder.prepare(written, config.overwrite, tell)
-        images, labels = run.shown
+        images, labels = shown
         folder.write_heldout(images[:256], None if labels is None else labels[:256])
         with Checkpoints(
             folder.checkpoints, config.keep, tell, decides(written)
@@ -191,11 +211,31 @@ def held_out(dataset: Dataset) -> tuple[np.ndarray, np.ndarray | None]:
     """Held-out examples, [N, ...], and their labels: at most 10,000, of all classes.
 
     In an order that is always the same and has nothing to do with that of the data, so
-    that a part of them is like the whole: a folder's images come class by class.
+    that a part of them is like the whole: a folder's images come class by class. Of data
+    that are read as they are needed no more than take 256 MiB, but 256 at least.
     """
-    order = mixed_order(len(dataset.test_images))[:10_000]
+    most = 10_000
+    if isinstance(dataset.test_images, Rows) and len(dataset.test_images):
+        each = dataset.test_images.nbytes // len(dataset.test_images)
+        most = min(most, max(256, 2**28 // each))
+    order = mixed_order(len(dataset.test_images))[:most]
     labels = dataset.test_labels
     return dataset.test_images[order], None if labels is None else labels[order]
+
+
+def training_arrays(dataset: Dataset, device: Device, tell: Tell) -> dict[str, Images]:
+    """What steps read: "image" [N, ...] and perhaps "label" [N].
+
+    Images that are read as they are needed are read now where they fit.
+    """
+    arrays: dict[str, Images] = {"image": dataset.train_images}
+    if dataset.train_labels is not None:
+        arrays["label"] = dataset.train_labels
+    images = dataset.train_images
+    if isinstance(images, Rows) and batches.fits_on(device, arrays):
+        tell(f"reading {len(images):,} examples, {images.nbytes / 2**30:,.1f} GiB")
+        arrays["image"] = np.asarray(images)
+    return arrays
 
 
 def data_spec(dataset: Dataset) -> DataSpec:
@@ -204,7 +244,7 @@ def data_spec(dataset: Dataset) -> DataSpec:
     if not unit:
         # The test part too: what is scaled by the training part may lie outside.
         parts = [x for x in (dataset.train_images, dataset.test_images) if len(x)]
-        unit = all(x.min() >= 0 and x.max() <= 1 for x in parts)
+        unit = all(map(in_unit_range, parts))
     labels = dataset.train_labels
     labelled = 0 if labels is None else int((labels >= 0).sum())
     return DataSpec(dataset.example_shape, dataset.classes, bool(unit), labelled)
@@ -223,23 +263,26 @@ class _Run:
         folder: RunFolder,
         tell: Tell,
         taken: Variables,
+        shown: tuple[np.ndarray, np.ndarray | None],
+        arrays: dict[str, Images],
     ):
         self.config, self.dataset, self.model = config, dataset, model
         self.devices, self.steps, self.folder, self.tell = devices, steps, folder, tell
         self.steps_per_epoch = len(dataset.train_images) // config.batch_size
         self.init_key, self.run_key, heldout_key, picture_key = run_keys(config.seed)
         self.taken = taken
-        self.shown = held_out(dataset)
-        self.heldout = HeldOut(model, *self.shown, heldout_key)
+        self.heldout = HeldOut(model, *shown, heldout_key)
         self.best_of = best_metrics(config.best, self.heldout.names, config.stop_early > 0)
         self.best = Best()
         self.pictures = RunPictures(
-            model, *self.shown, dataset.class_names, folder.pictures, picture_key
+            model, *shown, dataset.class_names, folder.pictures, picture_key
         )
-        self.arrays = {"image": dataset.train_images}
-        if dataset.train_labels is not None:
-            self.arrays["label"] = dataset.train_labels
-        self.streamed = not batches.fits_on(devices[0], self.arrays)
+        self.arrays = arrays
+        self.streamed = not batches.fits_on(devices[0], arrays)
+        self.every = config.log_every
+        if self.streamed:
+            read = config.batch_size * len(model.reads)
+            self.every = batches.steps_at_once(arrays, read, config.log_every)
 
     def loop(
         self,
@@ -264,8 +307,8 @@ class _Run:
         )
         state = replicate(initial, self.devices)
         key = replicate(self.run_key, self.devices)
-        ends = chunk_ends(first, self.steps, self.config.log_every)
-        length = min(self.config.log_every, self.steps)
+        ends = chunk_ends(first, self.steps, self.every)
+        length = min(self.every, self.steps)
         rows = [partial(self._rows, start, start + length) for start in [first, *ends[:-1]]]
         fed = feed(self.arrays, rows, self.devices, streamed=self.streamed)
         bar = Progress(self.steps, first, self.config.batch_size, self.config.save_every)
@@ -329,11 +372,16 @@ class _Run:
         make_batch = partial(batches.step_batch, self.model.reads)
         example = jax.eval_shape(
             make_batch,
-            self.arrays,
+            {n: jax.ShapeDtypeStruct(x.shape, x.dtype) for n, x in self.arrays.items()},
             jax.ShapeDtypeStruct((self.config.batch_size, len(self.model.reads)), np.int32),
         )
         return train_chunk(
-            partial(train_step, self.model.phases, ema=self.config.ema),
+            partial(
+                train_step,
+                self.model.phases,
+                ema=self.config.ema,
+                augment=flipped if self.config.flip else None,
+            ),
             make_batch,
             self.devices,
             one_by_one=steps_alone(

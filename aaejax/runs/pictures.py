@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -20,9 +21,10 @@ def write_grid(file: File, images: np.ndarray, columns: int | None = None) -> No
 
     Args:
       file: of the PNG.
-      images: [N, H, W, 1 or 3], clipped to [0, 1].
+      images: [N, H, W, C], clipped to [0, 1]; those of `shown_channels` are seen.
       columns: how many in a row; by default as square as can be.
     """
+    images = images[..., : shown_channels(images.shape[3])]
     n, height, width, channels = images.shape
     columns = columns or math.ceil(math.sqrt(n))
     rows = math.ceil(n / columns)
@@ -40,6 +42,19 @@ def write_grid(file: File, images: np.ndarray, columns: int | None = None) -> No
     factor = max(1, round(640 / picture.width))
     size = (picture.width * factor, picture.height * factor)
     picture.resize(size, Image.Resampling.NEAREST).save(file, "PNG")
+
+
+def shown_channels(channels: int) -> int:
+    """How many channels a picture shows, the first ones: 1 or 3."""
+    return 3 if channels >= 3 else 1
+
+
+def tell_of_channels(channels: int, tell: Callable[[str], None]) -> None:
+    """Says which channels pictures show, where these are not all."""
+    shown = shown_channels(channels)
+    if shown != channels:
+        which = "the first" if shown == 1 else "the first 3, as red, green and blue"
+        tell(f"pictures show {which}, of {channels} channels")
 
 
 def write_pairs(file: File, originals: np.ndarray, made: np.ndarray) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from aaejax.data.lazy import Images, Rows
 from aaejax.types import DataSpec, UserError
 
 MOST_VALUES, MOST_CLASSES = 2**28, 10**6  # of one example, of a run
@@ -29,20 +30,29 @@ class RunData:
         what = {1: "grey", 3: "in colour"}
         hint = "give data of that shape"
         if len(found) == len(expected) == 3 and found[2] != expected[2]:
-            colours = [what.get(shape[2]) for shape in (found, expected)]
+            colours = [
+                what.get(shape[2], f"of {shape[2]} channels") for shape in (found, expected)
+            ]
             hint = f"these are {colours[0]}, those were {colours[1]}: {hint}"
         raise UserError(
             f"{name} has examples of shape {list(found)}, the model was trained on "
             f"{list(expected)}: {hint}"
         )
 
-    def check_scale(self, name: str, images: np.ndarray) -> None:
+    def check_scale(self, name: str, images: Images) -> None:
         """Raises UserError where values mean something else than they did in training."""
         if images.dtype == np.uint8:
             if not self.spec.unit_range:
                 raise UserError(
                     f"{name} is uint8, read as 0..255 over 255, but the run was trained on "
                     "values outside [0, 1]: give float values on the scale of those"
+                )
+            return
+        if isinstance(images, Rows):  # rows are checked when they are read
+            if self.spec.unit_range and not images.unit_range:
+                raise UserError(
+                    f"{name} has values outside [0, 1], the run was trained on values in "
+                    "it: scale them as those were"
                 )
             return
         low, high = float(images.min()), float(images.max())

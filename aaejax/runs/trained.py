@@ -13,6 +13,7 @@ import numpy as np
 from aaejax import sampling
 from aaejax.components.checks import check_seed
 from aaejax.data.checks import check_images
+from aaejax.data.lazy import Images, Rows
 from aaejax.metrics.outliers import Outliers
 from aaejax.runs import pictures
 from aaejax.runs.folder import RunFolder
@@ -146,12 +147,16 @@ class Trained:
         kept = self.folder.read_heldout()
         return Outliers(self.model, self.variables, kept["images"], kept.get("labels"))
 
-    def checked(self, x: Any, what: str = "the examples") -> np.ndarray:
+    def checked(self, x: Any, what: str = "the examples") -> Images:
         """Examples as the model takes them, uint8 or float32 [N, ...].
 
         Raises:
           UserError: another shape or scale than those that the run was trained on.
         """
+        if isinstance(x, Rows) and self.config:  # they are checked when they are read
+            self.data.check_shape(what, x.shape[1:])
+            self.data.check_scale(what, x)
+            return x
         given = np.asarray(x)
         if not self.config:
             return given
@@ -170,7 +175,7 @@ class Trained:
         return self.data.spec.classes if self.config else MOST_CLASSES
 
     def _asked(
-        self, name: str, given: np.ndarray, labels: np.ndarray | None, seed: int
+        self, name: str, given: Images, labels: np.ndarray | None, seed: int
     ) -> np.ndarray:
         check_seed(seed)
         ask = self._programs[name]

@@ -1,0 +1,120 @@
+"""Packed data: what costs decoding is decoded once, into a file that is then mapped."""
+
+import os
+import shutil
+import tempfile
+import zlib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from numpy.lib import format as npy
+
+from aaejax.data.lazy import MappedFile, Rows, workers
+from aaejax.data.notes import Tell
+from aaejax.types import UserError
+
+_BLOCK = 2**24  # bytes that each thread has in memory
+
+
+def kept(
+    cache: Path, identity: str, make: Callable[[], Rows], what: str, tell: Tell
+) -> MappedFile:
+    """Rows from a file of a cache, which is written first where it is not there.
+
+    The file is written under another name, in blocks, and takes its own when all of it is
+    on the disk: whoever finds it finds it whole, and of processes that write it at the same
+    time one wins.
+
+    Args:
+      cache: a folder of such files, made if need be.
+      identity: of what the rows are made of; another one is another file.
+      make: gives the rows.
+      what: names them in messages.
+      tell: takes a line when a file was written.
+
+    Raises:
+      UserError: the cache can't be written; no part of a file is left there.
+    """
+    digest = zlib.crc32(identity.encode())
+    path = cache / f"{_plain(what)}-{digest:08x}.npy"
+    found = _open(path, identity)
+    if found is None:
+        rows = make()
+        _write(path, rows, what)
+        tell(f"{what}: kept in {path} ({rows.nbytes / 2**20:,.0f} MiB)")
+        found = _open(path, identity)
+        if found is None:
+            raise UserError(f"{path} can't be read back: use another --cache folder")
+    return found
+
+
+def _open(path: Path, identity: str) -> MappedFile | None:
+    """None where there is no whole file."""
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (
+        OSError,
+        ValueError,
+        EOFError,
+    ):  # not there, or cut: NumPy maps no more than there is
+        return None
+    if not isinstance(array, np.memmap) or path.stat().st_size != (
+        array.offset + array.nbytes
+    ):
+        return None
+    return MappedFile(array, identity)
+
+
+def _write(path: Path, rows: Rows, what: str) -> None:
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(path.parent).free
+        if rows.nbytes > free:
+            raise OSError(
+                None,
+                f"{rows.nbytes / 2**30:,.1f} GiB are needed and {free / 2**30:,.1f} free",
+            )
+        descriptor, name = tempfile.mkstemp(prefix=".packing-", dir=path.parent)
+        temporary = Path(name)
+        with open(descriptor, "wb") as file:
+            _write_rows(file, rows)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)  # mkstemp lets nobody else read
+        os.replace(temporary, path)
+    except OSError as error:
+        raise UserError(
+            f"{what} can't be kept in {path.parent} ({error.strerror or error}): make "
+            "room, give another --cache, or leave it out"
+        ) from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def _write_rows(file, rows: Rows) -> None:
+    head = {
+        "descr": npy.dtype_to_descr(rows.dtype),
+        "fortran_order": False,
+        "shape": rows.shape,
+    }
+    npy.write_array_header_1_0(file, head)
+    step = max(1, min(_BLOCK // max(1, rows.nbytes // len(rows)), len(rows) // 64))
+    starts = list(range(0, len(rows), step))
+    with ThreadPoolExecutor(workers()) as pool:
+        try:
+            # As many at once as there are threads, so that memory is bounded.
+            for first in range(0, len(starts), workers()):
+                some = starts[first : first + workers()]
+                for block in pool.map(lambda start: rows[start : start + step], some):
+                    file.write(block.data)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _plain(name: str) -> str:
+    return "".join(c if c.isascii() and c.isalnum() else "_" for c in name)[:60]

@@ -1,0 +1,319 @@
+"""Sources of examples: rows that are read when a step needs them, and checked as they come.
+
+A source has a length and answers an array of row numbers with a dict of arrays
+(`aaejax.types.Source`).
+"""
+
+import copy
+import os
+import weakref
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from aaejax.data import memory
+from aaejax.data.checks import check_kind, check_values, converted
+from aaejax.types import Source, UserError
+
+# Data of up to so many bytes are read when they are loaded.
+READ_BELOW = 2**30
+_SAMPLE = 64  # rows that stand for all where those can't be read at the start
+_BLOCK = 2**24  # bytes that are read at once
+
+
+def workers() -> int:
+    """Threads that read rows: as many as this process may use cores."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 4
+
+
+class Rows:
+    """The images of a source as an array [N, ...] that is read where it is indexed.
+
+    An index is a slice or an array of row numbers and gives a plain array: uint8, or
+    float32 of finite values, those of images in [0, 1].
+
+    Attributes:
+      shape: [N, ...].
+      dtype: uint8 or float32.
+      unit_range: whether all values lie in [0, 1], by some rows that were read at the
+        start; a later one that does not is refused.
+
+    Raises:
+      UserError: rows that can't be examples; when they are read.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        what: str,
+        prepare: Callable[[np.ndarray], np.ndarray] = lambda images: images,
+        prepared: str = "",
+    ):
+        """Reads a few rows, to see what they are.
+
+        Args:
+          source: of the images.
+          what: names them in messages.
+          prepare: what is done to rows that were read and checked.
+          prepared: says in a fingerprint what that is.
+        """
+        self.source, self._what = source, what
+        self._prepare, self._prepared = prepare, prepared
+        self._numbers = np.arange(len(source))
+        self.unit_range, self._raw = False, None
+        if not len(source):
+            raise UserError(f"{what} have 0 examples: give some")
+        chosen = np.unique(np.linspace(0, len(source) - 1, _SAMPLE).astype(np.int64))
+        raw = self._read(chosen)
+        self._raw = raw.dtype, raw.shape[1:]
+        sample = self._checked(raw, chosen)
+        if sample.dtype == np.uint8 and sample.max() == 1:
+            raise UserError(
+                f"{what} are uint8 but reach only 1, where white is 255; give bool"
+            )
+        self.dtype, self.unit_range = sample.dtype, True
+        if sample.dtype != np.uint8:
+            self.unit_range = bool(sample.min() >= 0 and sample.max() <= 1)
+        self._shape = prepare(sample).shape[1:]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """[N, ...]."""
+        return (len(self._numbers), *self._shape)
+
+    @property
+    def ndim(self) -> int:
+        """Its rank."""
+        return len(self._shape) + 1
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all rows, were they in memory."""
+        return int(np.prod(self.shape)) * self.dtype.itemsize
+
+    @property
+    def identity(self) -> str:
+        """What stands for all bytes in a fingerprint."""
+        which = zlib.crc32(np.ascontiguousarray(self._numbers).data)
+        own = getattr(self.source, "identity", None)
+        if own is None:
+            chosen = np.linspace(0, len(self.source) - 1, 16).astype(np.int64)
+            own = f"{zlib.crc32(np.ascontiguousarray(self._read(chosen)).data):08x}"
+        return f"{own} {self._prepared} {which:08x}"
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        numbers = self._numbers[index]
+        rows = np.atleast_1d(numbers).reshape(-1)
+        if not len(rows):
+            return np.empty((*numbers.shape, *self._shape), self.dtype)
+        images = self._prepare(self._checked(self._read(rows), rows))
+        return images.reshape(*numbers.shape, *self._shape)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        """All rows in memory; raises UserError where they don't fit."""
+        memory.check(self.nbytes, self._what)
+        whole = np.empty(self.shape, self.dtype)
+        step = max(1, _BLOCK // max(1, self.nbytes // len(self)))
+        starts = range(0, len(self), min(step, max(1, len(self) // (4 * workers()))))
+
+        def fill(start: int) -> None:
+            whole[start : start + starts.step] = self[start : start + starts.step]
+
+        with ThreadPoolExecutor(workers()) as pool:
+            jobs = [pool.submit(fill, start) for start in starts]
+            try:
+                for job in jobs:
+                    job.result()
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+        return whole if dtype is None else whole.astype(dtype, copy=False)
+
+    def take(self, numbers: np.ndarray | slice) -> "Rows":
+        """Those of these numbers, in their order; nothing is read."""
+        chosen = copy.copy(self)
+        chosen._numbers = self._numbers[numbers]
+        return chosen
+
+    def _read(self, rows: np.ndarray) -> np.ndarray:
+        found = self.source[rows]
+        if not isinstance(found, Mapping) or "image" not in found:
+            raise UserError(
+                f"{self._what}: the source answers {type(found).__name__}, not a dict with "
+                '"image" in it: see aaejax.types.Source'
+            )
+        images = np.asarray(found["image"])
+        if len(images) != len(rows):
+            raise UserError(
+                f"{self._what}: asked for {len(rows)} rows, the source gives {len(images)}"
+            )
+        if self._raw is not None and (images.dtype, images.shape[1:]) != self._raw:
+            raise UserError(
+                f"{self._what}, {self._name(rows[0])} and on: {images.dtype} "
+                f"{list(images.shape[1:])}, but the first are {self._raw[0]} "
+                f"{list(self._raw[1])}; all must be alike"
+            )
+        return images
+
+    def _checked(self, images: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """As uint8 or float32, [n, H, W, C] or [n, features]."""
+        check_kind(images, self._what)
+        images = converted(images)
+        if images.dtype == np.uint8:
+            return images
+        unit = self.unit_range or images.ndim == 4
+        low, high = images.min(), images.max()  # NaN where there is one
+        if not (np.isfinite(low) and np.isfinite(high)) or (unit and (low < 0 or high > 1)):
+            # Row by row, to name the one.
+            for row, image in zip(rows.tolist(), images, strict=True):
+                name = f"{self._what}, {self._name(row)}"
+                check_values(image[None], name, unit_range=unit)
+        return images
+
+    def _name(self, row: int) -> str:
+        names = getattr(self.source, "name_of", None)
+        return f"row {row}" if names is None else names(int(row))
+
+
+Images = np.ndarray | Rows
+
+
+def in_unit_range(images: Images) -> bool:
+    """Whether all values lie in [0, 1]; of `Rows` by what is known of them."""
+    if isinstance(images, Rows):
+        return images.unit_range
+    return bool(images.min() >= 0 and images.max() <= 1)
+
+
+def labels_of(source: Source) -> np.ndarray | None:
+    """The labels of all rows of a source, [N], or None where it has none.
+
+    Where it has no `labels` every row is read for it.
+    """
+    whole = getattr(source, "labels", None)
+    if whole is not None:
+        return np.asarray(whole)
+    if "label" not in source[np.array([0])]:
+        return None
+    blocks = np.array_split(np.arange(len(source)), max(1, len(source) // 1000))
+    with ThreadPoolExecutor(workers()) as pool:
+        return np.concatenate(list(pool.map(lambda rows: source[rows]["label"], blocks)))
+
+
+class MappedFile:
+    """The rows of an .npy file, read by their place in it.
+
+    They are read and not mapped, since what is mapped counts as memory of the process.
+    """
+
+    def __init__(self, array: np.memmap, identity: str | None = None):
+        """Of a memory map of the whole file or of rows of it.
+
+        Args:
+          array: [N, ...], in C order.
+          identity: of the file that it was made from; by default of its own.
+        """
+        filename = array.filename
+        assert filename is not None and array.flags.c_contiguous
+        self._path, self._dtype, self._shape = Path(filename), array.dtype, array.shape
+        # A view has the offset of its parent: its start says where it is in that.
+        self._start, base = array.offset, array
+        while isinstance(base.base, np.memmap):
+            base = base.base
+        self._start += (
+            array.__array_interface__["data"][0] - base.__array_interface__["data"][0]
+        )
+        self._file = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+        weakref.finalize(self, os.close, self._file)
+        self.identity = identity or (
+            f"{files_identity([self._path], self._path.parent)} {self._start} "
+            f"{array.dtype} {array.shape}"
+        )
+
+    def __len__(self) -> int:
+        return self._shape[0]
+
+    def __getitem__(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+        """The rows of these numbers."""
+        found = np.empty((len(rows), *self._shape[1:]), self._dtype)
+        flat = found.reshape(len(rows), -1).view(np.uint8)
+        size = flat.shape[1]
+        # Neighbours are read together.
+        starts = np.flatnonzero(np.diff(rows, prepend=-2) != 1).tolist()
+        for first, last in zip(starts, [*starts[1:], len(rows)], strict=True):
+            into, at = flat[first:last].reshape(-1), self._start + int(rows[first]) * size
+            while len(into):
+                got = os.preadv(self._file, [into.data], at)
+                if not got:
+                    raise UserError(f"{self._path} became shorter while it was read")
+                into, at = into[got:], at + got
+        return {"image": found}
+
+
+class ByExample:
+    """A source that answers one row number at a time, as those of Grain and TFDS do."""
+
+    def __init__(self, source: Any):
+        self._source = source
+        self.labels = getattr(source, "labels", None)
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+        """The rows of these numbers, of each the image and the label."""
+        numbers = [int(row) for row in rows]
+        several = getattr(self._source, "__getitems__", None)
+        examples: Sequence[Any]
+        if several is not None:
+            examples = several(numbers)
+        else:
+            examples = [self._source[number] for number in numbers]
+        names = [name for name in ("image", "label") if name in examples[0]]
+        try:
+            return {name: np.stack([each[name] for each in examples]) for name in names}
+        except ValueError as error:
+            sizes = {np.shape(each["image"]) for each in examples}
+            raise UserError(
+                f"examples differ in shape ({sorted(map(list, sizes))}): let the source "
+                "resize them"
+            ) from error
+
+
+def as_source(value: Any) -> Source:
+    """A source of anything that can be one: see `aaejax.types.Source`.
+
+    Raises:
+      UserError: it has no length or no rows.
+    """
+    if hasattr(value, "__getitems__") or type(value).__module__.startswith("grain."):
+        value = ByExample(value)
+    if not hasattr(value, "__len__") or not hasattr(value, "__getitem__"):
+        raise UserError(
+            f"{type(value).__name__} is no source: it must have a length and answer an "
+            "array of row numbers with a dict of arrays, see aaejax.types.Source"
+        )
+    return value
+
+
+def files_identity(paths: Sequence[Path], root: Path, more: str = "") -> str:
+    """What stands for the bytes of files: their names, sizes and times.
+
+    Args:
+      paths: of the files.
+      root: that their names are counted from.
+      more: what else decides what is made of them.
+    """
+    total = zlib.crc32(more.encode())
+    for path in paths:
+        stat = path.stat()
+        line = f"{os.path.relpath(path, root)}\0{stat.st_size}\0{stat.st_mtime_ns}\n"
+        total = zlib.crc32(os.fsencode(line), total)
+    return f"{len(paths)} files {total:08x}"

@@ -1,0 +1,131 @@
+"""How pictures are read: on which ground, at which size, in colour or grey."""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from aaejax.types import UserError
+
+_MOST_PIXELS = 16_384  # of one side
+# What PIL's conversion to "L" takes of red, green and blue, in 65,536ths.
+_LUMA = (19595, 38470, 7471)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How pictures are read.
+
+    Attributes:
+      background: what transparent pixels lie on: white, black or #rrggbb.
+      resize: "64", to make the shorter side 64 pixels and cut out the middle, 64x64;
+        "64x48", to make all 64 wide and 48 high whatever their shape was; None to leave
+        sizes as they are.
+      grey: whether colours become grey.
+
+    Raises:
+      UserError: none of these.
+    """
+
+    background: str = "white"
+    resize: str | None = None
+    grey: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "resize", _resize_word(self.resize))
+        _ = self.ground
+
+    @property
+    def ground(self) -> tuple[int, int, int]:
+        """The background as (R, G, B), 0..255."""
+        words = {"white": "#ffffff", "black": "#000000"}
+        code = words.get(self.background, self.background)
+        if not isinstance(code, str) or not re.fullmatch("#[0-9a-fA-F]{6}", code):
+            raise UserError(
+                f"background is {self.background!r}: it must be white, black or #rrggbb, "
+                "as #808080"
+            )
+        red, green, blue = bytes.fromhex(code[1:])
+        return red, green, blue
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """Width and height that pictures get; None where they keep theirs."""
+        if self.resize is None:
+            return None
+        width, _, height = self.resize.partition("x")
+        return int(width), int(height or width)
+
+    @property
+    def changes(self) -> bool:
+        """Whether arrays of pictures become others."""
+        return self.resize is not None or self.grey
+
+    def resized(self, image: Any) -> Any:
+        """A PIL image at the size that it gets."""
+        size = self.size
+        if size is None or (size == image.size):
+            return image
+        box = None
+        if self.resize and "x" not in self.resize:
+            side = min(image.size)
+            left, top = ((length - side) / 2 for length in image.size)
+            box = (left, top, left + side, top + side)
+        # Linear: it leaves no value outside of the range of those that it is made from.
+        return image.resize(size, Image.Resampling.BILINEAR, box)
+
+    def arrays(self, images: np.ndarray, what: str) -> np.ndarray:
+        """Pictures [N, H, W, C], uint8 or float32, as they are trained on.
+
+        Args:
+          images: as they are.
+          what: names them in messages.
+
+        Raises:
+          UserError: vectors, or channels that have no grey.
+        """
+        if not self.changes:
+            return images
+        word = "--resize" if self.resize else "--grey"
+        if images.ndim != 4:
+            raise UserError(f"{what} are vectors: {word} is for images, leave it out")
+        if self.grey and images.shape[3] != 1:
+            if images.shape[3] != 3:
+                raise UserError(
+                    f"{what} have {images.shape[3]} channels: --grey is for the 3 of RGB, "
+                    "leave it out"
+                )
+            images = _luma(images)
+        if self.resize is None:
+            return images
+        width, height = self.size or (0, 0)
+        made = np.empty((len(images), height, width, images.shape[3]), images.dtype)
+        for number, image in enumerate(images):
+            for channel in range(image.shape[2]):
+                # uint8 becomes PIL's mode L, float32 its mode F.
+                one = Image.fromarray(np.ascontiguousarray(image[..., channel]))
+                made[number, ..., channel] = np.asarray(self.resized(one))
+        return made
+
+
+def _luma(images: np.ndarray) -> np.ndarray:
+    """RGB [N, H, W, 3] -> grey [N, H, W, 1], uint8 as PIL does it."""
+    if images.dtype == np.uint8:
+        total = images.astype(np.uint32) @ np.array(_LUMA, np.uint32) + 2**15
+        return (total >> 16).astype(np.uint8)[..., None]
+    return (images @ (np.array(_LUMA, np.float32) / 2**16))[..., None]
+
+
+def _resize_word(resize: Any) -> str | None:
+    if resize is None:
+        return None
+    word = str(resize).strip()
+    sides = re.fullmatch(r"(\d{1,5})(?:x(\d{1,5}))?", word)
+    if not sides or any(not 1 <= int(s) <= _MOST_PIXELS for s in sides.groups() if s):
+        raise UserError(
+            f"resize is {word!r}: it must be a side, as 64, or width x height, as 64x48, "
+            f"of 1 to {_MOST_PIXELS:,} pixels"
+        )
+    return word

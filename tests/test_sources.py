@@ -1,0 +1,286 @@
+"""Examples that are read when they are asked for: sources, streaming, the cache."""
+
+import os
+import threading
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from aaejax.data import batches, cache, folders, from_arrays, from_source, lazy, load
+from aaejax.runs import loop
+from aaejax.runs.hooks import Hook
+from aaejax.runs.restore import restore
+from tests.conftest import final_params, read_lines, same, tiny_options, train_tiny
+from tests.made_data import fails, images, labels_of
+
+
+class Squares:
+    """A source as a user writes it: pictures that are made when they are asked for."""
+
+    def __init__(self, n=60, shape=(4, 5, 1), labels=True, spoilt=None):
+        self.n, self.shape, self.labelled, self.spoilt = n, shape, labels, spoilt
+        self.threads = set()
+
+    def __len__(self):
+        return self.n
+
+    def __getitem__(self, rows):
+        self.threads.add(threading.get_ident())
+        x = np.empty((len(rows), *self.shape), np.float32)
+        x[:] = (rows / self.n).reshape(-1, *[1] * len(self.shape))
+        if self.spoilt is not None:
+            x[rows == self.spoilt, 0] = np.nan
+        return {"image": x, "label": rows % 3} if self.labelled else {"image": x}
+
+
+class OneByOne:
+    """As random-access sources of Grain are."""
+
+    def __init__(self, several):
+        self.x = images(20)
+        if several:
+            self.__class__ = type("Several", (OneByOne,), {"__getitems__": self.items})
+
+    def items(self, rows):
+        return [self[row] for row in rows]
+
+    def __len__(self):
+        return 20
+
+    def __getitem__(self, row):
+        assert isinstance(row, int)
+        return {"image": self.x[row], "label": np.int64(row % 2), "id": f"{row}"}
+
+
+def test_an_object_of_ones_own_is_a_source():
+    data = from_source(Squares(), name="squares")
+    want = from_arrays(Squares()[np.arange(60)]["image"], np.arange(60) % 3)
+    assert data.class_names == ("0", "1", "2") and data.example_shape == (4, 5, 1)
+    np.testing.assert_array_equal(data.train_images, want.train_images)
+    np.testing.assert_array_equal(data.test_images[:], want.test_images)
+    for got, labels in zip(labels_of(data), labels_of(want), strict=True):
+        np.testing.assert_array_equal(got, labels)
+    assert data.fingerprint == from_source(Squares()).fingerprint
+    assert data.fingerprint != from_source(Squares(61)).fingerprint
+    small = from_source(Squares(shape=(9, 9, 3)), Squares(5, (7, 7, 3)), resize="4")
+    assert small.train_images.shape == (60, 4, 4, 3) == small.train_images[:].shape
+    assert small.test_images.shape == (5, 4, 4, 3)
+
+
+def test_sources_of_grain_are_sources():
+    grain = pytest.importorskip("grain")
+    want = from_arrays(images(), np.arange(20) % 2)
+    for source in (OneByOne(True), grain.MapDataset.source(OneByOne(False))):
+        data = from_source(source)
+        np.testing.assert_array_equal(np.asarray(data.train_images), want.train_images)
+        np.testing.assert_array_equal(labels_of(data)[1], labels_of(want)[1])
+
+
+def test_what_a_source_may_not_be():
+    class Odd(Squares):
+        def __init__(self, change):
+            super().__init__()
+            self.change = change
+
+        def __getitem__(self, rows):
+            return self.change(super().__getitem__(rows)["image"])
+
+    fails("int is no source", from_source, 7)
+    fails("have 0 examples", from_source, Squares(0))
+    for fragment, change in (
+        ("answers ndarray, not a dict", lambda x: x),
+        ('not a dict with "image"', lambda x: {"picture": x}),
+        ("asked for 60 rows, the source gives 59", lambda x: {"image": x[1:]}),
+        ("allowed are uint8", lambda x: {"image": x.astype(int)}),
+        ("row 1 lie in [5", lambda x: {"image": x * 300}),
+    ):
+        fails(fragment, from_source, Odd(change))
+
+
+def test_values_are_checked_as_they_come_and_the_row_is_named(tmp_path):
+    data = from_source(Squares(1000, labels=False, spoilt=501), hold_out=False, name="a")
+    assert data.train_images[:500].shape == (500, 4, 5, 1)
+    some, read = slice(500, 503), data.train_images.__getitem__
+    fails("a: train images, row 501 hold 5 values that are NaN", read, some)
+    fails("row 501 hold", np.asarray, data.train_images)
+    # In training too: one line, and no checkpoint of it.
+    options = {"model": tiny_options("autoencoder"), "devices": 1, "epochs": 1}
+    fails("row 501 hold", train_tiny, tmp_path / "run", data, **options)
+
+
+@pytest.fixture
+def streamed(monkeypatch):
+    """Nothing fits, and a chunk is of few steps."""
+    monkeypatch.setattr(loop.batches, "fits_on", lambda *_: False)
+    monkeypatch.setattr(batches, "CHUNK_BYTES", 4 * 20 * 10 * 5)
+
+
+class Cut(BaseException):
+    """No Exception: at those a checkpoint is written."""
+
+
+class CutAt(Hook):
+    def __init__(self, step):
+        self.step = step
+
+    def on_log(self, event):
+        if event.step == self.step:
+            raise Cut
+
+
+def test_a_streamed_run_that_was_killed_goes_on_bit_for_bit(
+    tmp_path, streamed, monkeypatch
+):
+    """With another number of threads, and as one on resident data."""
+    changes: Any = {"model": tiny_options("autoencoder"), "devices": 1}
+    changes |= {"batch_size": 10, "save_every": 10}
+    source = Squares(100)
+    data = from_source(source)
+    train_tiny(tmp_path / "whole", data, **changes)
+    # 9 steps an epoch; a chunk is a divisor of log_every.
+    lines = read_lines(tmp_path / "whole")
+    assert [line["step"] for line in lines] == [*range(2, 36, 2), 36][: len(lines)]
+    assert threading.get_ident() in source.threads and len(source.threads) > 1
+    monkeypatch.setattr(lazy, "workers", lambda: 5)
+    with pytest.raises(Cut):
+        train_tiny(tmp_path / "cut", data, hooks=[CutAt(16)], **changes)
+    monkeypatch.setattr(lazy, "workers", lambda: 1)
+    train_tiny(tmp_path / "cut", data, **changes)
+    (step, params), (cut_step, cut) = map(
+        final_params, (tmp_path / "whole", tmp_path / "cut")
+    )
+    assert step == cut_step == 36 and same(params, cut)
+    losses = [
+        [line["reconstruction/loss"] for line in read_lines(tmp_path / name)]
+        for name in ("whole", "cut")
+    ]
+    assert losses[0] == losses[1]
+    monkeypatch.undo()
+    train_tiny(tmp_path / "resident", data, **changes)
+    resident = final_params(tmp_path / "resident")[1]
+    for a, b in zip(jax.tree.leaves(params), jax.tree.leaves(resident), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+def test_a_trained_model_is_asked_of_rows_without_reading_all(tmp_path, monkeypatch):
+    data = from_source(Squares(100))
+    options = {"model": tiny_options("autoencoder"), "batch_size": 10, "epochs": 1}
+    train_tiny(tmp_path / "run", data, devices=1, **options)
+    trained = restore(tmp_path / "run")
+    want = trained.encode(np.asarray(data.train_images))
+    other = from_source(Squares(shape=(4, 4, 1))).train_images
+    fails("was trained on [4, 5, 1]", trained.encode, other)
+    monkeypatch.delattr(lazy.Rows, "__array__")
+    np.testing.assert_array_equal(trained.encode(data.train_images), want)
+
+
+def test_chunks_are_counted_in_bytes():
+    picture = np.zeros((10, 64, 64, 3), np.uint8)
+    at_once = batches.steps_at_once({"image": picture}, 100, 200)
+    assert at_once == 50 and 50 * 100 * picture[0].nbytes <= batches.CHUNK_BYTES
+    assert batches.steps_at_once({"image": picture}, 100_000, 200) == 1
+    assert batches.steps_at_once({"image": picture[:, :4, :4]}, 100, 200) == 200
+
+
+def test_an_error_of_a_thread_ends_the_stream():
+    class Broken(Squares):
+        def __getitem__(self, rows):
+            if 7 in rows and len(rows) < 60:
+                raise OSError("the disk is gone")
+            return super().__getitem__(rows)
+
+    rows = from_source(Broken(), hold_out=False).train_images
+    chunks = batches.stream({"image": rows}, [lambda: np.arange(60).reshape(6, 10)], 1)
+    with pytest.raises(OSError, match="the disk is gone"):
+        next(chunks)
+
+
+# A folder that does not fit, and the cache
+
+
+@pytest.fixture
+def pictures(tmp_path, monkeypatch):
+    """A folder of twenty pictures, which counts as too large to be read at once."""
+    for number, x in enumerate(images(20, (6, 8, 3))):
+        folder = tmp_path / "pets" / ("cat" if number % 2 else "dog")
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(x).save(folder / f"{number}.png")
+    monkeypatch.setattr(folders, "READ_BELOW", 100)
+    return tmp_path / "pets"
+
+
+def test_a_large_folder_is_decoded_where_it_is_read(pictures, monkeypatch):
+    data = load(pictures, pictures)
+    assert isinstance(data.train_images, lazy.Rows)
+    monkeypatch.setattr(folders, "READ_BELOW", 2**30)
+    small = load(pictures, pictures)
+    np.testing.assert_array_equal(data.train_images, small.train_images)
+    np.testing.assert_array_equal(data.test_images, small.test_images)
+    np.testing.assert_array_equal(labels_of(data)[0], labels_of(small)[0])
+    monkeypatch.setattr(folders, "READ_BELOW", 100)
+    before = data.fingerprint
+    assert load(pictures, pictures).fingerprint == before
+    os.utime(pictures / "cat" / "1.png", (1, 1))
+    assert load(pictures, pictures).fingerprint != before
+    whole = load(pictures, pictures, hold_out=False).train_images
+    (pictures / "cat" / "1.png").write_bytes(b"none")
+    fails("1.png cannot be decoded", np.asarray, whole)
+
+
+def test_what_was_decoded_is_kept(pictures, tmp_path, monkeypatch):
+    kept, said = tmp_path / "a" / "cache", []
+    plain = load(pictures, pictures, resize="4")
+    first = load(pictures, pictures, resize="4", cache=kept, tell=said.append)
+    (file,) = kept.iterdir()
+    assert said == [f"pets: kept in {file} (0 MiB)"]
+    assert np.load(file).shape == (20, 4, 4, 3)
+
+    def refuse(*_):
+        raise AssertionError("decoded again")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(folders, "PictureFiles", refuse)
+        again = load(pictures, pictures, resize="4", cache=kept, tell=said.append)
+    for data in (first, again):
+        np.testing.assert_array_equal(data.train_images, plain.train_images)
+        assert data.fingerprint == plain.fingerprint
+    assert len(said) == 1
+    load(pictures, pictures, resize="5", cache=kept)  # another size, another file
+    os.utime(pictures / "cat" / "1.png", (1, 1))
+    load(pictures, pictures, resize="4", cache=kept)
+    assert len(list(kept.iterdir())) == 3
+    file.write_bytes(file.read_bytes()[:-5])  # cut by what is no full disk
+    os.utime(pictures / "cat" / "1.png", (2, 2))
+    data = load(pictures, pictures, resize="4", cache=kept)
+    np.testing.assert_array_equal(data.train_images, plain.train_images)
+
+
+def test_a_cache_that_is_cut_is_written_again(pictures, tmp_path):
+    kept = tmp_path / "cache"
+    plain = load(pictures, pictures, cache=kept).train_images[:]
+    (file,) = kept.iterdir()
+    whole = file.read_bytes()
+    for spoilt in (whole[:-5], whole[:50], b"", b"none"):
+        file.write_bytes(spoilt)
+        np.testing.assert_array_equal(
+            load(pictures, pictures, cache=kept).train_images, plain
+        )
+        assert file.read_bytes() == whole
+
+
+def test_a_full_disk_leaves_nothing(pictures, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    fails("can't be kept in", load, pictures, pictures, cache=tmp_path / "file")
+    kept = tmp_path / "cache"
+    write = cache._write_rows
+
+    def full(file, rows):
+        write(file, rows)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(cache, "_write_rows", full)
+    fails("(No space left on device): make room", load, pictures, pictures, cache=kept)
+    assert list(kept.iterdir()) == []
