@@ -151,7 +151,7 @@ class Options:
 def measure_aaejax(
     options: Options, precision: str = "float32", trace: str | None = None
 ) -> Record:
-    """As `aaejax.runs.loop` does it; a profile of the measured steps goes to the folder."""
+    """As `aaejax.runs.run` does it; a profile of the measured steps goes to the folder."""
     import jax
 
     if options.device == "cpu":

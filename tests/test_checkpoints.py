@@ -14,7 +14,7 @@ import pytest
 import tensorstore
 
 from aaejax import init_state
-from aaejax.runs import loop
+from aaejax.runs import examples
 from aaejax.runs.about import checksums
 from aaejax.runs.checkpoints import Checkpoints
 from aaejax.runs.finite import NonFiniteLoss, finite_copy
@@ -53,7 +53,7 @@ def test_broken_checkpoints_are_passed_over_and_the_user_is_told(digits, tmp_pat
 
 def test_a_foreign_checkpoint_is_refused(digits, tmp_path):
     train_tiny(tmp_path / "a", digits, devices=1)
-    other = tiny_options(width=9).build(loop.data_spec(digits), 40)
+    other = tiny_options(width=9).build(examples.data_spec(digits), 40)
     state = init_state(other, jax.random.key(0))
     shutil.rmtree(tmp_path / "a/checkpoints")
     (tmp_path / "a/checkpoints").mkdir()
@@ -74,7 +74,7 @@ def test_only_the_last_checkpoints_are_kept(digits, tmp_path):
 
 
 def test_a_restored_state_is_the_saved_one_and_lives_anywhere(digits, tmp_path):
-    model = tiny_options().build(loop.data_spec(digits), 10)
+    model = tiny_options().build(examples.data_spec(digits), 10)
     state = init_state(model, jax.random.key(0))
     with Checkpoints(tmp_path, keep=1) as checkpoints:
         checkpoints.save(finite_copy(state.replace(step=jnp.int32(7))))
@@ -112,7 +112,7 @@ def test_a_flipped_bit_is_noticed_and_the_checkpoint_before_is_used(run, place):
 def test_an_array_that_reads_well_and_is_another_is_named(run, digits):
     # Orbax and its compression see nothing wrong: only the checksum does.
     with Checkpoints(run / "checkpoints", keep=3) as checkpoints:
-        model = tiny_options().build(loop.data_spec(digits), 40)
+        model = tiny_options().build(examples.data_spec(digits), 40)
         state = checkpoints.restore_state(init_state(model, jax.random.key(0)))
     state.params["encoder"] = jax.tree.map(lambda x: x + 1, state.params["encoder"])
     with Checkpoints(run / "other", keep=3) as checkpoints:
@@ -202,7 +202,7 @@ def test_a_checkpoint_older_than_checksums_is_used_and_that_is_said(run):
 
 def test_a_checkpoint_taken_away_meanwhile_is_no_damage(run, digits):
     """As beside a training that keeps one: it is listed, and gone when it is read."""
-    model = tiny_options().build(loop.data_spec(digits), 40)
+    model = tiny_options().build(examples.data_spec(digits), 40)
     told = []
     with Checkpoints(run / "checkpoints", tell=told.append) as checkpoints:
         shutil.rmtree(run / "checkpoints/20")
@@ -271,7 +271,7 @@ def test_the_checksum_knows_dtype_shape_and_every_byte():
 
 @pytest.mark.parametrize("junk", ["[5, null]", "[" * 100_000, ""])
 def test_damaged_words_of_one_checkpoint_hide_no_other(junk, digits, tmp_path):
-    model = tiny_options().build(loop.data_spec(digits), 10)
+    model = tiny_options().build(examples.data_spec(digits), 10)
     state = init_state(model, jax.random.key(0))
     with Checkpoints(tmp_path, keep=3) as checkpoints:
         for step in (1, 2, 3):

@@ -14,7 +14,7 @@ from aaejax.data import batches
 from aaejax.metrics.heldout import HeldOut
 from aaejax.models._optimizers import Optimizer
 from aaejax.models.aae import Options
-from aaejax.runs.loop import data_spec
+from aaejax.runs.examples import data_spec
 
 STEPS, BATCH = 800, 50
 PHASES = ("reconstruction", "discriminator", "generator")

@@ -17,7 +17,7 @@ from aaejax.ask.kinds import KINDS
 from aaejax.metrics.heldout import mixed_order
 from aaejax.runs import command as train
 from aaejax.runs import scripts
-from aaejax.runs.loop import Result
+from aaejax.runs.run import Result
 from aaejax.types import UserError
 
 ROOT = Path(__file__).parent.parent

@@ -6,8 +6,10 @@ import pytest
 
 from aaejax.data import from_arrays
 from aaejax.runs.config import RunConfig
+from aaejax.runs.examples import data_spec
+from aaejax.runs.finite import NonFiniteLoss
 from aaejax.runs.hooks import Hook
-from aaejax.runs.loop import NonFiniteLoss, data_spec, train
+from aaejax.runs.loop import train
 from aaejax.runs.restore import restore
 from aaejax.runs.seeds import train_seeds
 from tests.conftest import TINY, tiny_options

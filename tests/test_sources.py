@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from aaejax.data import batches, cache, folders, from_arrays, from_source, lazy, load
-from aaejax.runs import loop
+from aaejax.runs import examples
 from aaejax.runs.hooks import Hook
 from aaejax.runs.restore import restore
 from tests.conftest import final_params, read_lines, same, tiny_options, train_tiny
@@ -114,7 +114,7 @@ def test_values_are_checked_as_they_come_and_the_row_is_named(tmp_path):
 @pytest.fixture
 def streamed(monkeypatch):
     """Nothing fits, and a chunk is of few steps."""
-    monkeypatch.setattr(loop.batches, "fits_on", lambda *_: False)
+    monkeypatch.setattr(examples.batches, "fits_on", lambda *_: False)
     monkeypatch.setattr(batches, "CHUNK_BYTES", 4 * 20 * 10 * 5)
 
 

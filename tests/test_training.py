@@ -15,7 +15,7 @@ import pytest
 
 from aaejax import data
 from aaejax.models._optimizers import Optimizer
-from aaejax.runs import loop
+from aaejax.runs import examples
 from aaejax.runs.finite import NonFiniteLoss, check_finite
 from aaejax.runs.hooks import Hook
 from aaejax.runs.restore import restore
@@ -161,7 +161,7 @@ def test_any_optimizer_goes_on_bit_for_bit(digits, tmp_path):
         "discriminator": optax.lion(1e-3),
         "generator": optax.MultiSteps(optax.adam(1e-3), 3),
     }
-    model = tiny_options().build(loop.data_spec(digits), 20)
+    model = tiny_options().build(examples.data_spec(digits), 20)
     phases = [
         dataclasses.replace(phase, optimizer=optimizers[phase.name])
         for phase in model.phases
@@ -299,7 +299,7 @@ def test_check_finite_finds_the_first_step_and_there_the_first_phase():
 
 
 def test_streamed_data_train_like_resident_ones(finished, digits, tmp_path, monkeypatch):
-    monkeypatch.setattr(loop.batches, "fits_on", lambda *_: False)
+    monkeypatch.setattr(examples.batches, "fits_on", lambda *_: False)
     result = train_tiny(tmp_path, digits, devices=2)
     assert result.metrics["reconstruction/loss"] == pytest.approx(
         finished[1].metrics["reconstruction/loss"], rel=1e-3
@@ -351,7 +351,7 @@ def test_a_class_that_is_never_seen_is_refused_where_labels_are_learned(tmp_path
 
 
 def test_a_run_from_python_says_what_it_was(digits, tmp_path):
-    model = tiny_options(latent=3).build(loop.data_spec(digits), 40)
+    model = tiny_options(latent=3).build(examples.data_spec(digits), 40)
     own = dataclasses.replace(digits, name="my digits")
     train_tiny(tmp_path, own, model=model, devices=1, epochs=2)
     with pytest.raises(UserError, match=r"by hand .*encoder of \d+.*restore.run, model="):
@@ -414,4 +414,5 @@ def test_vectors_are_in_the_unit_range_where_both_parts_are():
     x = np.random.default_rng(0).random((30, 4), np.float32)
     inside = data.from_arrays(x, test_images=x[:5])
     outside = data.from_arrays(x, test_images=x[:5] + 0.5)
-    assert [loop.data_spec(each).unit_range for each in (inside, outside)] == [True, False]
+    specs = [examples.data_spec(each) for each in (inside, outside)]
+    assert [spec.unit_range for spec in specs] == [True, False]

@@ -9,7 +9,7 @@ read into NumPy, which any number of devices can take.
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -18,13 +18,13 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from aaejax.runs.about import OtherRun, about_json, best_of, checksums, read_about, segment
+from aaejax.runs.about import about_json, best_of, segment
 from aaejax.runs.best import Best
 from aaejax.runs.checkpoint_folder import UNUSABLE, check_folder
 from aaejax.runs.files import check_no_link
-from aaejax.runs.finite import name_of
+from aaejax.runs.good_checkpoints import GoodCheckpoints, first_line
 from aaejax.runs.metrics_log import NO_LINES, Segment
-from aaejax.runs.orbax_parts import LastAndBest, Like, StepNames, WholeReads
+from aaejax.runs.orbax_parts import LastAndBest, StepNames, WholeReads
 from aaejax.types import TrainState, UserError, Variables
 
 # Of a `TrainState`, each a pytree of arrays.
@@ -73,6 +73,7 @@ class Checkpoints:
             item_handlers={name: handler for name in ITEMS}
             | {"about": ocp.JsonCheckpointHandler()},
         )
+        self._good = GoodCheckpoints(self._manager, self._folder, self._run, tell)
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -98,7 +99,7 @@ class Checkpoints:
         """The step of the newest checkpoint that is on disk, good or not."""
         with self._writing():
             self._manager.wait_until_finished()
-        return max(self._steps(), default=None)
+        return max(self._good.steps(), default=None)
 
     def save(
         self, state: TrainState, log: Segment = NO_LINES, best: Best | None = None
@@ -140,7 +141,7 @@ class Checkpoints:
             yield
         except Exception as error:
             raise OSError(
-                f"a checkpoint could not be written ({_first_line(error)[:300]}): "
+                f"a checkpoint could not be written ({first_line(error)[:300]}): "
                 "mend that and run the same "
                 "command again; earlier checkpoints are kept"
             ) from error
@@ -154,7 +155,7 @@ class Checkpoints:
         Raises:
           UserError: there are checkpoints, but none can be used.
         """
-        found = self._newest(_items(like), None)
+        found = self._good.newest(_items(like), None)
         if found is None:
             return None
         step, items = found
@@ -181,7 +182,7 @@ class Checkpoints:
                     f"{self._folder} knows no best checkpoint, as the run has no scores of "
                     "held-out examples or is of an older aaejax: give a step"
                 )
-        found = self._newest(_items(replace(like, opt_state={})), step)
+        found = self._good.newest(_items(replace(like, opt_state={})), step)
         if found is None:
             raise UserError(
                 f"{self._folder} has no checkpoint yet: let train.py run to its first one"
@@ -189,15 +190,8 @@ class Checkpoints:
         return replace(like, step=np.int32(found[0]), opt_state={}, **found[1])  # type: ignore[arg-type]
 
     def shapes(self, step: int) -> dict[str, dict[str, tuple[int, ...]]]:
-        """Of each network's arrays, by their places, as Orbax has them of a checkpoint."""
-        found: dict[str, dict[str, tuple[int, ...]]] = {}
-        kept = self._manager.item_metadata(step)
-        for item in ("params", "network_state"):
-            tree = kept[item].tree if item in kept.keys() else {}  # noqa: SIM118
-            for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-                network, _, place = name_of(path).partition("/")
-                found.setdefault(network, {})[place] = tuple(leaf.shape)
-        return found
+        """As of `GoodCheckpoints.shapes`."""
+        return self._good.shapes(step)
 
     def read_networks(self, like: TrainState) -> tuple[int, Variables]:
         """The networks that `like` has, of the newest good checkpoint, and its step.
@@ -209,7 +203,7 @@ class Checkpoints:
         """
         part = {"params": like.params, "network_state": like.network_state}
         wanted = {name: part[name] for name in part if jax.tree.leaves(part[name])}
-        found = self._newest(wanted, None)
+        found = self._good.newest(wanted, None)
         if found is None:
             raise UserError(f"{self._folder} has no checkpoint yet: let train.py run to it")
         step, items = found
@@ -217,29 +211,16 @@ class Checkpoints:
 
     def segments(self, step: int) -> list[Segment]:
         """What the good checkpoints up to this step hold of metrics.jsonl, oldest first."""
-        return [segment(about) for about in self._abouts(step)]
+        return [segment(about) for about in self._good.abouts(step)]
 
     def best(self, step: int | None = None) -> Best:
         """The best evaluation, as the newest good checkpoint (up to this step) has it."""
-        abouts = self._abouts(step)
+        abouts = self._good.abouts(step)
         return best_of(abouts[-1]) if abouts else Best()
-
-    def _abouts(self, last: int | None) -> list[dict[str, Any]]:
-        """What the good checkpoints up to this step say of themselves, oldest first."""
-        found = []
-        for each in sorted(self._steps()):
-            if last is not None and each > last:
-                break
-            with suppress(Exception):  # whatever damage may raise
-                found.append(self._about(each))
-        return [about for about in found if about is not None]
-
-    def _steps(self) -> list[int]:
-        return list(self._manager.all_steps())
 
     def _set_aside_after(self, step: int) -> None:
         """Moves what can't be used away: Orbax saves no step twice and none backwards."""
-        unusable = [newer for newer in self._steps() if newer > step]
+        unusable = [newer for newer in self._good.steps() if newer > step]
         aside = self._folder.parent / UNUSABLE
         for newer in unusable:
             check_no_link(aside)
@@ -251,91 +232,8 @@ class Checkpoints:
             self._tell(f"moved {len(unusable)} unusable checkpoint(s) to {aside}")
             self._manager.reload()
 
-    def _newest(
-        self, wanted: dict[str, Any], only: int | None
-    ) -> tuple[int, dict[str, Any]] | None:
-        tried: set[int] = set()
-        bad: list[Exception] = []  # what is wrong with those that are there
-        lines: list[str] = []
-        # A training that goes on meanwhile takes the old ones away: list again.
-        while steps := sorted(set(self._steps()) - tried, reverse=True):
-            if only is not None and only not in steps:
-                have = ", ".join(map(str, sorted(steps))) or "none"
-                raise UserError(f"there is no checkpoint of step {only}: there are {have}")
-            for step in steps if only is None else [only]:
-                try:
-                    found = self._restore(step, wanted)
-                # Orbax and TensorStore raise many kinds for what can be wrong with files.
-                except Exception as error:
-                    tried.add(step)
-                    if (self._folder / str(step)).exists():
-                        bad.append(error)
-                        what = "it is of another run: " * isinstance(error, OtherRun)
-                        reason = what + _first_line(error)[:200]
-                        lines.append(f"checkpoint {step} can't be used ({reason})")
-                else:
-                    for line in lines:
-                        self._tell(line)
-                    return step, found
-            if only is not None:
-                break
-            self._manager.reload()
-        if not tried:
-            if only is not None:
-                raise UserError(f"there is no checkpoint of step {only}: there are none")
-            return None
-        if bad and all(isinstance(error, OtherRun) for error in bad):
-            raise UserError(
-                f"{self._folder.parent / 'config.json'} was changed, or the checkpoints "
-                f"are of another run: in them {bad[0]}; restore config.json from a copy"
-            )
-        for line in lines:
-            self._tell(line)
-        raise UserError(
-            f"no checkpoint in {self._folder} can be used: restore one from a copy, or "
-            "train in another --workdir"
-        )
-
-    def _restore(self, step: int, wanted: dict[str, Any]) -> dict[str, Any]:
-        about = self._about(step)
-        targets = {
-            name: jax.tree.map(lambda x: np.empty(x.shape, x.dtype), tree)
-            for name, tree in wanted.items()
-        }
-        restored = self._manager.restore(
-            step,
-            args=ocp.args.Composite(
-                **{
-                    name: ocp.args.PyTreeRestore(
-                        tree, jax.tree.map(Like.of, tree), partial_restore=True
-                    )
-                    for name, tree in targets.items()
-                }
-            ),
-        )
-        found = {name: restored[name] for name in wanted}
-        if about is None:
-            self._tell(
-                f"checkpoint {step} is of an older aaejax, without checksums: it is used "
-                "as it is"
-            )
-            return found
-        for name, tree in found.items():
-            expected = about["checksums"][name]
-            for path, crc32 in checksums(tree).items():
-                if expected.get(path) != crc32:
-                    raise ValueError(f"array {path} of {name} does not have its checksum")
-        return found
-
-    def _about(self, step: int) -> dict[str, Any] | None:
-        return read_about(self._folder / str(step), step, self._run)
-
 
 def _items(state: TrainState) -> dict[str, Any]:
     """The parts of a state that have arrays, by name."""
     parts = {name: getattr(state, name) for name in ITEMS}
     return {name: part for name, part in parts.items() if jax.tree.leaves(part)}
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else repr(error)

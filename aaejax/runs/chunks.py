@@ -1,6 +1,6 @@
 """The loop that all trainings run: one chunk of steps after the other.
 
-`runs/loop.py` runs it for one run with a folder, `runs/seeds.py` for several seeds at once.
+`runs/run.py` runs it for one run with a folder, `runs/seeds.py` for several seeds at once.
 """
 
 import time

@@ -12,7 +12,8 @@ from aaejax.runs import own_networks
 from aaejax.runs.config import RunConfig
 from aaejax.runs.config_json import model_name
 from aaejax.runs.finite import NonFiniteLoss
-from aaejax.runs.loop import Result, run_folder, train
+from aaejax.runs.loop import run_folder, train
+from aaejax.runs.run import Result
 from aaejax.runs.scripts import parse, script, start_jax, tell
 from aaejax.types import UserError
 

@@ -23,7 +23,7 @@ from aaejax.runs.chunks import Program, chunk_ends, run_chunks
 from aaejax.runs.devices import Chunk, feed, replicate, steps_alone, train_chunk
 from aaejax.runs.finite import finite_copy
 from aaejax.runs.hooks import Event, Hook, Hooks
-from aaejax.runs.loop import run_keys
+from aaejax.runs.run import run_keys
 from aaejax.types import Array, Key, Model, TrainState, Variables
 
 # One step for all seeds; all else has an axis of seeds in front.

@@ -1,0 +1,70 @@
+"""The examples of a run: those that it trains on, and those that it is scored by."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from aaejax.data import Dataset, batches
+from aaejax.data.lazy import Images, Rows, in_unit_range
+from aaejax.data.notes import Tell
+from aaejax.metrics.heldout import mixed_order
+from aaejax.types import DataSpec, Device
+
+
+@dataclass(frozen=True)
+class Examples:
+    """What a run takes of a dataset.
+
+    Attributes:
+      arrays: what steps read: "image" [N, ...] and perhaps "label" [N].
+      streamed: whether the arrays are too large for a device, so that each chunk of steps
+        brings its own.
+      shown: held-out images [M, ...] and their labels [M] or None, as of `held_out`.
+      class_names: of class 0, 1, ...
+    """
+
+    arrays: dict[str, Images]
+    streamed: bool
+    shown: tuple[np.ndarray, np.ndarray | None]
+    class_names: tuple[str, ...]
+
+    @classmethod
+    def of(cls, dataset: Dataset, device: Device, tell: Tell) -> "Examples":
+        """Images that are read as they are needed are read now where they fit."""
+        arrays: dict[str, Images] = {"image": dataset.train_images}
+        if dataset.train_labels is not None:
+            arrays["label"] = dataset.train_labels
+        fits = batches.fits_on(device, arrays)
+        images = dataset.train_images
+        if isinstance(images, Rows) and fits:
+            tell(f"reading {len(images):,} examples, {images.nbytes / 2**30:,.1f} GiB")
+            arrays["image"] = np.asarray(images)
+        return cls(arrays, not fits, held_out(dataset), dataset.class_names)
+
+
+def held_out(dataset: Dataset) -> tuple[np.ndarray, np.ndarray | None]:
+    """Held-out examples, [N, ...], and their labels: at most 10,000, of all classes.
+
+    In an order that is always the same and has nothing to do with that of the data, so
+    that a part of them is like the whole: a folder's images come class by class. Of data
+    that are read as they are needed no more than take 256 MiB, but 256 at least.
+    """
+    most = 10_000
+    if isinstance(dataset.test_images, Rows) and len(dataset.test_images):
+        each = dataset.test_images.nbytes // len(dataset.test_images)
+        most = min(most, max(256, 2**28 // each))
+    order = mixed_order(len(dataset.test_images))[:most]
+    labels = dataset.test_labels
+    return dataset.test_images[order], None if labels is None else labels[order]
+
+
+def data_spec(dataset: Dataset) -> DataSpec:
+    """What a model has to know of a dataset."""
+    unit = dataset.train_images.dtype == np.uint8 or len(dataset.example_shape) == 3
+    if not unit:
+        # The test part too: what is scaled by the training part may lie outside.
+        parts = [x for x in (dataset.train_images, dataset.test_images) if len(x)]
+        unit = all(map(in_unit_range, parts))
+    labels = dataset.train_labels
+    labelled = 0 if labels is None else int((labels >= 0).sum())
+    return DataSpec(dataset.example_shape, dataset.classes, bool(unit), labelled)
