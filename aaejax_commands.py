@@ -7,6 +7,7 @@ begin, Ctrl-C is made quiet.
 import importlib
 import os
 import signal
+import sys
 
 
 def train(name: str = "aaejax-train") -> int:
@@ -26,4 +27,7 @@ def _run(module: str, name: str) -> int:
         os._exit(128 + signal.SIGINT)
 
     signal.signal(signal.SIGINT, leave)
+    if sys.argv[1:] == ["--version"]:
+        print(importlib.import_module("aaejax").__version__)
+        return 0
     return importlib.import_module(module).main(name)

@@ -73,6 +73,16 @@ def test_only_the_last_checkpoints_are_kept(digits, tmp_path):
     assert {path.name for path in (tmp_path / "checkpoints").iterdir()} == {"30", "40"}
 
 
+def test_what_a_killed_removal_left_is_removed(digits, tmp_path):
+    train_tiny(tmp_path, digits, save_every=10, keep=2, devices=1)
+    left = tmp_path / "checkpoints" / "20"  # half of it
+    shutil.copytree(tmp_path / "checkpoints" / "30" / "params", left / "params")
+    (tmp_path / "checkpoints" / "elsewhere").mkdir()
+    train_tiny(tmp_path, digits, save_every=10, keep=2, devices=1)
+    names = {path.name for path in (tmp_path / "checkpoints").iterdir()}
+    assert names == {"30", "40", "elsewhere"}
+
+
 def test_a_restored_state_is_the_saved_one_and_lives_anywhere(digits, tmp_path):
     model = tiny_options().build(examples.data_spec(digits), 10)
     state = init_state(model, jax.random.key(0))

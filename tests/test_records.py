@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 import aaejax
+import aaejax_commands
 from aaejax import data, init_state
 from aaejax.runs.hooks import Event
 from tests.conftest import TINY, tiny_options
@@ -31,6 +32,16 @@ def test_records_print_as_a_few_lines():
 def test_the_version_is_that_of_pyproject(tmp_path):
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert aaejax.__version__ == project["version"]
+
+
+def test_commands_say_the_version(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["aaejax-train", "--version"])
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        assert aaejax_commands.train() == 0
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert capsys.readouterr().out == f"{aaejax.__version__}\n"
     assert not hasattr(aaejax, "version")
     # Names of the commands lead somewhere, and a mistake is one line under that name.
     for command, target in project["scripts"].items():

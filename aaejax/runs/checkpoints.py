@@ -20,7 +20,7 @@ import orbax.checkpoint as ocp
 
 from aaejax.runs.about import about_json, best_of, segment
 from aaejax.runs.best import Best
-from aaejax.runs.checkpoint_folder import UNUSABLE, check_folder
+from aaejax.runs.checkpoint_folder import UNUSABLE, check_folder, is_checkpoint
 from aaejax.runs.files import check_no_link
 from aaejax.runs.good_checkpoints import GoodCheckpoints, first_line
 from aaejax.runs.metrics_log import NO_LINES, Segment
@@ -160,6 +160,7 @@ class Checkpoints:
             return None
         step, items = found
         self._set_aside_after(step)
+        self._remove_old()
         return replace(like, step=np.int32(step), **items)  # type: ignore[arg-type]
 
     def restore_weights(
@@ -231,6 +232,18 @@ class Checkpoints:
         if unusable:
             self._tell(f"moved {len(unusable)} unusable checkpoint(s) to {aside}")
             self._manager.reload()
+
+    def _remove_old(self) -> None:
+        """Removes what a process that was killed while it removed it has left."""
+        if self._policy is None:
+            return
+        self._policy.best = self.best().step
+        listed = sorted(StepNames().find_all(self._folder), key=lambda each: each.step)
+        stays = self._policy.should_preserve(listed, context=None)
+        for each, kept in zip(listed, stays, strict=True):
+            if not kept and is_checkpoint(Path(each.path)):
+                shutil.rmtree(each.path)
+        self._manager.reload()
 
 
 def _items(state: TrainState) -> dict[str, Any]:
