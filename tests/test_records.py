@@ -1,6 +1,7 @@
 """What records look like, and the version."""
 
 import dataclasses
+import signal
 import subprocess
 import sys
 import tomllib
@@ -32,16 +33,6 @@ def test_records_print_as_a_few_lines():
 def test_the_version_is_that_of_pyproject(tmp_path):
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert aaejax.__version__ == project["version"]
-
-
-def test_commands_say_the_version(monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["aaejax-train", "--version"])
-    before = signal.getsignal(signal.SIGINT)
-    try:
-        assert aaejax_commands.train() == 0
-    finally:
-        signal.signal(signal.SIGINT, before)
-    assert capsys.readouterr().out == f"{aaejax.__version__}\n"
     assert not hasattr(aaejax, "version")
     # Names of the commands lead somewhere, and a mistake is one line under that name.
     for command, target in project["scripts"].items():
@@ -52,3 +43,13 @@ def test_commands_say_the_version(monkeypatch, capsys):
         )
         assert done.returncode == 2
         assert command in done.stderr.decode() + done.stdout.decode()
+
+
+def test_commands_say_the_version(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["aaejax-train", "--version"])
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        assert aaejax_commands.train() == 0
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert capsys.readouterr().out == f"{aaejax.__version__}\n"
