@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from aaejax import models, networks
-from aaejax.networks import conv
+from aaejax.networks import conv, dcgan
 from aaejax.phases import init_state, train_step
 from aaejax.types import DataSpec
 
@@ -37,6 +37,36 @@ def test_convolutions_take_images_of_any_size(shape, scales, sides, getkey):
     rows, columns = (-(-side // np.prod(sides)) for side in shape[:2])
     inputs = rows * columns * 4 * min(2 ** (len(sides) - 1), 4)
     assert variables["params"]["output"]["kernel"].shape == (inputs, 3)
+
+
+@pytest.mark.parametrize(
+    ("shape", "scales", "grids"),
+    [
+        ((64, 64, 3), 0, [(64, 64), (32, 32), (16, 16), (8, 8), (4, 4)]),
+        ((28, 28, 1), 0, [(28, 28), (14, 14), (7, 7), (4, 4)]),
+        ((9, 50, 2), 2, [(9, 50), (5, 25), (3, 13)]),
+        ((1, 1, 1), 0, [(1, 1), (1, 1)]),
+    ],
+)
+def test_the_networks_of_dcgan_have_its_layers(shape, scales, grids, getkey):
+    assert dcgan.sizes(*shape[:2], scales) == grids
+    encoder = networks.DCGANEncoder(3, channels=8, scales=scales)
+    decoder = networks.DCGANDecoder(shape, channels=8, scales=scales)
+    images = jnp.zeros((2, *shape))
+    codes, encoding = jax.eval_shape(encoder.init_with_output, getkey(), images)
+    made, decoding = jax.eval_shape(decoder.init_with_output, getkey(), codes)
+    assert (codes.shape, made.shape) == ((2, 3), images.shape)
+    layers = len(grids) - 1
+    widths = [shape[2], *(8 * 2**layer for layer in range(layers))]
+    for layer in range(layers):
+        kernel = encoding["params"][f"conv_{layer}"]["kernel"]
+        assert kernel.shape == (5, 5, widths[layer], widths[layer + 1])
+        kernel = decoding["params"][f"conv_{layers - 1 - layer}"]["kernel"]
+        assert kernel.shape == (5, 5, widths[layer + 1], widths[layer])
+    # Not next to the image.
+    norms = {name for name in encoding["params"] if "norm" in name}
+    assert norms == {f"norm_{layer}" for layer in range(1, layers)}
+    assert {f"norm_{layer}" for layer in range(layers)} <= decoding["params"].keys()
 
 
 @pytest.mark.parametrize("side", [2, 4])

@@ -149,7 +149,7 @@ VARIANTS = {
     "gan, minimax": ("gan", {"generator_loss": "minimax"}),
     "supervised, jointly": ("supervised", {"joint_style": True}),
     "semi-supervised, jointly": ("semi-supervised", {"joint_style": True}),
-    "dcgan": ("gan", {"network": "conv", "conditional": True, "r1": 0.1}),
+    "dcgan": ("gan", {"network": "dcgan", "channels": 4, "conditional": True, "r1": 0.1}),
 }
 
 

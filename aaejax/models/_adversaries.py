@@ -65,4 +65,4 @@ class AdversarialOptions(AutoencoderOptions, GaussianPriorOptions, AdversaryOpti
         """A new discriminator of codes."""
         if self.own is not None and self.own.discriminator is not None:
             return self.own.make("discriminator", data)
-        return networks.MLPDiscriminator(**self._mlp)
+        return networks.MLPDiscriminator(**self.module_options("mlp"))

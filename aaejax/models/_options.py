@@ -18,6 +18,19 @@ from aaejax.components.posteriors import Posterior
 from aaejax.models._optimizers import Optimizer
 from aaejax.types import DataSpec, Prior, UserError
 
+# By the word for it: encoder and decoder, their norm where none is said, and what else
+# their modules take of the options.
+_CONVOLUTIONS = ("channels", "scales", "dropout")
+_BUILT_IN: dict[str, tuple[Any, Any, networks.Norm, tuple[str, ...]]] = {
+    "mlp": (
+        networks.MLPEncoder,
+        networks.MLPDecoder,
+        "none",
+        ("width", "depth", "dense", "dropout"),
+    ),
+    "conv": (networks.ConvEncoder, networks.ConvDecoder, "layer", _CONVOLUTIONS),
+    "dcgan": (networks.DCGANEncoder, networks.DCGANDecoder, "batch", _CONVOLUTIONS),
+}
 # Of a layer, a code or a mixture; what a run needs in all is held against the machine's
 # memory when it starts.
 MOST_UNITS = 65_536
@@ -67,8 +80,9 @@ class NetworkOptions:
     latent: int = 8
     """Size of the code z."""
     network: str = "mlp"
-    """mlp, the paper's; conv, convolutional networks for images; or a Python file of your
-    own with encoder(data, outputs) and decoder(data)."""
+    """mlp, the paper's; conv, convolutional networks for images; dcgan, the strided
+    convolutions of DCGAN; or a Python file of your own with encoder(data, outputs) and
+    decoder(data)."""
     width: int = 1000
     """Units of a hidden layer (MLP, and a discriminator of codes)."""
     depth: int = 2
@@ -77,7 +91,8 @@ class NetworkOptions:
     """Standard deviation of the first weights of MLPs, 0.01 in the paper; 0: LeCun's, one
     over the root of a layer's inputs."""
     channels: int = 32
-    """Channels of the finest convolution; doubled at each coarser one, to four times."""
+    """Channels of the finest convolution; doubled at each coarser one, in conv to four
+    times."""
     scales: int = 0
     """Scales of convolutions, each of half the height and width; 0: as many as fit."""
     precision: Literal["float32", "bf16"] = "float32"
@@ -87,24 +102,25 @@ class NetworkOptions:
     """Last layer of the decoder; data outside [0, 1] need a linear one."""
     norm: networks.Norm | None = None
     """Before the units of hidden layers: none, layer norm or batch norm; by default none in
-    MLPs and layer norm in convolutions."""
+    MLPs, layer norm in conv and batch norm in dcgan."""
     dropout: float = 0.0
     """Share of inputs and hidden units that are set to 0 while training."""
     own: OwnNetworks | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         check_fields(self)
-        if self.network not in ("mlp", "conv") and not self.network.endswith(".py"):
+        if self.network not in _BUILT_IN and not self.network.endswith(".py"):
             raise UserError(
-                f"network is {self.network!r}: it must be mlp, conv or a file of your own "
-                "that ends in .py"
+                f"network is {self.network!r}: it must be {', '.join(_BUILT_IN)} or a file "
+                "of your own that ends in .py"
             )
         check_at_least(self, 0, "dropout")
         if self.dropout >= 1:
             raise UserError(f"dropout is {self.dropout}: it must be in [0, 1)")
         if self.network.endswith(".py") and (self.norm is not None or self.dropout):
             raise UserError(
-                "norm and dropout are those of --network mlp and conv: leave them out"
+                f"norm and dropout are those of --network {', '.join(_BUILT_IN)}: leave "
+                "them out"
             )
         check_at_least(self, 1, "latent", "width", most=MOST_UNITS)
         check_at_least(self, 1, "channels", most=4096)
@@ -127,32 +143,19 @@ class NetworkOptions:
         self._check(data)
         if self.own is not None:
             return self.own.make("encoder", data, outputs)
-        if self.network == "conv":
-            return networks.ConvEncoder(outputs, **self._conv)
-        return networks.MLPEncoder(outputs, **self._mlp)
+        return _BUILT_IN[self.network][0](outputs, **self.module_options(self.network))
 
     def make_decoder(self, data: DataSpec) -> Any:
         """A new decoder; raises as `make_encoder`."""
         self._check(data)
         if self.own is not None:
             return self.own.make("decoder", data)
-        if self.network == "conv":
-            return networks.ConvDecoder(data.shape, **self._conv)
-        return networks.MLPDecoder(data.shape, **self._mlp)
+        return _BUILT_IN[self.network][1](data.shape, **self.module_options(self.network))
 
-    @property
-    def _mlp(self) -> dict[str, Any]:
-        """What all MLPs share."""
-        names = ("width", "depth", "dense", "dropout")
-        shared = {name: getattr(self, name) for name in names}
-        return {**shared, "norm": self.norm or "none"}
-
-    @property
-    def _conv(self) -> dict[str, Any]:
-        """What encoder and decoder of images share."""
-        names = ("channels", "scales", "dropout")
-        shared = {name: getattr(self, name) for name in names}
-        return {**shared, "norm": self.norm or "layer"}
+    def module_options(self, network: str) -> dict[str, Any]:
+        """What all modules of the networks of this word take of these options."""
+        _, _, norm, names = _BUILT_IN[network]
+        return {"norm": self.norm or norm} | {name: getattr(self, name) for name in names}
 
     @property
     def dense(self) -> networks.Dense:
@@ -176,7 +179,7 @@ class NetworkOptions:
         }
 
     def _check(self, data: DataSpec) -> None:
-        if self.own is None and self.network not in ("mlp", "conv"):
+        if self.own is None and self.network not in _BUILT_IN:
             raise UserError(
                 f"the networks are those of {self.network}: say --network {self.network}"
             )
@@ -185,9 +188,9 @@ class NetworkOptions:
                 "the data have values outside [0, 1]: scale them, or take "
                 "--output linear --reconstruction squared-error"
             )
-        if self.network == "conv" and len(data.shape) != 3:
+        if self.network in ("conv", "dcgan") and len(data.shape) != 3:
             raise UserError(
-                f"--network conv on vectors of {data.shape[0]} values: "
+                f"--network {self.network} on vectors of {data.shape[0]} values: "
                 "convolutions need images; take --network mlp"
             )
 

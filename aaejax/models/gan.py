@@ -1,8 +1,8 @@
 """The generative adversarial network (Goodfellow et al. 2014, arXiv 1406.2661).
 
 Algorithm 1: k discriminator steps, each on a fresh batch, then one of the generator. MLPs,
-or convolutional networks after DCGAN (Radford et al. 2015), with layer norm unless batch
-norm, DCGAN's, is asked for; conditional on the label as in Mirza & Osindero 2014.
+convolutional networks, or those of DCGAN (Radford et al. 2016, arXiv 1511.06434);
+conditional on the label as in Mirza & Osindero 2014.
 """
 
 from collections.abc import Mapping

@@ -260,5 +260,5 @@ class Options(PriorOptions, AutoencoderOptions):
         if self.method == "gmmn":
             optimizers.pop("reconstruction")
             return gmmn(model, prior, optimizers, kernel=self.kernel)
-        generator = MLP(self.latent, **self._mlp)
+        generator = MLP(self.latent, **self.module_options("mlp"))
         return gmmn_codes(model, generator, prior, optimizers, kernel=self.kernel)

@@ -10,6 +10,7 @@ or as two functions (`network.py` says how):
 
 from aaejax.networks.bf16 import bf16_dot_general
 from aaejax.networks.conv import CONV_ADAM, ConvDecoder, ConvEncoder
+from aaejax.networks.dcgan import DCGANDecoder, DCGANEncoder
 from aaejax.networks.mlp import (
     MLP,
     Dense,
@@ -26,6 +27,8 @@ __all__ = [
     "MLP",
     "ConvDecoder",
     "ConvEncoder",
+    "DCGANDecoder",
+    "DCGANEncoder",
     "Dense",
     "MLPDecoder",
     "MLPDiscriminator",

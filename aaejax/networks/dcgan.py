@@ -1,0 +1,117 @@
+"""The strided convolutions of DCGAN (Radford et al. 2016, arXiv 1511.06434), as published.
+
+5x5 kernels with strides of two, batch norm in every layer but the one next to the image,
+ReLU in the generator and leaky ReLU of slope 0.2 in the discriminator, first weights of
+standard deviation 0.02. For images of 64x64 the layers are those of the paper with 128
+channels.
+"""
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from aaejax.networks.mlp import Norm, dropped, flatten, normalised
+from aaejax.types import Array
+
+KERNEL, STRIDES = (5, 5), (2, 2)
+COARSEST = 4  # positions along the longer side
+WEIGHTS = nn.initializers.normal(0.02)
+LEAK = 0.2
+
+
+class DCGANEncoder(nn.Module):
+    """The discriminator; an encoder where it has more than one output.
+
+    Attributes:
+      outputs: units of the last layer.
+      channels: of the finest convolution; each further one has twice as many.
+      scales: convolutions; 0 for as many as reach a grid of at most 4x4.
+      norm: of a convolution's outputs, before their units, but for the first.
+      dropout: share of the inputs that are set to 0 in training.
+    """
+
+    outputs: int
+    channels: int = 32
+    scales: int = 0
+    norm: Norm = "batch"
+    dropout: float = 0.0
+
+    @property
+    def same_in_training(self) -> bool:
+        """Whether training and evaluation are the same function of each example."""
+        return self.norm != "batch" and self.dropout == 0.0
+
+    @nn.compact
+    def __call__(
+        self, images: Array, noise: Array | None = None, train: bool = False
+    ) -> Array:
+        """Images [B, H, W, C], noise [B, N] or None -> [B, outputs]."""
+        x = dropped(images, self.dropout, train)
+        if noise is not None:
+            planes = jnp.broadcast_to(noise[:, None, None], (*x.shape[:3], noise.shape[1]))
+            x = jnp.concatenate([x, planes], axis=3)
+        for layer in range(len(sizes(*x.shape[1:3], self.scales)) - 1):
+            x = nn.Conv(
+                self.channels * 2**layer,
+                KERNEL,
+                strides=STRIDES,
+                kernel_init=WEIGHTS,
+                name=f"conv_{layer}",
+            )(x)
+            if layer:
+                x = normalised(x, self.norm, train, f"norm_{layer}")
+            x = nn.leaky_relu(x, LEAK)
+        return nn.Dense(self.outputs, kernel_init=WEIGHTS, name="output")(flatten(x))
+
+
+class DCGANDecoder(nn.Module):
+    """The generator.
+
+    Attributes as of `DCGANEncoder`, and one.
+
+    Attributes:
+      shape: of one image, [H, W, C].
+    """
+
+    shape: tuple[int, ...]
+    channels: int = 32
+    scales: int = 0
+    norm: Norm = "batch"
+    dropout: float = 0.0
+
+    @property
+    def same_in_training(self) -> bool:
+        """Whether training and evaluation are the same function of each example."""
+        return self.norm != "batch" and self.dropout == 0.0
+
+    @nn.compact
+    def __call__(self, codes: Array, train: bool = False) -> Array:
+        """Codes [B, Z] -> [B, H, W, C]."""
+        height, width, colours = self.shape
+        grids = sizes(height, width, self.scales)[::-1]
+        layers = len(grids) - 1
+        rows, columns = grids[0]
+        x = dropped(codes, self.dropout, train)
+        outputs = self.channels * 2 ** max(0, layers - 1)
+        x = nn.Dense(rows * columns * outputs, kernel_init=WEIGHTS, name="input")(x)
+        x = x.reshape(-1, rows, columns, outputs)
+        for layer, (rows, columns) in enumerate(grids[1:]):
+            x = nn.relu(normalised(x, self.norm, train, f"norm_{layer}"))
+            last = layer == layers - 1
+            outputs = colours if last else self.channels * 2 ** (layers - 2 - layer)
+            x = nn.ConvTranspose(
+                outputs, KERNEL, strides=STRIDES, kernel_init=WEIGHTS, name=f"conv_{layer}"
+            )(x)[:, :rows, :columns]
+        return x
+
+
+def sizes(height: int, width: int, scales: int = 0) -> list[tuple[int, int]]:
+    """Positions of each grid, [rows, columns], the image's first.
+
+    There are so many convolutions between them; 0 for as many as `COARSEST` needs, at least
+    one.
+    """
+    grids = [(height, width)]
+    while len(grids) < scales + 1 or (not scales and max(grids[-1]) > COARSEST):
+        rows, columns = grids[-1]
+        grids.append((-(-rows // 2), -(-columns // 2)))
+    return grids if len(grids) > 1 else sizes(height, width, 1)
