@@ -49,7 +49,7 @@ class DCGANEncoder(nn.Module):
         if noise is not None:
             planes = jnp.broadcast_to(noise[:, None, None], (*x.shape[:3], noise.shape[1]))
             x = jnp.concatenate([x, planes], axis=3)
-        for layer in range(len(sizes(*x.shape[1:3], self.scales)) - 1):
+        for layer in range(len(sizes(x.shape[1], x.shape[2], self.scales)) - 1):
             x = nn.Conv(
                 self.channels * 2**layer,
                 KERNEL,
