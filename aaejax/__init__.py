@@ -7,7 +7,7 @@ restore`, `from aaejax import data`.
 """
 
 from aaejax import networks, sampling
-from aaejax.components import densities, losses, priors
+from aaejax.components import densities, distortions, losses, priors
 from aaejax.components.adversaries import Adversary
 from aaejax.components.autoencoder import Autoencoder
 from aaejax.components.consistency import Consistency
@@ -20,16 +20,18 @@ from aaejax.models.moment_matching import gmmn, gmmn_codes, wae
 from aaejax.models.reduction import reduction
 from aaejax.models.semi_supervised import semi_supervised
 from aaejax.models.vae import vae
-from aaejax.phases import init_state, phase_step, scan_steps, train_step
+from aaejax.phases import averaged_params, init_state, phase_step, scan_steps, train_step
 from aaejax.types import (
     Batch,
     DataSpec,
     Draw,
+    Input,
     Loss,
     Metrics,
     Model,
     Phase,
     Prior,
+    Step,
     TrainState,
     UserError,
 )
@@ -41,6 +43,7 @@ __all__ = [
     "Consistency",
     "DataSpec",
     "Draw",
+    "Input",
     "Likelihood",
     "Loss",
     "Metrics",
@@ -48,11 +51,14 @@ __all__ = [
     "Phase",
     "Posterior",
     "Prior",
+    "Step",
     "TrainState",
     "UserError",
     "aae",
     "autoencoder",
+    "averaged_params",
     "densities",
+    "distortions",
     "gan",
     "gmmn",
     "gmmn_codes",

@@ -153,6 +153,12 @@ def train_step(
 
     def step(state: TrainState, batch: Batch, key: Key) -> tuple[TrainState, Metrics]:
         metrics: Metrics = {}
+        if bool(ema) != (state.ema is not None):
+            has = "no" if state.ema is None else "a"
+            raise UserError(
+                f"the state has {has} moving average, and train_step was told ema={ema:g}: "
+                "give init_state and train_step the same"
+            )
         if augment is not None:
             own_key = _fold_in_name(jax.random.fold_in(key, state.step), "augment")
             size = jax.tree.leaves(dict(batch))[0].shape[0]

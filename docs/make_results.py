@@ -17,7 +17,7 @@ from typing import Any
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
-PAGES = ("README.md", "docs/results.md", "docs/speed.md")
+PAGES = ("README.md", "docs/reliability.md", "docs/results.md", "docs/speed.md")
 MARKED = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 
 # What each file name of benchmarks/results/paper is about: title, name, what was trained.
@@ -261,6 +261,13 @@ def startup() -> str:
     return markdown(("seconds", "EPYC", "Xeon"), rows)
 
 
+def survived() -> str:
+    """What was done to a run folder, how often, and how often it survived."""
+    found = read("reliability")
+    rows = [(what, *map(str, row.values())) for what, row in found.items()]
+    return markdown(("", *next(iter(found.values()))), rows)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "paper": paper,
     "paper-in-full": paper_in_full,
@@ -298,6 +305,7 @@ TABLES: dict[str, Callable[[], str]] = {
     ),
     "long": partial(step_times, {"EPYC": "epyc-long", "Xeon": "cpu-long"}),
     "compiled": partial(step_times, {"EPYC, batch 100": "epyc-compiled"}),
+    "reliability": survived,
     "scaling": scaling,
     "startup": startup,
 }

@@ -34,7 +34,9 @@ class Linen(nn.Module):
     @nn.compact
     def __call__(self, x, train):
         x = x.reshape(x.shape[0], -1)
-        x = nn.BatchNorm(use_running_average=not train, momentum=0.9)(nn.Dense(8)(x))
+        x = nn.BatchNorm(  # an axis that it names is not that of all devices here
+            use_running_average=not train, momentum=0.9, axis_name="batch"
+        )(nn.Dense(8)(x))
         x = nn.Dropout(self.rate, deterministic=not train)(nn.relu(x))
         return nn.Dense(int(np.prod(self.shape)))(x).reshape(x.shape[0], *self.shape)
 
@@ -280,6 +282,13 @@ class NoTrain(nn.Module):
         return nn.BatchNorm(use_running_average=True)(nn.Dense(2)(x.reshape(len(x), -1)))
 
 
+class Deterministic(nn.Module):
+    @nn.compact
+    def __call__(self, x, deterministic=True):
+        x = nn.Dropout(0.5)(x.reshape(len(x), -1), deterministic=deterministic)
+        return nn.Dense(2)(x)
+
+
 class Wide(nn.Module):
     @nn.compact
     def __call__(self, x):
@@ -302,6 +311,7 @@ class Half(nn.Module):
     ("encoder", "words"),
     [
         (NoTrain(), "keeps batch_stats, but its __call__ has no argument train"),
+        (Deterministic(), "has an argument deterministic, .* name it train"),
         (Wide(), r"encoder Wide gives \(2, 3\) .* it must give \[B, 2\]"),
         (Strict(), r"encoder Strict can't be called on \[B, 4, 3, 1\]"),
         (Half(), "gives bfloat16: it must give float32"),

@@ -1,5 +1,6 @@
 """Runs with a user's own networks, with batch norm and dropout; moving averages."""
 
+import dataclasses
 import json
 import sys
 
@@ -162,6 +163,22 @@ def test_a_file_that_does_not_fit_is_refused(text, words, tmp_path):
     with pytest.raises(UserError, match=words) as refused:
         options(path).build(TINY, 1)
     assert "\n" not in str(refused.value)
+
+
+def test_a_gan_takes_the_discriminator_of_a_file(tmp_path):
+    path = tmp_path / "gan.py"
+    without = FILE[: FILE.index("def discriminator")]
+    for text, asked in ((FILE, []), (without, [1])):
+        path.write_text(text)
+        loaded, outputs = own_networks.load(path), []
+
+        def encoder(data, n, loaded=loaded, outputs=outputs):
+            outputs.append(n)
+            return loaded.encoder(data, n)
+
+        own = dataclasses.replace(loaded, encoder=encoder)
+        tiny_options("gan", network=str(path)).with_networks(own).build(TINY, 1)
+        assert outputs == asked
 
 
 def test_a_file_of_networks_may_import_what_lies_beside_it(tmp_path):

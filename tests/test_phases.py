@@ -321,3 +321,11 @@ def test_the_average_of_the_parameters_is_that_of_every_step(batch, getkey):
     expected = (seen[0] + 2 * seen[1] + 4 * seen[2]) / 7
     found = averaged_params(state, 0.5)["encoder"]["mlp"]["output"]["bias"]
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)
+    for told, kept, words in ((0.5, 0.0, "has no moving"), (0.0, 0.5, "has a moving")):
+        with pytest.raises(UserError, match=words):
+            jax.eval_shape(
+                train_step(model.phases, ema=told),
+                init_state(model, getkey(), ema=kept),
+                batch,
+                key,
+            )

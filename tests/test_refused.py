@@ -96,7 +96,7 @@ def a_vae(prior=PLAIN, log_prior=None, kind="gaussian", **changes):
 
 def a_gan(prior=PLAIN, optimizers=ADVERSARIAL[1:], **changes):
     maker = networks.MLPDecoder(TINY.shape, width=4, depth=1)
-    reader = networks.MLPEncoder(1, width=4, depth=1)
+    reader = networks.one_output(networks.MLPEncoder(1, width=4, depth=1))
     return gan(maker, reader, prior, 2, TINY.shape, sgd(*optimizers), **changes)
 
 

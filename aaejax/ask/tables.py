@@ -37,7 +37,7 @@ def check_extra(path: Path) -> None:
             import pyarrow.parquet  # noqa: F401
         except ImportError as error:
             raise UserError(
-                "Parquet needs pyarrow: pip install 'aaejax[parquet]', or write a .csv"
+                "Parquet needs pyarrow: pip install pyarrow, or write a .csv"
             ) from error
 
 

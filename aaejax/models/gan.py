@@ -54,7 +54,7 @@ def gan(
     Args:
       generator: `(codes [B, K + Z]) -> [B, ...]`; it and the discriminator are anything
         that `networks.as_network` takes.
-      discriminator: `(images [B, ...]) -> logits [B, 1]`, with classes
+      discriminator: `(images [B, ...]) -> logits [B]`, with classes
         `(images, one-hot labels [B, K])`.
       prior: p(z), without the class.
       latent: Z.
@@ -80,7 +80,7 @@ def gan(
     maker, judge = networks.as_network(generator), networks.as_network(discriminator)
     code_shape, label_shapes = (classes + latent,), [(classes,)] if classes else []
     networks.check_outputs(maker, "generator", [code_shape], shape)
-    networks.check_outputs(judge, "discriminator", [shape, *label_shapes], (1,))
+    networks.check_outputs(judge, "discriminator", [shape, *label_shapes], ())
 
     def init(key: Key) -> Variables:
         generator_key, discriminator_key = jax.random.split(key)
@@ -157,12 +157,9 @@ class Options(PriorOptions, OneAdversaryOptions):
         """
         if self.conditional:
             need_labels(data, "gan --conditional")
-        discriminator, generator = self.make_encoder(data, 1), self.make_decoder(data)
-        if isinstance(discriminator, networks.ConvEncoder):
-            discriminator = replace(discriminator, leak=0.2)
         return gan(
-            generator,
-            discriminator,
+            self.make_decoder(data),
+            self._make_discriminator(data),
             self.make_prior(data.classes or 10),
             self.latent,
             data.shape,
@@ -173,3 +170,12 @@ class Options(PriorOptions, OneAdversaryOptions):
             generator_loss=self.generator_loss,
             r1=self.r1,
         )
+
+    def _make_discriminator(self, data: DataSpec) -> Any:
+        """A new discriminator of images: the user's own, or an encoder of one output."""
+        if self.own is not None and self.own.discriminator is not None:
+            return self.own.make("discriminator", data)
+        encoder = self.make_encoder(data, 1)
+        if isinstance(encoder, networks.ConvEncoder):
+            encoder = replace(encoder, leak=0.2)
+        return networks.one_output(encoder)

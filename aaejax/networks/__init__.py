@@ -19,7 +19,7 @@ from aaejax.networks.mlp import (
     MLPEncoder,
     Norm,
 )
-from aaejax.networks.network import Network, as_network, check_outputs
+from aaejax.networks.network import Network, as_network, check_outputs, one_output
 from aaejax.networks.nnx import from_nnx
 
 __all__ = [
@@ -39,4 +39,5 @@ __all__ = [
     "bf16_dot_general",
     "check_outputs",
     "from_nnx",
+    "one_output",
 ]

@@ -25,7 +25,7 @@ def linen_functions(module: nn.Module) -> tuple[Callable, Callable, bool]:
     Modules without `train`, or with a true property `same_in_training`, are the same
     function in training and in evaluation.
     """
-    told = "train" in inspect.signature(type(module).__call__).parameters
+    told = is_told(type(module))
 
     def mode(train: bool) -> dict[str, Any]:
         return {"train": train} if told else {}
@@ -61,6 +61,26 @@ def linen_functions(module: nn.Module) -> tuple[Callable, Callable, bool]:
             )
 
     return init, apply, not told or getattr(module, "same_in_training", False)
+
+
+# What modules of other projects call it, each with one meaning or its opposite.
+_OTHER_WORDS = ("deterministic", "is_training", "training", "use_running_average")
+
+
+def is_told(module: type) -> bool:
+    """Whether the call of a module's class has an argument `train`.
+
+    Raises:
+      UserError: it has one of another name for it, which nobody would set.
+    """
+    names = inspect.signature(module.__call__).parameters
+    other = [name for name in _OTHER_WORDS if name in names]
+    if other and "train" not in names:
+        raise UserError(
+            f"the call of {module.__name__} has an argument {other[0]}, which would stay "
+            "at its default: name it train, true while the network trains"
+        )
+    return "train" in names
 
 
 def example_dropout(
@@ -110,7 +130,7 @@ def _of_global_batch(keys: Keys | None, axis_name: str | None) -> Callable:
             return call(*args, **kwargs)
         if isinstance(module, nn.Dropout):
             return dropped(module, *args, **kwargs)
-        if isinstance(module, nn.BatchNorm) and module.axis_name is None:
+        if isinstance(module, nn.BatchNorm):
             # Bound modules are frozen copies that live for this call alone.
             object.__setattr__(module, "axis_name", axis_name)
         return call(*args, **kwargs)

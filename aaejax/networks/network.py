@@ -10,7 +10,7 @@ makes a Flax nnx module (`from_nnx`), or from two functions of one's own.
 
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import flax.linen as nn
@@ -95,6 +95,17 @@ def as_network(given: Any) -> Network:
         f"{type(given).__name__} is no network: give a Flax linen module, "
         "networks.from_nnx(make), or two functions (init, apply)"
     )
+
+
+def one_output(given: Any) -> Network:
+    """A network of one output, [B, 1], as one of [B]; of all that `as_network` takes."""
+    network = as_network(given)
+
+    def apply(*args: Any, **kwargs: Any) -> tuple[Array, NetworkState]:
+        outputs, state = network.apply(*args, **kwargs)
+        return outputs[:, 0], state
+
+    return replace(network, apply=apply)
 
 
 def check_outputs(

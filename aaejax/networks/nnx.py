@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from aaejax.networks.linen import example_dropout, own_key
+from aaejax.networks.linen import example_dropout, is_told, own_key
 from aaejax.networks.network import Network
 from aaejax.types import Array, Key, Keys, NetworkState, NetworkVariables
 
@@ -32,6 +32,7 @@ def from_nnx(make: Callable[[nnx.Rngs], nnx.Module]) -> Network:
     definition, *parts = _split(example)
     params_like, streams_like, state_like = map(_flat, parts)
     signature = inspect.signature(type(example).__call__).parameters
+    told = is_told(type(example))
 
     def init(key: Key, *inputs: Array) -> NetworkVariables:
         del inputs  # the module knows its sizes
@@ -56,7 +57,7 @@ def from_nnx(make: Callable[[nnx.Rngs], nnx.Module]) -> Network:
             _take_global_batch(module, key, axis_name)
         else:
             module.eval()
-        outputs = module(*inputs, **({"train": train} if "train" in signature else {}))
+        outputs = module(*inputs, **({"train": train} if told else {}))
         if not train:
             return outputs, {}
         return outputs, _collection(_named(_split(module)[3]))
@@ -82,7 +83,7 @@ class _ExampleDropout(nnx.Dropout):
 def _take_global_batch(module: nnx.Module, keys: Keys | None, axis_name: str | None):
     """Changes the layers of a module that lives for one call."""
     for path, layer in nnx.iter_modules(module):
-        if isinstance(layer, nnx.BatchNorm) and layer.axis_name is None:
+        if isinstance(layer, nnx.BatchNorm):
             layer.axis_name = axis_name
         elif isinstance(layer, nnx.Dropout):
             layer.__class__ = _ExampleDropout

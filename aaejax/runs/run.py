@@ -113,8 +113,10 @@ class Run:
             if first >= self.steps or self._stops_early():
                 at_first = jax.device_put(restored, self.devices[0])
                 event = self._evaluated(at_first, {"step": first})
+                told = Hooks([self.pictures, *hooks])
+                told.on_evaluate(event)
                 self.pictures.on_checkpoint(event)
-                return self._result(event.metrics, None)
+                return self._ended(told, self._result(event.metrics, None))
         initial = restored or first_state(self.model, self.init_key, self.config.ema, taken)
         state = replicate(initial, self.devices)
         key = replicate(self.run_key, self.devices)
@@ -148,7 +150,9 @@ class Run:
                     break
         checkpoints.close()  # so that nobody is told of a checkpoint that is not there
         requested = interrupts.requested
-        result = self._result(line, requested.name if requested else None)
+        return self._ended(told, self._result(line, requested.name if requested else None))
+
+    def _ended(self, told: Hooks, result: Result) -> Result:
         told.on_end(result)
         if told.error is not None:
             raise told.error
@@ -186,18 +190,17 @@ class Run:
             {n: jax.ShapeDtypeStruct(x.shape, x.dtype) for n, x in self.arrays.items()},
             jax.ShapeDtypeStruct((self.config.batch_size, len(self.model.reads)), np.int32),
         )
+        make_step = partial(
+            train_step,
+            self.model.phases,
+            ema=self.config.ema,
+            augment=flipped if self.config.flip else None,
+        )
         return train_chunk(
-            partial(
-                train_step,
-                self.model.phases,
-                ema=self.config.ema,
-                augment=flipped if self.config.flip else None,
-            ),
+            make_step,
             make_batch,
             self.devices,
-            one_by_one=steps_alone(
-                train_step(self.model.phases), self.devices, state, example, key
-            ),
+            one_by_one=steps_alone(make_step(), self.devices, state, example, key),
             streamed=self.streamed,
         )
 
