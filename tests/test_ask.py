@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from aaejax.ask import sources
-from aaejax.ask.kinds import sample, write
+from aaejax.ask.kinds import sample
 from aaejax.ask.labels import class_number, to_run
+from aaejax.ask.out import write
 from aaejax.data import from_arrays, load
 from aaejax.runs.config import RunConfig
 from aaejax.runs.loop import train

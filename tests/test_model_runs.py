@@ -4,7 +4,8 @@ import jax
 import numpy as np
 import pytest
 
-from aaejax.ask.kinds import kinds, sample, write
+from aaejax.ask.kinds import kinds, sample
+from aaejax.ask.out import write
 from aaejax.data import load
 from aaejax.runs.config import RunConfig
 from aaejax.runs.loop import train

@@ -244,7 +244,10 @@ def test_bad_input_gets_one_line_and_writes_nothing(args, words, call, tmp_path)
     ("args", "words"),
     [
         (["{tmp}/nothing"], "is no run folder"),
-        (["{run}", "clusters"], "this run has no kind clusters: it has samples"),
+        (
+            ["{run}", "clusters"],
+            "no kind clusters, which needs an encoder that classifies: it has",
+        ),
         (["{run}", "--out", "{tmp}/x.jpg"], "must end in .png, .npy or .npz"),
         (["{run}", "codes", "--out", "{tmp}/x.png"], "must end in .npy, .npz"),
         (["{run}", "codes", "--out", "{tmp}/x.npz", "--data", "{tmp}/small.npy"], "shape"),

@@ -1,41 +1,31 @@
 """The command that asks: `sample.py`, and `aaejax-sample` of an installed package."""
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
-from aaejax.ask.kinds import check_out, sample, write
+from aaejax.ask import export
+from aaejax.ask.kinds import sample
+from aaejax.ask.out import check_out, default_out, write
+from aaejax.ask.overview import describe, listing
 from aaejax.ask.samplers import Sampler
 from aaejax.ask.sources import DATA_DIR
+from aaejax.runs.exported import Weights
 from aaejax.runs.pictures import tell_of_channels
-from aaejax.runs.restore import Weights, restore
+from aaejax.runs.restore import restore
 from aaejax.runs.scripts import parse, script, start_jax, tell
+from aaejax.runs.trained import Trained
+from aaejax.types import UserError
 
 HELP = """Asks a trained model; needs nothing but the run folder.
 
     {name} runs/aae-mnist5k --out samples.png
     {name} runs/aae-mnist5k codes --out codes.npz --data my_images.npz
 
-Kinds:
-
-    samples                         of the prior, of one class with --label
-    nearest                         training images beside samples
-  with an encoder
-    reconstructions                 beside the originals
-    interpolation                   ways between codes
-    arithmetic                      codes plus --plus less --minus
-    codes                           of the run's data, or of --data
-    scores                          how unlike the training data each row of --data is
-  with some models
-    manifold                        2-D codes: a grid over the prior
-    styles                          codes with a class: a row keeps the style
-    walk                            label-regularized: along a class's part of the prior
-    clusters                        models that classify: each class's images
-    classify                        models that classify: of each image
-    bounds                          vae: of log p(x)
+Without a kind it says what the run is and can be asked for, and makes samples.
 """
 
 
@@ -45,11 +35,14 @@ class Arguments:
 
     run: Annotated[Path, tyro.conf.Positional]
     """The folder that train.py wrote."""
-    kind: Annotated[str, tyro.conf.Positional] = "samples"
+    kind: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[KIND]")] = (
+        None
+    )
     """What is asked for: see above."""
-    out: Path = Path("samples.png")
+    out: Path | None = None
     """.png is a picture, .npy or .npz the arrays, .csv or .parquet a table with a row for
-    each example."""
+    each example; by default KIND.png, or KIND.npz of what makes no picture. An export makes
+    a folder, by default one called export."""
     count: int = 100
     """How many images; of interpolations, the images on all lines."""
     seed: int = 0
@@ -100,7 +93,8 @@ def main(name: str = "sample.py") -> int:
 
 def _main(name: str) -> int:
     script_name = f"python {name}" if name.endswith(".py") else name
-    arguments = parse(Arguments, sys.argv[1:], name, HELP.format(name=script_name))
+    text = f"{HELP.format(name=script_name)}\n{listing()}"
+    arguments = parse(Arguments, sys.argv[1:], name, text)
     start_jax()
     trained = restore(
         arguments.run,
@@ -109,12 +103,19 @@ def _main(name: str) -> int:
         network=arguments.network,
         weights=arguments.weights,
     )
-    check_out(arguments.out, arguments.kind, trained.data.spec.shape)
-    if arguments.out.suffix.lower() == ".png":
-        tell_of_channels(trained.data.spec.shape[-1], tell)
+    if arguments.kind == "export":
+        return _export(arguments, trained)
+    shape = trained.data.spec.shape
+    kind = arguments.kind or "samples"
+    out = arguments.out or default_out(kind, shape)
+    check_out(out, kind, shape)
+    if arguments.kind is None:
+        tell(describe(trained, script_name.split(), network=arguments.network))
+    if out.suffix.lower() == ".png":
+        tell_of_channels(shape[-1], tell)
     arrays = sample(
         trained,
-        arguments.kind,
+        kind,
         count=arguments.count,
         seed=arguments.seed,
         data_dir=arguments.data_dir,
@@ -127,6 +128,19 @@ def _main(name: str) -> int:
         contamination=arguments.contamination,
         sampler=arguments.sampler,
     )
-    write(arguments.out, arguments.kind, arrays)
-    tell(f"{arguments.kind} of {arguments.run} at step {trained.step}: {arguments.out}")
+    write(out, kind, arrays)
+    tell(f"{kind} of {arguments.run} at step {trained.step}: {out}")
+    return 0
+
+
+def _export(arguments: Arguments, trained: Trained) -> int:
+    out = arguments.out or Path("export")
+    export.check_out(out)
+    of_all = ("run", "kind", "out", "step", "weights", "network")
+    for field in fields(Arguments):
+        if field.name not in of_all and getattr(arguments, field.name) != field.default:
+            name = field.name.replace("_", "-")
+            raise UserError(f"--{name} has no meaning for export: leave it out")
+    export.export(trained, out, tell=tell)
+    tell(f"export of {arguments.run} at step {trained.step}: {out}/README.md says more")
     return 0

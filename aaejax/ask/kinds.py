@@ -8,43 +8,34 @@ import jax
 import numpy as np
 
 from aaejax import sampling
-from aaejax.ask import answers, samplers, tables
+from aaejax.ask import answers, samplers
 from aaejax.ask.answers import Arrays
 from aaejax.ask.question import Question
 from aaejax.ask.sources import DATA_DIR
 from aaejax.components.checks import check_seed, check_word
 from aaejax.runs import pictures
-from aaejax.runs.files import naming
 from aaejax.runs.trained import Trained
 from aaejax.types import Model, UserError
 
 
-def _any(model: Model) -> bool:
-    return True
+@dataclass(frozen=True)
+class Need:
+    """What a model must have."""
+
+    what: str
+    met: Callable[[Model], bool]
 
 
-def _has_classes(model: Model) -> bool:
-    return model.classes > 0
-
-
-def _has_classifier(model: Model) -> bool:
-    return model.classify is not None
-
-
-def _plane(model: Model) -> bool:
-    return model.latent == 2
-
-
-def _has_parts(model: Model) -> bool:
-    return model.prior_classes > 0 and not model.classes
-
-
-def _encodes(model: Model) -> bool:
-    return model.encodes
-
-
-def _has_densities(model: Model) -> bool:
-    return model.log_weights is not None
+NOTHING = Need("any model", lambda model: True)
+ENCODER = Need("an encoder", lambda model: model.encodes)
+PLANE = Need("codes of two dimensions", lambda model: model.latent == 2)
+CLASS = Need("a class in the code", lambda model: model.classes > 0)
+PARTS = Need(
+    "a prior with a part for each class",
+    lambda model: model.prior_classes > 0 and not model.classes,
+)
+CLASSIFIER = Need("an encoder that classifies", lambda model: model.classify is not None)
+DENSITIES = Need("densities, as a vae", lambda model: model.log_weights is not None)
 
 
 @dataclass(frozen=True)
@@ -52,7 +43,8 @@ class Kind:
     """One word of `sample.py`."""
 
     make: Callable[[Question], Arrays]
-    possible: Callable[[Model], bool] = _any
+    what: str  # it makes, in a line
+    needs: Need = NOTHING
     reads: tuple[str, ...] = ()  # of the optional arguments
     # from the array "images" to the PNG; None where there is nothing to look at
     draw: Callable[[Path, np.ndarray], None] | None = pictures.write_rows
@@ -62,33 +54,40 @@ class Kind:
 
 
 KINDS = {
-    "samples": Kind(answers.samples, reads=("label", "sampler"), draw=pictures.write_grid),
-    "nearest": Kind(answers.nearest, reads=("label", "data", "sampler")),
+    "samples": Kind(
+        answers.samples,
+        "of the prior, of one class with --label",
+        reads=("label", "sampler"),
+        draw=pictures.write_grid,
+    ),
+    "nearest": Kind(
+        answers.nearest,
+        "training images beside samples",
+        reads=("label", "data", "sampler"),
+    ),
     "reconstructions": Kind(
         answers.reconstructions,
-        _encodes,
+        "beside the originals",
+        ENCODER,
         reads=("data", "pick"),
         draw=lambda path, images: pictures.write_pairs(path, images[:, 0], images[:, 1]),
     ),
-    "interpolation": Kind(answers.interpolation, _encodes, reads=("data", "pick", "path")),
-    "arithmetic": Kind(
-        answers.arithmetic, _encodes, reads=("data", "pick", "plus", "minus")
+    "interpolation": Kind(
+        answers.interpolation,
+        "ways between codes",
+        ENCODER,
+        reads=("data", "pick", "path"),
     ),
-    "manifold": Kind(answers.manifold, _plane),
-    "styles": Kind(answers.styles, _has_classes),
-    "walk": Kind(answers.walk, _has_parts),
-    "clusters": Kind(answers.clusters, _has_classifier, reads=("data",)),
-    "classify": Kind(
-        answers.classify,
-        _has_classifier,
-        reads=("data",),
-        draw=None,
-        npy="probabilities",
-        columns=("classes", "labels", "probabilities"),
+    "arithmetic": Kind(
+        answers.arithmetic,
+        "codes plus --plus less --minus",
+        ENCODER,
+        reads=("data", "pick", "plus", "minus"),
     ),
     "codes": Kind(
         answers.codes,
-        _encodes,
+        "of the run's data, or of --data",
+        ENCODER,
         reads=("data",),
         draw=None,
         npy="codes",
@@ -96,14 +95,34 @@ KINDS = {
     ),
     "scores": Kind(
         answers.scores,
-        _encodes,
+        "how unlike the training data each row of --data is",
+        ENCODER,
         reads=("data", "contamination"),
         npy="score",
         columns=("reconstruction", "latent", "score", "is_outlier"),
     ),
+    "manifold": Kind(answers.manifold, "a grid over the prior, decoded", PLANE),
+    "styles": Kind(answers.styles, "a row keeps the style, a column the class", CLASS),
+    "walk": Kind(answers.walk, "along each class's part of the prior", PARTS),
+    "clusters": Kind(
+        answers.clusters,
+        "each class's head and images",
+        CLASSIFIER,
+        reads=("data",),
+    ),
+    "classify": Kind(
+        answers.classify,
+        "the class of each image, and how sure that is",
+        CLASSIFIER,
+        reads=("data",),
+        draw=None,
+        npy="probabilities",
+        columns=("classes", "labels", "probabilities"),
+    ),
     "bounds": Kind(
         answers.bounds,
-        _has_densities,
+        "of log p(x) of each image",
+        DENSITIES,
         reads=("data",),
         draw=None,
         npy="importance_weighted",
@@ -114,7 +133,7 @@ KINDS = {
 
 def kinds(model: Model) -> list[str]:
     """The kinds that a model can be asked for."""
-    return [name for name, kind in KINDS.items() if kind.possible(model)]
+    return [name for name, kind in KINDS.items() if kind.needs.met(model)]
 
 
 def sample(
@@ -170,7 +189,8 @@ def sample(
     """
     possible = kinds(trained.model)
     if kind not in possible:
-        raise UserError(f"this run has no kind {kind}: it has {', '.join(possible)}")
+        needs = f", which needs {KINDS[kind].needs.what}" if kind in KINDS else ""
+        raise UserError(f"this run has no kind {kind}{needs}: it has {', '.join(possible)}")
     if count < 1:
         raise UserError(f"a count of {count}: it must be at least 1")
     check_word("path", path, sampling.Path)
@@ -201,58 +221,3 @@ def sample(
     if sampler != "prior":
         asked = replace(asked, trained=samplers.with_sampler(asked))
     return KINDS[kind].make(asked)
-
-
-def check_out(out: str | Path, kind: str, shape: tuple[int, ...]) -> None:
-    """Raises UserError where `write` would refuse, before the work is done.
-
-    Args:
-      out: of `write`.
-      kind: one of `KINDS`.
-      shape: of one example of the run.
-    """
-    if kind not in KINDS:
-        raise UserError(f"there is no kind {kind}: there are {', '.join(KINDS)}")
-    path = Path(out)
-    suffix, asked = path.suffix.lower(), KINDS[kind]
-    allowed = [".npy", ".npz"]
-    if asked.draw is not None:
-        allowed.insert(0, ".png")
-    if asked.columns:
-        allowed += tables.SUFFIXES
-    if suffix not in allowed:
-        no = f"{kind} make no picture: " if suffix == ".png" else ""
-        listed = f"{', '.join(allowed[:-1])} or {allowed[-1]}"
-        raise UserError(f"--out {out}: {no}the name must end in {listed}")
-    if suffix == ".png" and len(shape) != 3:
-        raise UserError("vectors make no picture: --out must end in .npy or .npz")
-    tables.check_extra(path)
-    if path.is_dir():
-        raise UserError(f"--out {out} is a folder: give the name of a file")
-
-
-def write(out: str | Path, kind: str, arrays: dict[str, np.ndarray]) -> None:
-    """Writes a picture or arrays, as the file's suffix says; its folder is made.
-
-    Raises:
-      UserError: a suffix that the kind can't have, or one that needs an extra.
-      OSError: it can't be written there.
-    """
-    path, images = Path(out), arrays.get("images")
-    check_out(path, kind, () if images is None or images.ndim < 4 else images.shape[-3:])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draw = KINDS[kind].draw
-    if draw is not None and path.suffix.lower() == ".png":
-        with naming(path):
-            draw(path, arrays["images"])
-        return
-    if path.suffix.lower() in tables.SUFFIXES:
-        with naming(path):
-            tables.write(path, tables.columns(arrays, KINDS[kind].columns))
-        return
-    # Opened here: NumPy would add a suffix to a name in capitals.
-    with naming(path), path.open("wb") as file:
-        if path.suffix.lower() == ".npz":
-            np.savez(file, **arrays)  # type: ignore[arg-type]
-        else:
-            np.save(file, arrays[KINDS[kind].npy])

@@ -4,6 +4,7 @@ import fcntl
 import io
 import json
 import os
+import re
 import shutil
 import zipfile
 from collections.abc import Callable, Iterator
@@ -29,7 +30,11 @@ from aaejax.types import UserError
 
 # All that a run writes besides checkpoints, and all that --overwrite removes.
 SAMPLERS = ("sampler-gaussian.npz", "sampler-gmm.npz")  # that sample.py fitted
-FILES = ("metrics.jsonl", "heldout.npz", *SAMPLERS, "config.json")
+FILES = ("metrics.jsonl", "heldout.npz", "report.html", *SAMPLERS, "config.json")
+# Of the folder that --log tensorboard writes; its event files have names of their own.
+TENSORBOARD = ("codes.tsv", "labels.tsv", "sprite.png", "projector_config.pbtxt")
+EVENTS = "events.out.tfevents."
+STRIP = "samples-step-{step}.png"  # samples of some evaluations
 PICTURES = ("samples.png", "reconstructions.png", "manifold.png", "styles.png", "codes.png")
 
 
@@ -60,6 +65,11 @@ class RunFolder:
         return self.path / "checkpoints"
 
     @property
+    def weights(self) -> Path:
+        """Of an exported folder, what stands there for checkpoints."""
+        return self.path / "model.safetensors"
+
+    @property
     def unusable(self) -> Path:
         """Where checkpoints go that could not be read."""
         return self.path / UNUSABLE
@@ -68,6 +78,25 @@ class RunFolder:
     def pictures(self) -> Path:
         """PNGs, a set at each evaluation."""
         return self.path / "pictures"
+
+    @property
+    def report(self) -> Path:
+        """A page about the run."""
+        return self.path / "report.html"
+
+    def strips(self) -> dict[int, Path]:
+        """The rows of samples that were kept of evaluations, by step."""
+        found = {}
+        for path in _entries(self.pictures):
+            step = re.fullmatch(r"samples-step-(\d{1,10})\.png", path.name, re.ASCII)
+            if step:
+                found[int(step[1])] = path
+        return found
+
+    @property
+    def tensorboard(self) -> Path:
+        """Event files of --log tensorboard."""
+        return self.path / "tensorboard"
 
     def read_config(self) -> dict[str, Any]:
         """config.json.
@@ -120,7 +149,12 @@ class RunFolder:
           UserError: the folder has a run with another configuration, or is something else.
         """
         check_folder(self.checkpoints)
-        for path in (self.pictures, self.unusable):
+        if self.weights.exists():
+            raise UserError(
+                f"{self.path} is an export ({self.weights.name}), not to be trained in: "
+                "give another --workdir"
+            )
+        for path in (self.pictures, self.unusable, self.tensorboard):
             check_no_link(path)
         saved = None
         if not (self.config.exists() or self.config.is_symlink()):
@@ -131,7 +165,8 @@ class RunFolder:
         else:
             saved = self._check_same(config, tell)
         remove_temporary(self.path, FILES)
-        remove_temporary(self.pictures, PICTURES)
+        remove_temporary(self.pictures, (*PICTURES, STRIP.format(step="*")))
+        remove_temporary(self.tensorboard, TENSORBOARD)
         if saved is None:
             self.write_config(config)
         self.pictures.mkdir(exist_ok=True)
@@ -139,7 +174,7 @@ class RunFolder:
 
     def _check_empty(self) -> None:
         """Raises UserError where a run would write among files that are no run's."""
-        folders = (self.checkpoints, self.pictures, self.unusable)
+        folders = (self.checkpoints, self.pictures, self.unusable, self.tensorboard)
         found = [path.name for path in folders if path.exists() and _entries(path)]
         found += [name for name in FILES if (self.path / name).exists()]
         if found:
@@ -175,9 +210,12 @@ class RunFolder:
         for folder in (self.checkpoints, self.unusable):
             for path in filter(is_checkpoint, _entries(folder)):
                 shutil.rmtree(path)
-        for name in PICTURES:
-            (self.pictures / name).unlink(missing_ok=True)
-        for folder in (self.checkpoints, self.unusable, self.pictures):
+        for path in (*(self.pictures / name for name in PICTURES), *self.strips().values()):
+            path.unlink(missing_ok=True)
+        for path in _entries(self.tensorboard):
+            if path.name in TENSORBOARD or path.name.startswith(EVENTS):
+                path.unlink()
+        for folder in (self.checkpoints, self.unusable, self.pictures, self.tensorboard):
             if folder.is_dir() and not folder.is_symlink() and not _entries(folder):
                 folder.rmdir()
         for name in FILES:

@@ -12,12 +12,12 @@ from aaejax.phases import averaged_params, init_state
 from aaejax.runs import own_networks
 from aaejax.runs.checkpoints import Checkpoints
 from aaejax.runs.config_json import decides, made_of, saved_model, saved_run
+from aaejax.runs.exported import Weights, read_weights
 from aaejax.runs.folder import RunFolder
 from aaejax.runs.memory import check_model
 from aaejax.runs.trained import Trained
 from aaejax.types import Model, TrainState, UserError
 
-Weights = Literal["last", "ema"]
 ATTEMPTS = 5  # at reading checkpoints that a training beside us replaces
 MOST_STEPS = 2**31 - 1  # of a run; a restored model's optimizers are not asked
 
@@ -36,7 +36,8 @@ def restore(
     The run may be training at the same time.
 
     Args:
-      run: the folder that train.py wrote, on any number of devices.
+      run: the folder that train.py wrote, on any number of devices, or one that was
+        exported.
       step: of the checkpoint; by default the newest good one, "best" for that of the best
         evaluation.
       model: needed where the run was trained on a model built by hand.
@@ -67,6 +68,17 @@ def restore(
     trained = Trained(model, {}, 0, folder, config)  # type: ignore[arg-type]
     spec = trained.data.spec
     built: Model = model or _options(config, network, tell).build(spec, MOST_STEPS)
+    if folder.weights.exists():
+        like = jax.eval_shape(built.init, jax.random.key(0))
+        check_model(like, jax.local_devices()[:1], copies=2)
+        found = read_weights(folder, like, step, weights, decides(config))
+        return dataclasses.replace(
+            trained,
+            model=built,
+            variables=jax.device_put(found.variables),
+            step=found.step,
+            weights=found.weights,
+        )
     ema = config.get("run", {}).get("ema", 0.0) if weights == "ema" else 0.0
     if weights == "ema" and not (isinstance(ema, float) and 0 < ema < 1):
         raise UserError(
@@ -76,7 +88,7 @@ def restore(
     like = jax.eval_shape(lambda key: init_state(built, key, ema), jax.random.key(0))
     # As read, and on the device.
     check_model(like.replace(opt_state={}), jax.local_devices()[:1], copies=2)
-    state = _restore_state(folder, like, step, tell, decides(config))
+    state, best = _restore_state(folder, like, step, tell, decides(config))
     if ema:
         state = state.replace(params=averaged_params(state, ema))  # type: ignore[attr-defined]
     return dataclasses.replace(
@@ -84,6 +96,8 @@ def restore(
         model=built,
         variables=jax.device_put(state.variables),
         step=int(state.step),
+        best=best,
+        weights=weights,
     )
 
 
@@ -116,8 +130,12 @@ def _restore_state(
     step: int | Literal["best"] | None,
     tell: Callable,
     run: dict[str, Any] | None,
-) -> TrainState:
-    """Lists and reads checkpoints; again where a training replaced them in between."""
+) -> tuple[TrainState, int | None]:
+    """Lists and reads checkpoints; again where a training replaced them in between.
+
+    Returns:
+      The state, and the step of the best evaluation where that is known.
+    """
     if not folder.checkpoints.is_dir():
         raise UserError(
             f"{folder.path} has no checkpoint yet: let train.py run to its first one"
@@ -127,6 +145,7 @@ def _restore_state(
         try:
             with Checkpoints(folder.checkpoints, tell=lines.append, run=run) as checkpoints:
                 found = checkpoints.restore_weights(like, step)
+                best = checkpoints.best().step or None
             break
         # FileNotFoundError: Orbax lists the folder too, entry by entry.
         except (UserError, FileNotFoundError):
@@ -136,7 +155,7 @@ def _restore_state(
                 raise
     for line in lines:
         tell(line)
-    return found
+    return found, best
 
 
 def _listed(folder: RunFolder) -> set[str]:

@@ -58,6 +58,8 @@ def read_start(config: RunConfig, folder: RunFolder, like: TrainState, tell: Tel
     if folder.has_checkpoints() and folder.config.exists() and not config.overwrite:
         return Start(record=_recorded(config, folder))
     run.read_config()
+    if run.weights.exists():
+        raise UserError(f"--from {run.path} is an export: give the run that it is of")
     if not run.has_checkpoints():
         raise UserError(f"--from {run.path} has no checkpoint yet: let it run to its first")
     said: list[str] = []

@@ -5,7 +5,7 @@ import html
 import io
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import numpy as np
@@ -32,6 +32,8 @@ class Trained:
     step: int
     folder: RunFolder
     config: dict[str, Any]  # config.json; {} of networks that come from no run folder
+    best: int | None = None  # the step of the run's best evaluation, where that is known
+    weights: Literal["last", "ema"] = "last"  # of that step, or a moving average up to it
 
     def __repr__(self) -> str:
         """One line: what it is, without its parameters."""

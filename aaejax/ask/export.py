@@ -1,0 +1,90 @@
+"""A trained model as a folder to take elsewhere."""
+
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from aaejax.ask.card import card
+from aaejax.ask.programs import SUFFIX, programs
+from aaejax.runs.exported import Exported, write_weights
+from aaejax.runs.files import TEMPORARY, read_bytes, write_atomically
+from aaejax.runs.folder import SAMPLERS, RunFolder
+from aaejax.runs.trained import Trained
+from aaejax.types import UserError
+
+
+def export(
+    trained: Trained, out: str | Path, *, tell: Callable[[str], None] = print
+) -> Path:
+    """Writes a folder that `restore` and `sample.py` take as they take a run folder.
+
+    It has the parameters in model.safetensors, config.json, programs that JAX alone can run
+    (`ask.programs`), held-out examples, metrics, and a model card.
+
+    Args:
+      trained: from `restore`.
+      out: of the folder, which must be new or empty.
+      tell: gets a line about what can't be written.
+
+    Returns:
+      The folder.
+
+    Raises:
+      UserError: it is there already, or the networks come from no run folder.
+      OSError: it can't be written.
+    """
+    check_out(out)
+    if not trained.config:
+        raise UserError("these networks come from no run folder: export what has one")
+    path = Path(os.path.abspath(out))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    made = RunFolder(path.with_name(f"{TEMPORARY}{secrets.token_hex(4)}-{path.name}"))
+    made.path.mkdir()
+    try:
+        _fill(made, trained, tell)
+        os.replace(made.path, path)  # all of it appears at once
+    except BaseException:
+        shutil.rmtree(made.path, ignore_errors=True)
+        raise
+    return Path(out)
+
+
+def check_out(out: str | Path) -> None:
+    """Raises UserError where a folder can't be made."""
+    path = Path(out)
+    if path.is_symlink() or (path.exists() and not path.is_dir()):
+        raise UserError(f"--out {out} is no folder: give the name of a new one")
+    if path.is_dir() and any(path.iterdir()):
+        raise UserError(f"--out {out} is there, and not empty: give a new folder")
+
+
+def _fill(made: RunFolder, trained: Trained, tell: Callable[[str], None]) -> None:
+    run = trained.folder
+    # Where the data lay on this machine is nobody's business elsewhere.
+    where = {**trained.config.get("where", {})}
+    where.pop("data_dir", None)
+    made.write_config({**trained.config, "where": where})
+    found = Exported(trained.variables, trained.step, trained.weights)
+    write_weights(made, found, trained.config)
+    shape = trained.data.spec.shape
+    for name, program in programs(trained.model, trained.variables, shape, tell).items():
+        write_atomically(made.path / f"{name}{SUFFIX}", program)
+    lines = [line for line in trained.history if line["step"] <= trained.step]
+    if lines:
+        text = "".join(json.dumps(line) + "\n" for line in lines)
+        write_atomically(made.metrics, text.encode())
+    if run.heldout.exists():
+        try:
+            kept = run.read_heldout()
+        except UserError as error:
+            tell(f"note: no held-out examples are exported: {error}")
+        else:
+            made.write_heldout(kept["images"], kept.get("labels"))
+    for name in SAMPLERS:
+        if (run.path / name).exists():
+            write_atomically(made.path / name, read_bytes(run.path / name))
+    files = sorted(path.name for path in made.path.iterdir())
+    write_atomically(made.path / "README.md", card(trained, files, SUFFIX).encode())

@@ -1,0 +1,76 @@
+"""Where an answer goes: a picture, arrays or a table, as the name of a file says."""
+
+from pathlib import Path
+
+import numpy as np
+
+from aaejax.ask import tables
+from aaejax.ask.kinds import KINDS
+from aaejax.runs.files import naming
+from aaejax.types import UserError
+
+
+def default_out(kind: str, shape: tuple[int, ...]) -> Path:
+    """The file of a kind where none is asked for: KIND.png, or .npz without a picture.
+
+    Args:
+      kind: any word; one that there is not is refused by `check_out`.
+      shape: of one example of the run.
+    """
+    drawn = kind in KINDS and KINDS[kind].draw is not None and len(shape) == 3
+    return Path(f"{kind}.{'png' if drawn else 'npz'}")
+
+
+def check_out(out: str | Path, kind: str, shape: tuple[int, ...]) -> None:
+    """Raises UserError where `write` would refuse, before the work is done.
+
+    Args:
+      out: of `write`.
+      kind: one of `KINDS`.
+      shape: of one example of the run.
+    """
+    if kind not in KINDS:
+        raise UserError(f"there is no kind {kind}: there are {', '.join(KINDS)}")
+    path = Path(out)
+    suffix, asked = path.suffix.lower(), KINDS[kind]
+    allowed = [".npy", ".npz"]
+    if asked.draw is not None:
+        allowed.insert(0, ".png")
+    if asked.columns:
+        allowed += tables.SUFFIXES
+    if suffix not in allowed:
+        no = f"{kind} make no picture: " if suffix == ".png" else ""
+        listed = f"{', '.join(allowed[:-1])} or {allowed[-1]}"
+        raise UserError(f"--out {out}: {no}the name must end in {listed}")
+    if suffix == ".png" and len(shape) != 3:
+        raise UserError("vectors make no picture: --out must end in .npy or .npz")
+    tables.check_extra(path)
+    if path.is_dir():
+        raise UserError(f"--out {out} is a folder: give the name of a file")
+
+
+def write(out: str | Path, kind: str, arrays: dict[str, np.ndarray]) -> None:
+    """Writes a picture or arrays, as the file's suffix says; its folder is made.
+
+    Raises:
+      UserError: a suffix that the kind can't have, or one that needs an extra.
+      OSError: it can't be written there.
+    """
+    path, images = Path(out), arrays.get("images")
+    check_out(path, kind, () if images is None or images.ndim < 4 else images.shape[-3:])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draw = KINDS[kind].draw
+    if draw is not None and path.suffix.lower() == ".png":
+        with naming(path):
+            draw(path, arrays["images"])
+        return
+    if path.suffix.lower() in tables.SUFFIXES:
+        with naming(path):
+            tables.write(path, tables.columns(arrays, KINDS[kind].columns))
+        return
+    # Opened here: NumPy would add a suffix to a name in capitals.
+    with naming(path), path.open("wb") as file:
+        if path.suffix.lower() == ".npz":
+            np.savez(file, **arrays)  # type: ignore[arg-type]
+        else:
+            np.save(file, arrays[KINDS[kind].npy])

@@ -1,0 +1,95 @@
+"""What a run is and what it reached, in words: for overview, report and model card."""
+
+import dataclasses
+import itertools
+import math
+import shlex
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import jax
+
+from aaejax.runs.config_json import saved_model, saved_run
+from aaejax.types import Variables, printable
+
+HELD_OUT = "heldout/"
+
+
+def train_arguments(config: dict[str, Any]) -> list[str] | None:
+    """The words after `train.py` that repeat a run: its model, and what is no default.
+
+    Args:
+      config: config.json, of which places, such as --workdir, are no part.
+
+    Returns:
+      None of a model that was built by hand, which no command line can name.
+
+    Raises:
+      UserError: config.json is damaged, or of another aaejax.
+    """
+    if config.get("custom_model"):
+        return None
+    model, run = saved_model(config), saved_run(config)
+    changed = (_changed(each, type(each)()) for each in (model, run))
+    return [config["model"], *itertools.chain(*changed)]
+
+
+def _changed(options: Any, default: Any, prefix: str = "--") -> Iterator[str]:
+    """Flags and values of the fields in which two records of options differ."""
+    for field in dataclasses.fields(options):
+        value, usual = (getattr(each, field.name) for each in (options, default))
+        if not field.init or field.metadata.get("where") or value == usual:
+            continue
+        name = field.name.replace("_", "-")
+        if dataclasses.is_dataclass(value):
+            yield from _changed(value, usual, f"{prefix}{name}.")
+        elif isinstance(value, bool):
+            yield f"{prefix}{'' if value else 'no-'}{name}"
+        else:
+            many = value if isinstance(value, tuple) else (value,)
+            yield from (f"{prefix}{name}", *map(str, many))
+
+
+def command(words: Sequence[object]) -> str:
+    """Words as a line to type, quoted where a shell asks for it."""
+    return printable(shlex.join(map(str, words)))
+
+
+def planned_steps(config: dict[str, Any]) -> int:
+    """Steps of the whole run; config.json has been checked."""
+    run = saved_run(config)
+    return run.epochs * (config["data"]["train"] // run.batch_size)
+
+
+def scores_at(history: list[dict[str, Any]], step: int) -> tuple[int, dict[str, float]]:
+    """The newest held-out scores up to a step, by name without "heldout/", and their step.
+
+    Args:
+      history: lines of metrics.jsonl, the oldest first; what is no number is left out.
+      step: the last that counts.
+
+    Returns:
+      (0, {}) where there are none.
+    """
+    for line in reversed(history):
+        found = {
+            name.removeprefix(HELD_OUT): float(value)
+            for name, value in line.items()
+            if name.startswith(HELD_OUT) and is_number(value)
+        }
+        if found and line["step"] <= step:
+            return line["step"], found
+    return 0, {}
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value of a line of metrics.jsonl is a finite number."""
+    return type(value) in (int, float) and math.isfinite(value)
+
+
+def sizes(variables: Variables) -> dict[str, int]:
+    """How many parameters each network has."""
+    return {
+        name: sum(x.size for x in jax.tree.leaves(network["params"]))
+        for name, network in variables.items()
+    }

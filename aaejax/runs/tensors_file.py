@@ -1,0 +1,95 @@
+"""The safetensors format: arrays by name in one file, which any language reads.
+
+The length of a header (8 bytes, little-endian), the header in JSON (for each array its
+dtype, shape and first and last byte), then the bytes. A header may say anything: it is
+checked. The format: https://github.com/huggingface/safetensors#format.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import ml_dtypes
+import numpy as np
+
+from aaejax.runs.files import atomic, read_bytes
+
+DTYPES = {
+    "BOOL": np.dtype(np.bool_),
+    "BF16": np.dtype(ml_dtypes.bfloat16),
+    **{f"F{8 * size}": np.dtype(f"<f{size}") for size in (2, 4, 8)},
+    **{f"I{8 * size}": np.dtype(f"<i{size}") for size in (1, 2, 4, 8)},
+    **{f"U{8 * size}": np.dtype(f"<u{size}") for size in (1, 2, 4, 8)},
+}
+NAMES = {dtype: name for name, dtype in DTYPES.items()}
+MOST_HEADER = 100_000_000  # bytes, as in the format's own reader
+
+
+def write_tensors(
+    path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]
+) -> None:
+    """Writes arrays, whole or not at all.
+
+    Args:
+      path: of the file.
+      tensors: by name.
+      metadata: more words, by name.
+    """
+    header, end = {"__metadata__": dict(metadata)}, 0
+    # The widest first, so that each lies where its dtype wants it.
+    order = sorted(tensors, key=lambda name: (-tensors[name].dtype.itemsize, name))
+    for name in order:
+        array = tensors[name]
+        header[name] = {
+            "dtype": NAMES[array.dtype.newbyteorder("<")],
+            "shape": list(array.shape),
+            "data_offsets": [end, end := end + array.nbytes],
+        }
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    with atomic(path) as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for name in order:
+            dtype = tensors[name].dtype.newbyteorder("<")
+            file.write(np.ascontiguousarray(tensors[name], dtype).tobytes())
+
+
+def read_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Arrays by name, not to be written to, and the metadata.
+
+    Raises:
+      OSError: it can't be read.
+      ValueError: it is no such file: the header is none, or the bytes are not what it says.
+    """
+    raw = read_bytes(path)
+    size = int.from_bytes(raw[:8], "little")
+    if len(raw) < 8 or size > min(len(raw) - 8, MOST_HEADER):
+        raise ValueError(f"a header of {size} bytes in a file of {len(raw)}")
+    try:
+        header = json.loads(raw[8 : 8 + size])
+        metadata = header.pop("__metadata__", {})
+        entries = sorted(header.items(), key=lambda item: item[1]["data_offsets"])
+        tensors, end = {}, 0
+        for name, entry in entries:
+            dtype, shape = DTYPES[entry["dtype"]], tuple(entry["shape"])
+            first, last = entry["data_offsets"]
+            sized = all(type(n) is int and n >= 0 for n in (*shape, first, last))
+            if (
+                not sized
+                or first != end
+                or last - first != math.prod(shape) * dtype.itemsize
+            ):
+                raise ValueError(f"{name!r:.80} is not where the header says")
+            end = last
+            tensors[name] = (dtype, shape, first)
+        if 8 + size + end != len(raw):
+            raise ValueError(f"{len(raw) - 8 - size} bytes of arrays, not {end}")
+    except (KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"its header is none ({error!r:.80})") from error
+    data = memoryview(raw)[8 + size :]
+    found = {
+        name: np.frombuffer(data, dtype, math.prod(shape), first).reshape(shape)
+        for name, (dtype, shape, first) in tensors.items()
+    }
+    return found, metadata
