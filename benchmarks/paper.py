@@ -38,7 +38,7 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
 from aaejax import data, models, sampling
-from aaejax.ask import kinds
+from aaejax.ask import kinds, out
 from aaejax.components.pixels import to_unit
 from aaejax.metrics import clusters, parzen
 from aaejax.metrics.heldout import HeldOut
@@ -530,13 +530,11 @@ def train_row(
     of_prior = model.prior(networks, jax.random.key(1), 1)
     if model.in_plane(networks, of_prior) is not None:
         codes = HeldOut(model, *shown, jax.random.key(0))(networks)[1]
-    pictures = RunPictures(
-        model, *shown, dataset.class_names, folder.pictures, jax.random.key(2)
-    )
+    pictures = RunPictures(model, *shown, dataset.class_names, folder, jax.random.key(2))
     pictures.write(networks, codes)
     if "clusters" in kinds.kinds(model):
         found = kinds.sample(Trained(model, networks, steps, folder, {}), "clusters")
-        kinds.write(folder.pictures / "clusters.png", "clusters", found)
+        out.write(folder.pictures / "clusters.png", "clusters", found)
     return records
 
 

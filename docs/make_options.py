@@ -64,7 +64,9 @@ def values(hint: Any) -> str:
     if typing.get_origin(hint) is typing.Literal:
         return ", ".join(f"`{word}`" for word in typing.get_args(hint))
     if typing.get_origin(hint) is tuple:
-        return f"any number of `{typing.get_args(hint)[0].__name__}`"
+        each = typing.get_args(hint)[0]
+        named = values(each) if typing.get_args(each) else f"`{each.__name__}`"
+        return f"any number of {named}"
     if typing.get_args(hint):  # `X | None`
         return " or ".join(values(each) for each in typing.get_args(hint))
     if hint is type(None):

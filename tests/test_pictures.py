@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from aaejax.runs.folder import RunFolder
 from aaejax.runs.pictures import (
     shortened,
     write_grid,
@@ -81,10 +82,12 @@ def test_pictures_of_a_run_with_little_held_out(n, reconstructed, tmp_path):
     model = tiny_options().build(TINY, 1)
     images = np.zeros((n, *TINY.shape), np.uint8)
     labels = np.zeros(n, np.int32)
-    pictures = RunPictures(model, images, labels, ("a",), tmp_path, jax.random.key(1))
+    folder = RunFolder(tmp_path)
+    folder.pictures.mkdir()
+    pictures = RunPictures(model, images, labels, ("a",), folder, jax.random.key(1))
     codes = np.zeros((n, 2), np.float32) if n else None
     pictures.write(model.init(jax.random.key(0)), codes)
-    names = {path.stem for path in tmp_path.iterdir()}
+    names = {path.stem for path in folder.pictures.iterdir()}
     assert {"samples", "manifold"} <= names
     assert ("reconstructions" in names) == reconstructed
     assert ("codes" in names) == reconstructed

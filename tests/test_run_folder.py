@@ -50,6 +50,7 @@ def test_two_processes_cannot_share_a_run(tmp_path, digits):
 def test_overwrite_removes_what_a_run_wrote_and_nothing_else(run, digits):
     pictures, checkpoints = "pictures/wedding.jpg", "checkpoints/llama.pt"
     others = ["notes.txt", "checkpoints/best/w.pt", "unusable-checkpoints/why.txt"]
+    others += ["tensorboard/notes.txt", "pictures/samples-step-x.png"]
     mine = [pictures, checkpoints, *others, "metrics.jsonl.tmp"]
     for name in mine:
         (run / name).parent.mkdir(exist_ok=True)

@@ -50,11 +50,13 @@ def test_a_run_leaves_its_folder_and_learns(finished):
         "config.json",
         "metrics.jsonl",
         "heldout.npz",
+        "report.html",
         "checkpoints",
         "pictures",
     }
     pictures = {path.stem for path in (folder / "pictures").iterdir()}
-    assert pictures == {"samples", "reconstructions", "manifold", "codes"}
+    rows = {"samples-step-20", "samples-step-40"}
+    assert pictures == {"samples", "reconstructions", "manifold", "codes"} | rows
     logged = read_lines(folder)
     assert [line["step"] for line in logged] == [10, 20, 30, 40]
     assert [line["epoch"] for line in logged] == [1, 2, 3, 4]

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import tyro
@@ -63,6 +63,10 @@ class RunConfig:
     """Another run, whose networks this one starts from; its data and options may differ."""
     from_networks: tuple[str, ...] = field(default=(), metadata={"where": True})
     """Which of those networks, such as encoder decoder; by default all."""
+    log: tuple[Literal["tensorboard", "wandb"], ...] = field(
+        default=(), metadata={"where": True}
+    )
+    """Where lines and pictures go too: tensorboard, in the run folder, or wandb."""
     overwrite: bool = field(default=False, metadata={"where": True})
     """Throw away what the run folder has and start anew."""
 

@@ -10,7 +10,7 @@ import jax
 from aaejax.data import Dataset
 from aaejax.data.notes import Tell, listing
 from aaejax.phases import init_state
-from aaejax.runs import pictures
+from aaejax.runs import logs, pictures
 from aaejax.runs.checkpoints import Checkpoints
 from aaejax.runs.config import RunConfig
 from aaejax.runs.config_json import config_json, decides, model_json, model_name
@@ -20,7 +20,10 @@ from aaejax.runs.finite import NonFiniteLoss
 from aaejax.runs.folder import RunFolder, locked
 from aaejax.runs.hooks import Hook
 from aaejax.runs.interrupts import Interrupts
+from aaejax.runs.log_tensorboard import TensorBoard
+from aaejax.runs.log_wandb import WeightsAndBiases
 from aaejax.runs.memory import check_model
+from aaejax.runs.report import Report
 from aaejax.runs.run import Result, Run
 from aaejax.runs.start import changed_rates, read_start, went_on
 from aaejax.types import Device, Model, ModelOptions, UserError
@@ -52,6 +55,7 @@ def train(
     """
     config = RunConfig() if config is None else config
     _check_kinds(model, config)
+    logs.check(config.log)
     if jax.process_count() > 1:
         raise UserError(
             f"this is process {jax.process_index()} of {jax.process_count()}: a run has "
@@ -95,7 +99,8 @@ def train(
                     if line is not None:
                         tell(line)
             try:
-                return run.loop(state, start.variables, checkpoints, interrupts, hooks)
+                watching = [Report(folder), *_logs(config, run, written, examples), *hooks]
+                return run.loop(state, start.variables, checkpoints, interrupts, watching)
             except NonFiniteLoss as error:
                 step = checkpoints.newest()
                 kept = "there is no checkpoint yet"
@@ -105,6 +110,22 @@ def train(
                     f"{error}: {kept}; try a smaller learning rate or a "
                     "--*-optimizer.clip, in another --workdir"
                 ) from error
+
+
+def _logs(
+    config: RunConfig, run: Run, written: dict[str, Any], examples: Examples
+) -> list[Hook]:
+    """The hooks of `--log`."""
+    makes = {"tensorboard": TensorBoard, "wandb": WeightsAndBiases}
+    watched = logs.Watched(
+        run.folder,
+        written,
+        run.model,
+        *examples.shown,
+        examples.class_names,
+        tuple(run.heldout.names),
+    )
+    return [makes[name](watched) for name in dict.fromkeys(config.log)]
 
 
 def run_folder(model: Model | ModelOptions, dataset: Dataset, config: RunConfig) -> Path:

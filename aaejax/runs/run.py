@@ -88,7 +88,7 @@ class Run:
         self.best_of = best_metrics(config.best, self.heldout.names, config.stop_early > 0)
         self.best = Best()
         self.pictures = RunPictures(
-            model, *examples.shown, examples.class_names, folder.pictures, picture_key
+            model, *examples.shown, examples.class_names, folder, picture_key
         )
         self.every = config.log_every
         if self.streamed:

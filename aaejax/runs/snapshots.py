@@ -1,7 +1,5 @@
 """The pictures of a run folder, made at each evaluation."""
 
-from pathlib import Path
-
 import jax
 import numpy as np
 from jax.random import clone
@@ -10,8 +8,11 @@ from aaejax import sampling
 from aaejax.components.pixels import to_unit
 from aaejax.runs import pictures
 from aaejax.runs.files import atomic
+from aaejax.runs.folder import STRIP, RunFolder
 from aaejax.runs.hooks import Event, Hook
 from aaejax.types import Array, Key, Model, Variables
+
+MOST_STRIPS = 24  # rows of samples, of as many evaluations, that are kept
 
 
 class RunPictures(Hook):
@@ -23,7 +24,7 @@ class RunPictures(Hook):
         images: np.ndarray,
         labels: np.ndarray | None,
         class_names: tuple[str, ...],
-        folder: Path,
+        folder: RunFolder,
         key: Key,
     ):
         """Of the first forty examples.
@@ -33,7 +34,7 @@ class RunPictures(Hook):
           images: [N, ...], uint8 or float32, held out; there may be none.
           labels: [N] or None.
           class_names: of the labels.
-          folder: of the PNGs.
+          folder: of the run.
           key: of the noise, the same at each call, so that steps can be compared.
         """
         self._originals = np.asarray(to_unit(images[:40]))
@@ -42,15 +43,36 @@ class RunPictures(Hook):
         self._arrays = jax.jit(lambda *arguments: picture_arrays(model, *arguments))
 
     def on_checkpoint(self, event: Event) -> None:
-        """Writes them."""
-        self.write(event.state.variables, event.plane)
+        """Writes them, and keeps a row of the samples to be seen beside later ones."""
+        made = self.write(event.state.variables, event.plane)
+        if self._originals.ndim == 4:
+            name = STRIP.format(step=event.step)
+            with atomic(self._folder.pictures / name) as file:
+                pictures.write_grid(file, made["samples"][:10], 10)
+            self._thin_out(event.step)
 
-    def write(self, variables: Variables, codes: np.ndarray | None) -> None:
+    def _thin_out(self, step: int) -> None:
+        """Removes rows of later steps, and of too many those closest to others."""
+        rows = self._folder.strips()
+        steps = sorted(rows)
+        while steps and steps[-1] > step:  # of a run before this one went on
+            rows[steps.pop()].unlink()
+        while len(steps) > MOST_STRIPS:
+            middle = range(1, len(steps) - 1)
+            closest = min(middle, key=lambda i: steps[i + 1] - steps[i - 1])
+            rows[steps.pop(closest)].unlink()
+
+    def write(
+        self, variables: Variables, codes: np.ndarray | None
+    ) -> dict[str, np.ndarray]:
         """Writes them.
 
         Args:
           variables: of the networks.
           codes: [N, 2], of the examples, as they are drawn; or None.
+
+        Returns:
+          What `picture_arrays` made.
         """
         originals, labels = self._originals, self._labels
         original_labels = None if labels is None else labels[: len(originals)]
@@ -59,19 +81,20 @@ class RunPictures(Hook):
         if originals.ndim == 4:
             for name in ("samples", "manifold"):
                 if name in made:
-                    with atomic(self._folder / f"{name}.png") as file:
+                    with atomic(self._folder.pictures / f"{name}.png") as file:
                         pictures.write_grid(file, made[name])
             if "reconstructions" in made:
-                with atomic(self._folder / "reconstructions.png") as file:
+                with atomic(self._folder.pictures / "reconstructions.png") as file:
                     pictures.write_pairs(file, originals, made["reconstructions"])
             if "styles" in made:
-                with atomic(self._folder / "styles.png") as file:
+                with atomic(self._folder.pictures / "styles.png") as file:
                     pictures.write_rows(file, made["styles"])
         if codes is not None:
-            with atomic(self._folder / "codes.png") as file:
+            with atomic(self._folder.pictures / "codes.png") as file:
                 pictures.write_scatter(
                     file, codes, labels, made["prior"], self._class_names
                 )
+        return made
 
 
 def picture_arrays(
