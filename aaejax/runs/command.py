@@ -3,6 +3,7 @@
 import dataclasses
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
@@ -13,6 +14,7 @@ from aaejax.runs.config import RunConfig
 from aaejax.runs.config_json import model_name
 from aaejax.runs.finite import NonFiniteLoss
 from aaejax.runs.loop import run_folder, train
+from aaejax.runs.options_file import options_json, with_file
 from aaejax.runs.run import Result
 from aaejax.runs.scripts import parse, script, start_jax, tell
 from aaejax.types import UserError
@@ -27,8 +29,14 @@ Started again on the same run folder, it goes on where it stopped.
 """
 
 
+OPTIONS = """A JSON or YAML file of options, as --print-options prints or config.json has
+them; those of the command line go before it."""
+PRINT = "Prints the options as JSON, and trains nothing."
+
+
 def parse_run(args: Sequence[str], name: str = "train.py") -> tuple[Any, RunConfig]:
     """`[MODEL] [OPTIONS]` -> the options of a model, and the settings of a run."""
+    args = with_file(args)
     named = bool(args) and not args[0].startswith("-")
     word, flags = (args[0], args[1:]) if named else ("aae", args)
     if word not in models.NAMES:
@@ -38,7 +46,12 @@ def parse_run(args: Sequence[str], name: str = "train.py") -> tuple[Any, RunConf
     # The model's own options stand beside those of the run.
     flat = tyro.conf.arg(name="")
     # Without defaults: tyro would make options of all that a default instance has.
-    fields = [("model", Annotated[options, flat]), ("run", Annotated[RunConfig, flat])]
+    fields = [
+        ("model", Annotated[options, flat]),
+        ("run", Annotated[RunConfig, flat]),
+        ("options", Annotated[Path | None, tyro.conf.arg(help=OPTIONS)], None),
+        ("print_options", Annotated[bool, tyro.conf.arg(help=PRINT)], False),
+    ]
     command = dataclasses.make_dataclass("Command", fields, frozen=True)
     prog = f"{name} {word}" if named else f"{name} [MODEL]"
     script_name = f"python {name}" if name.endswith(".py") else name
@@ -94,7 +107,7 @@ def describe(result: Result, sample: str = "python sample.py", network: str = ""
     return (
         f"done: {', '.join(reached)}\n"
         f"metrics: {run}/metrics.jsonl   checkpoints: {run}/checkpoints   "
-        f"pictures: {run}/pictures\n"
+        f"pictures: {run}/pictures   report: {run}/report.html\n"
         f"next: {sample} {run}{network} --out samples.png"
     )
 
@@ -113,6 +126,9 @@ def main(name: str = "train.py") -> int:
 
 def _main(name: str) -> int:
     options, config = parse_run(sys.argv[1:], name)
+    if "--print-options" in sys.argv:
+        print(options_json(options, config))
+        return 0
     start_jax()
     network = ""
     if options.network.endswith(".py"):
