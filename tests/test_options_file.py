@@ -104,6 +104,8 @@ def test_a_file_that_is_none_is_one_line(name, text, words, tmp_path):
 def test_a_flag_without_a_file_and_an_option_that_there_is_not(tmp_path, capsys):
     with pytest.raises(UserError, match="needs a file"):
         parse_run(["aae", "--options"])
+    with pytest.raises(UserError, match="there twice"):
+        parse_run(["aae", "--options", "a.json", "--options=b.json"])
     (tmp_path / "x.json").write_text('{"latnet": 3}')
     with pytest.raises(SystemExit):
         parse_run(["aae", "--options", str(tmp_path / "x.json")])

@@ -47,7 +47,7 @@ None yet: what may be done with these weights is for who trained them to say, he
 With aaejax the folder is a run folder: `python sample.py FOLDER` asks it, and
 
     from aaejax.runs.restore import restore
-    trained = restore("FOLDER"{model})
+    trained = restore("FOLDER"{needs})
     images = trained.sample(10)
 
 Without it, `model.safetensors` is read by the package safetensors of any framework, and the
@@ -114,13 +114,16 @@ def card(trained: Trained, files: Sequence[str], suffix: str) -> str:
     if "metrics.jsonl" in files:
         listing.append("| `metrics.jsonl` | losses and scores up to this step |")
     words = train_arguments(config)
+    needs = ", model=..." if words is None else ""
+    if str(config.get("options", {}).get("network", "")).endswith(".py"):
+        needs = ', network="FILE.py"'  # which is no part of a run folder
     by_hand = "By a model built by hand in Python, which `restore` needs too."
     return CARD.format(
         title=_text(f"{name} on {source}"),
         facts="\n".join(f"| {key} | {_text(value)} |" for key, value in facts.items()),
         scores="\n".join([*head, *rows]) if rows else "None: nothing is held out.",
         files="\n".join(listing),
-        model="" if words is not None else ", model=...",
+        needs=needs,
         suffix=suffix,
         latent=model.latent,
         date=datetime.datetime.now(datetime.UTC).date(),

@@ -1,12 +1,10 @@
 """The run folder: config.json, metrics.jsonl, heldout.npz, checkpoints/, pictures/."""
 
 import fcntl
-import io
 import json
 import os
 import re
 import shutil
-import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +23,7 @@ from aaejax.runs.files import (
     remove_temporary,
     write_atomically,
 )
+from aaejax.runs.heldout_file import checked_heldout
 from aaejax.runs.metrics_log import MetricsLog
 from aaejax.types import UserError
 
@@ -241,53 +240,13 @@ class RunFolder:
         """
         data = self.read_config().get("data") if self.config.exists() else None
         try:
-            return _checked_heldout(self.heldout, data if isinstance(data, dict) else {})
+            return checked_heldout(self.heldout, data if isinstance(data, dict) else {})
         except Exception as error:  # zipfile, zlib and numpy raise many kinds
             raise UserError(
                 f"{self.heldout} can't be read ({_one_line(error)}): what needs no "
                 "examples works, --data gives others, and train.py writes it again when "
                 "it is started on the run"
             ) from error
-
-
-def _checked_heldout(path: Path, data: dict[str, Any]) -> dict[str, np.ndarray]:
-    # The heads first: what they say is compared before anything is taken for it.
-    raw = read_bytes(path)
-    with zipfile.ZipFile(io.BytesIO(raw)) as archive:
-        heads = {name: _head(archive, name) for name in archive.namelist()}
-    shape, dtype = heads.pop("images.npy", ((), None))
-    expected = tuple(data.get("shape", shape[1:]))
-    if shape[1:] != expected or dtype not in (np.uint8, np.float32) or not shape[:1] > (0,):
-        raise ValueError(f"its images are {dtype}{list(shape)}, not [N, {list(expected)}]")
-    of_labels = heads.pop("labels.npy", None)
-    if of_labels and (of_labels[0] != shape[:1] or of_labels[1].kind not in "iu"):
-        raise ValueError(f"its labels are {of_labels[1]}{list(of_labels[0])}")
-    if heads:
-        raise ValueError(f"it has {', '.join(map(repr, heads))}")
-    if np.prod(shape) * dtype.itemsize > 1000 * len(raw) + 2**20:
-        raise ValueError(f"its images {list(shape)} can't be in {len(raw)} bytes")
-    with np.load(io.BytesIO(raw), allow_pickle=False) as arrays:
-        found = dict(arrays)
-    images, labels = found["images"], found.get("labels")
-    if dtype == np.float32 and not np.isfinite(images).all():
-        raise ValueError("its images are not finite")
-    unit = dtype == np.float32 and data.get("unit_range")
-    if unit and not (images.min() >= 0 and images.max() <= 1):
-        raise ValueError("its images are not in [0, 1]")
-    classes = data.get("classes", 2**31)
-    if labels is not None and not (labels.min() >= -1 and labels.max() < classes):
-        raise ValueError(f"its labels go from {labels.min()} to {labels.max()}")
-    return found
-
-
-def _head(archive: zipfile.ZipFile, name: str) -> tuple[tuple[int, ...], np.dtype]:
-    """Shape and dtype that an array of an .npz says it has."""
-    with archive.open(name) as file:
-        version = np.lib.format.read_magic(file)
-        if version != (1, 0):
-            raise ValueError(f"{name!r} has format {version}")
-        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
-    return shape, dtype
 
 
 def _entries(folder: Path) -> list[Path]:

@@ -68,8 +68,8 @@ class TensorBoard(Hook):
         """Opens the files at the first line, whose step says what is to be left out."""
         if self._writer is not None:
             return
-        from tensorboardX import SummaryWriter
-        from tensorboardX.summary import hparams
+        from tensorboardX import SummaryWriter  # type: ignore[import-not-found]
+        from tensorboardX.summary import hparams  # type: ignore[import-not-found]
 
         self._writer = SummaryWriter(str(self._folder), purge_step=step)
         scores = dict.fromkeys(self._watched.scores, 0.0)

@@ -19,7 +19,7 @@ class WeightsAndBiases(Hook):
 
     def on_log(self, event: Event) -> None:
         """Logs the line, with the pictures of an evaluation."""
-        import wandb
+        import wandb  # type: ignore[import-not-found]
 
         if self._run is None:
             name = self._watched.folder.path.resolve().name

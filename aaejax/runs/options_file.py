@@ -32,7 +32,9 @@ def with_file(args: Sequence[str]) -> list[str]:
         if name != FLAG:
             words.append(word)
             continue
-        file = value if sign else next(rest, None)
+        if file is not None:
+            raise UserError(f"{FLAG} stands there twice: give one file")
+        file = value if sign else next(rest, "")
         if not file:
             raise UserError(f"{FLAG} needs a file: give one")
     if file is None:
