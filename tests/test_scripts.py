@@ -309,6 +309,9 @@ def test_help_lists_the_models_and_keeps_the_lines_of_examples(call):
         if script is train:
             first_words = {line.split()[0] for line in lines if line.strip()}
             assert set(models.NAMES) <= first_words
+            flags = re.findall(r"^    (--[a-z-]+)", text, re.M)
+            boxes = "".join(line for line in lines if line.startswith("│"))
+            assert len(flags) == 10 and all(f"│ {flag} " in boxes for flag in flags)
 
 
 @pytest.mark.parametrize(

@@ -26,11 +26,24 @@ HELP = """Trains a model. The model comes first: it has options of its own.
     {name} semi-supervised --help       the options of that model
 
 Started again on the same run folder, it goes on where it stopped.
+
+Ten options to begin with; all are below:
+
+    --dataset WHAT      a folder of pictures, an .npz or .npy file, or a TFDS set
+    --epochs N          how often each example is seen
+    --workdir FOLDER    where the run is kept, and goes on
+    --latent N          size of the code
+    --prior NAME        the distribution that codes are to follow
+    --network conv      convolutions, for larger pictures
+    --width N           units of a hidden layer
+    --batch-size N      examples a step
+    --labels N          how many labels it may see, as many of each class
+    --seed N            another seed is another run
 """
-
-
-OPTIONS = """A JSON or YAML file of options, as --print-options prints or config.json has
-them; those of the command line go before it."""
+OPTIONS = (
+    "A JSON or YAML file of options, as --print-options prints or config.json has them; "
+    "flags go before it."
+)
 PRINT = "Prints the options as JSON, and trains nothing."
 
 
