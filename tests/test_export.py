@@ -273,6 +273,19 @@ def test_what_an_export_has_not_is_refused(exported, finished_run, digits, tmp_p
         train_tiny(tmp_path / "new", digits, from_run=exported)
 
 
+def test_a_model_built_by_hand_and_a_moving_average_are_exported(trained, tmp_path):
+    by_hand = {k: trained.config[k] for k in ("format", "run", "data")}
+    by_hand |= {"custom_model": True, "networks": {"encoder": 1}, "latent": 2}
+    other = dataclasses.replace(trained, config=by_hand, weights="ema")
+    out = export(other, tmp_path / "out")
+    text = (out / "README.md").read_text()
+    assert 'restore("FOLDER", model=...)' in text and "moving average" in text
+    again = restore(out, model=trained.model, weights="ema")
+    assert again.weights == "ema" and same(again.variables, trained.variables)
+    with pytest.raises(UserError, match="a model built by hand"):
+        restore(out)
+
+
 def test_the_command_exports_once(exported, finished_run, tmp_path, monkeypatch, capsys):
     def call(*args):
         monkeypatch.setattr(sys, "argv", ["sample.py", *map(str, args)])
