@@ -58,7 +58,11 @@ def test_overwrite_removes_what_a_run_wrote_and_nothing_else(run, digits):
     (run / "unusable-checkpoints/60").mkdir()
     (run / "checkpoints/80.orbax-checkpoint-tmp-3").mkdir()
     (run / ".tmp-0123abcd-config.json").write_text("of a killed write")
+    (run / "tensorboard/events.out.tfevents.1.host").write_text("of --log")
+    assert (run / "pictures/samples-step-40.png").exists()
     go_on(run, digits, overwrite=True, seed=5, epochs=2)
+    assert not (run / "tensorboard/events.out.tfevents.1.host").exists()
+    assert not (run / "pictures/samples-step-40.png").exists()
     assert all((run / name).read_text() == "mine" for name in mine)
     kept = {path.name for path in (run / "checkpoints").iterdir()}
     assert kept == {"20", "llama.pt", "best"}
