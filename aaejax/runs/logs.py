@@ -74,6 +74,6 @@ def check(names: tuple[str, ...]) -> None:
             importlib.import_module(PACKAGES[name])
         except ImportError as error:
             raise UserError(
-                f"--log {name} needs {PACKAGES[name]}: pip install 'aaejax[{name}]', or "
+                f"--log {name} needs {PACKAGES[name]}: pip install {PACKAGES[name]}, or "
                 "leave it out"
             ) from error
