@@ -49,7 +49,7 @@ class Arguments:
     """What is asked for: see above."""
     out: Path = Path("samples.png")
     """.png is a picture, .npy or .npz the arrays, .csv or .parquet a table with a row for
-    each example."""
+    each example (samples and reconstructions: of a run on a table)."""
     count: int = 100
     """How many images; of interpolations, the images on all lines."""
     seed: int = 0
@@ -109,7 +109,8 @@ def _main(name: str) -> int:
         network=arguments.network,
         weights=arguments.weights,
     )
-    check_out(arguments.out, arguments.kind, trained.data.spec.shape)
+    columns = trained.data.columns
+    check_out(arguments.out, arguments.kind, trained.data.spec.shape, columns)
     if arguments.out.suffix.lower() == ".png":
         tell_of_channels(trained.data.spec.shape[-1], tell)
     arrays = sample(
@@ -127,6 +128,6 @@ def _main(name: str) -> int:
         contamination=arguments.contamination,
         sampler=arguments.sampler,
     )
-    write(arguments.out, arguments.kind, arrays)
+    write(arguments.out, arguments.kind, arrays, columns)
     tell(f"{arguments.kind} of {arguments.run} at step {trained.step}: {arguments.out}")
     return 0

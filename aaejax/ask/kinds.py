@@ -13,6 +13,7 @@ from aaejax.ask.answers import Arrays
 from aaejax.ask.question import Question
 from aaejax.ask.sources import DATA_DIR
 from aaejax.components.checks import check_seed, check_word
+from aaejax.data.columns import Columns
 from aaejax.runs import pictures
 from aaejax.runs.files import naming
 from aaejax.runs.trained import Trained
@@ -59,16 +60,23 @@ class Kind:
     npy: str = "images"  # the array that an .npy gets
     # of a table with a row for each example; () where there is none
     columns: tuple[str, ...] = ()
+    of_columns: bool = False  # whether "images" may be such a table, of a run on one
 
 
 KINDS = {
-    "samples": Kind(answers.samples, reads=("label", "sampler"), draw=pictures.write_grid),
+    "samples": Kind(
+        answers.samples,
+        reads=("label", "sampler"),
+        draw=pictures.write_grid,
+        of_columns=True,
+    ),
     "nearest": Kind(answers.nearest, reads=("label", "data", "sampler")),
     "reconstructions": Kind(
         answers.reconstructions,
         _encodes,
         reads=("data", "pick"),
         draw=lambda path, images: pictures.write_pairs(path, images[:, 0], images[:, 1]),
+        of_columns=True,
     ),
     "interpolation": Kind(answers.interpolation, _encodes, reads=("data", "pick", "path")),
     "arithmetic": Kind(
@@ -200,16 +208,24 @@ def sample(
             raise UserError(f"--{f.name} has no meaning for {kind}: leave it out")
     if sampler != "prior":
         asked = replace(asked, trained=samplers.with_sampler(asked))
-    return KINDS[kind].make(asked)
+    found = KINDS[kind].make(asked)
+    columns = trained.data.columns
+    if columns is not None and "images" in found:
+        found["images"] = columns.unscaled(found["images"])
+        found["columns"] = np.array(columns.features, str)
+    return found
 
 
-def check_out(out: str | Path, kind: str, shape: tuple[int, ...]) -> None:
+def check_out(
+    out: str | Path, kind: str, shape: tuple[int, ...], columns: Columns | None = None
+) -> None:
     """Raises UserError where `write` would refuse, before the work is done.
 
     Args:
       out: of `write`.
       kind: one of `KINDS`.
       shape: of one example of the run.
+      columns: of the run, where it was trained on a table.
     """
     if kind not in KINDS:
         raise UserError(f"there is no kind {kind}: there are {', '.join(KINDS)}")
@@ -218,28 +234,42 @@ def check_out(out: str | Path, kind: str, shape: tuple[int, ...]) -> None:
     allowed = [".npy", ".npz"]
     if asked.draw is not None:
         allowed.insert(0, ".png")
-    if asked.columns:
+    if asked.columns or (asked.of_columns and columns is not None):
         allowed += tables.SUFFIXES
     if suffix not in allowed:
         no = f"{kind} make no picture: " if suffix == ".png" else ""
         listed = f"{', '.join(allowed[:-1])} or {allowed[-1]}"
         raise UserError(f"--out {out}: {no}the name must end in {listed}")
     if suffix == ".png" and len(shape) != 3:
-        raise UserError("vectors make no picture: --out must end in .npy or .npz")
+        others = [each for each in allowed if each != ".png"]
+        listed = f"{', '.join(others[:-1])} or {others[-1]}"
+        raise UserError(f"vectors make no picture: --out must end in {listed}")
     tables.check_extra(path)
     if path.is_dir():
         raise UserError(f"--out {out} is a folder: give the name of a file")
 
 
-def write(out: str | Path, kind: str, arrays: dict[str, np.ndarray]) -> None:
-    """Writes a picture or arrays, as the file's suffix says; its folder is made.
+def write(
+    out: str | Path,
+    kind: str,
+    arrays: dict[str, np.ndarray],
+    columns: Columns | None = None,
+) -> None:
+    """Writes a picture, arrays or a table, as the file's suffix says; its folder is made.
+
+    Args:
+      out: the file.
+      kind: one of `KINDS`.
+      arrays: from `sample`.
+      columns: of the run, where it was trained on a table.
 
     Raises:
       UserError: a suffix that the kind can't have, or one that needs an extra.
       OSError: it can't be written there.
     """
     path, images = Path(out), arrays.get("images")
-    check_out(path, kind, () if images is None or images.ndim < 4 else images.shape[-3:])
+    shape = () if images is None or images.ndim < 4 else images.shape[-3:]
+    check_out(path, kind, shape, columns)
     path.parent.mkdir(parents=True, exist_ok=True)
     draw = KINDS[kind].draw
     if draw is not None and path.suffix.lower() == ".png":
@@ -248,7 +278,11 @@ def write(out: str | Path, kind: str, arrays: dict[str, np.ndarray]) -> None:
         return
     if path.suffix.lower() in tables.SUFFIXES:
         with naming(path):
-            tables.write(path, tables.columns(arrays, KINDS[kind].columns))
+            if KINDS[kind].of_columns and columns is not None:
+                table = tables.of_examples(arrays["images"], arrays.get("rows"), columns)
+                tables.write(path, table, numbered=False)
+            else:
+                tables.write(path, tables.columns(arrays, KINDS[kind].columns))
         return
     # Opened here: NumPy would add a suffix to a name in capitals.
     with naming(path), path.open("wb") as file:

@@ -151,7 +151,15 @@ def _most(data: RunData) -> int:
 def _as_trained(trained: Trained) -> dict[str, Any]:
     """How the data of the run were read; what is younger than the run had its default."""
     run = trained.config.get("run", {})
-    return {name: run[name] for name in READING if name in run}
+    how = {name: run[name] for name in READING if name in run}
+    if trained.data.columns is not None:
+        # What it knows of the columns stands for how they were read.
+        return how | {
+            "columns": trained.data.columns,
+            "label_column": None,
+            "standardise": False,
+        }
+    return how
 
 
 def _harmless(name: str, data_dir: Path) -> str:

@@ -1,4 +1,4 @@
-"""How pictures are read: on which ground, at which size, in colour or grey."""
+"""How data are read: pictures at which size and in which colours, tables by columns."""
 
 import re
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ _LUMA = (19595, 38470, 7471)
 
 @dataclass(frozen=True)
 class Reading:
-    """How pictures are read.
+    """How data are read.
 
     Attributes:
       background: what transparent pixels lie on: white, black or #rrggbb.
@@ -24,6 +24,9 @@ class Reading:
         "64x48", to make all 64 wide and 48 high whatever their shape was; None to leave
         sizes as they are.
       grey: whether colours become grey.
+      label_column: name of the column of a table that has the labels.
+      standardise: whether each feature of tables and vectors gets mean 0 and standard
+        deviation 1 in the training part.
 
     Raises:
       UserError: none of these.
@@ -32,6 +35,8 @@ class Reading:
     background: str = "white"
     resize: str | None = None
     grey: bool = False
+    label_column: str | None = None
+    standardise: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "resize", _resize_word(self.resize))
@@ -57,6 +62,11 @@ class Reading:
             return None
         width, _, height = self.resize.partition("x")
         return int(width), int(height or width)
+
+    def check_pictures(self, what: str) -> None:
+        """Raises UserError for what is asked of tables, where data called so are none."""
+        if self.label_column is not None:
+            raise UserError(f"{what} is no table: leave --label-column out")
 
     @property
     def changes(self) -> bool:

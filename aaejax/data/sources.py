@@ -2,13 +2,16 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from aaejax.data import arrays_in_files, folders
+from aaejax.data import arrays_in_files, folders, tables
+from aaejax.data.columns import Columns
 from aaejax.data.datasets import Dataset, from_arrays, hold_out_indices
-from aaejax.data.notes import Tell, to_stderr
+from aaejax.data.notes import Tell, ignore, to_stderr
 from aaejax.data.reading import Reading
+from aaejax.data.table_files import FrameTable
 from aaejax.types import UserError, printable
 
 
@@ -20,6 +23,9 @@ def load(
     background: str = "white",
     resize: str | None = None,
     grey: bool = False,
+    label_column: str | None = None,
+    standardise: bool = False,
+    columns: Columns | None = None,
     cache: str | Path | None = None,
     most: int | None = None,
     tell: Tell = to_stderr,
@@ -33,6 +39,8 @@ def load(
         - an .npz file with x_train, y_train, x_test, y_test (or train_images, ..., or
           images and labels; a validation part stands in for a test part), or an .npy file
           of images, which is memory-mapped.
+        - a .csv, .tsv or .parquet file, whose columns are features and perhaps labels:
+          numbers as they are, texts one-hot; what is missing is NaN.
         - a folder of pictures, read as a viewer shows them; of one size, unless they are
           resized. Sub-folders are labels; those named train and test (or validation, or
           as others call them) are the parts. All become RGB if any is in colour. Of
@@ -48,6 +56,10 @@ def load(
       resize: "64" makes the shorter side of pictures 64 pixels and cuts out the middle,
         "64x48" makes them 64 wide and 48 high.
       grey: makes pictures grey.
+      label_column: name of the column of a table that has the labels.
+      standardise: as of `from_arrays`, of tables and other vectors.
+      columns: `Dataset.columns` of a run, whose features vectors are to be; of a table
+        these very columns, found by their names. The labels may be lacking then.
       cache: a folder where pictures of a folder are kept once they are decoded, at the size
         that they get, for as long as the files have the same names, sizes and times.
       most: files and folders of a folder of pictures that are looked at before it is
@@ -58,9 +70,10 @@ def load(
     Raises:
       UserError: no such data, or data that `from_arrays` refuses.
     """
-    reading = Reading(background, resize, grey)
+    reading = Reading(background, resize, grey, label_column, standardise)
     text = os.fspath(name)
     if text == "mnist5k" and not isinstance(name, Path):
+        reading.check_pictures("mnist5k")
         return _mnist5k(resize)
     try:
         path = Path(text).expanduser()
@@ -72,7 +85,8 @@ def load(
     # What TFDS itself made in data_dir is no folder of images.
     own = text and exists and path.resolve() != (Path(data_dir) / text).resolve()
     explicit = isinstance(name, Path) or path.is_absolute() or text[:1] in (".", "~")
-    if own or explicit or path.suffix in (".npz", ".npy"):
+    is_table = path.suffix.lower() in tables.KINDS
+    if own or explicit or is_table or path.suffix in (".npz", ".npy"):
         if not exists:
             raise UserError(f"there is no file or folder {text!r}; check the path")
         short = (path.resolve() if path.is_dir() else path).name
@@ -80,6 +94,9 @@ def load(
             keep = None if cache is None else Path(cache).expanduser()
             arrays = folders.read(path, reading, said.append, most, keep)
             resize, grey = None, False  # done
+        elif path.is_file() and is_table:
+            raw = ignore if standardise else said.append
+            arrays = tables.read(tables.open_table(path), label_column, columns, raw)
         elif path.is_file():
             arrays = arrays_in_files.read(path, said.append)
         else:
@@ -91,17 +108,53 @@ def load(
         from aaejax.data import tfds
 
         short, arrays = text, tfds.read(text, Path(data_dir), said.append)
+    if "columns" not in arrays:
+        reading.check_pictures(text)
+        arrays["columns"] = columns
     dataset = from_arrays(
         **arrays,
         name=short,
         hold_out=hold_out,
         resize=resize,
         grey=grey,
+        standardise=standardise,
         tell=said.append,
     )
     for line in said:
         tell(printable(line))
     return dataset
+
+
+def from_table(
+    frame: Any,
+    *,
+    label_column: str | None = None,
+    name: str = "table",
+    standardise: bool = False,
+    columns: Columns | None = None,
+    hold_out: bool = True,
+    tell: Tell = to_stderr,
+) -> Dataset:
+    """Makes a `Dataset` of a data frame of pandas.
+
+    Args:
+      frame: whose columns are features: numbers and bools as they are, texts and
+        categories one-hot; None and NaN are missing.
+      label_column: as of `load`.
+      name: names the data in messages.
+      standardise: as of `load`.
+      columns: as of `load`.
+      hold_out: as of `from_arrays`.
+      tell: as of `from_arrays`.
+
+    Raises:
+      UserError: columns that can't be features, or others than those of the run.
+    """
+    table = FrameTable(frame, printable(name))
+    arrays = tables.read(table, label_column, columns, ignore if standardise else tell)
+    return from_arrays(
+        **arrays, name=name, hold_out=hold_out, standardise=standardise, tell=tell
+    )
 
 
 def _mnist5k(resize: str | None) -> Dataset:

@@ -11,7 +11,13 @@ from aaejax.components.checks import check_at_least, check_fields
 from aaejax.data.reading import Reading
 from aaejax.types import UserError
 
-READING = ("background", "resize", "grey")  # how data are read
+READING = (
+    "background",
+    "resize",
+    "grey",
+    "label_column",
+    "standardise",
+)  # how data are read
 
 
 @dataclass(frozen=True)
@@ -19,7 +25,8 @@ class RunConfig:
     """A training run. Lengths are in steps but for `epochs`."""
 
     dataset: str = "mnist5k"
-    """mnist5k, a TFDS image dataset by name, or a path: .npz, .npy or folder of images."""
+    """mnist5k, a TFDS image dataset by name, or a path: .npz, .npy or folder of images, or
+    a table: .csv, .tsv or .parquet."""
     labels: int | None = None
     """Training labels that are kept, as many of each class; by default all."""
     epochs: int = 20
@@ -49,6 +56,11 @@ class RunConfig:
     become 64 wide and 48 high."""
     grey: bool = False
     """Pictures become grey."""
+    label_column: str | None = None
+    """The column of a table that has the labels; all others are features."""
+    standardise: bool = False
+    """Features of tables and vectors get mean 0 and standard deviation 1; sample.py writes
+    them as the table has them."""
     flip: bool = False
     """Pictures are turned left to right at random, in training alone."""
     cache: Path | None = field(default=None, metadata={"where": True})
