@@ -9,8 +9,10 @@ import pytest
 
 from aaejax import Likelihood
 from aaejax.ask.kinds import sample, write
-from aaejax.data import from_arrays, from_table, load, tables
+from aaejax.data import from_arrays, from_table, load
 from aaejax.data.columns import columns_of
+from aaejax.data.lazy import Rows
+from aaejax.data.table_files import TextTable
 from aaejax.runs.restore import restore
 from tests.conftest import read_lines, tiny_options, train_tiny
 from tests.made_data import fails
@@ -97,7 +99,7 @@ def test_a_large_table_is_read_in_blocks(tmp_path, monkeypatch):
     columns = people()
     columns["age"][33] = None
     path = as_csv(tmp_path / "people.csv", columns)
-    blocks = [len(block[0]) for block in tables.open_table(path).blocks()]
+    blocks = [len(block[0]) for block in TextTable(path).blocks()]
     assert blocks == [10] * 6
     data = load(path, tmp_path, hold_out=False, label_column="kind")
     ages = np.array(columns["age"], np.float32)
@@ -122,7 +124,7 @@ def test_a_large_table_is_read_in_blocks(tmp_path, monkeypatch):
         ("y\n1\n", "no column but the labels"),
         ("a,b\n1,2\n", "has no column 'y' for the labels: it has 'a', 'b'"),
         ('a,y\n1,"2\n', "line 2: unexpected end of data"),
-        ("a,y\n,1\n,2\n", "no training example has a value of 'a'"),
+        ("a,y\n,1\n,2\n", "column 'a' has no value in any row"),
         (
             "a,y\n" + "".join(f"n{i},1\n" for i in range(300)),
             "column 'a' has more than 150 different texts, as 'n0'",
@@ -342,3 +344,24 @@ def test_config_json_has_the_columns(gaps):
     assert saved["data"]["missing"] is True
     assert saved["data"]["columns"]["names"] == ["age", "income", "colour"]
     assert saved["run"]["label_column"] == "kind" and saved["run"]["standardise"] is True
+
+
+def test_a_table_that_does_not_fit_is_kept_in_the_cache(tmp_path, monkeypatch):
+    pandas = pytest.importorskip("pandas")
+    pytest.importorskip("pyarrow")
+    monkeypatch.setattr("aaejax.data.table_files._CELLS", 40)
+    columns = people()
+    columns["income"][3] = None
+    path = tmp_path / "people.parquet"
+    pandas.DataFrame(columns).to_parquet(path)
+    asked = {"label_column": "kind", "standardise": True}
+    want = load(path, tmp_path, **asked)
+    monkeypatch.setattr("aaejax.data.tables.READ_BELOW", 100)
+    said: list[str] = []
+    for _ in range(2):
+        data = load(path, tmp_path, **asked, cache=tmp_path / "cache", tell=said.append)
+        assert isinstance(data.train_images, Rows) and data.columns == want.columns
+        np.testing.assert_array_equal(data.train_images[:], want.train_images)
+        np.testing.assert_array_equal(data.test_images[:], want.test_images)
+    assert len(said) == 1 and "kept in" in said[0]
+    assert len(list((tmp_path / "cache").iterdir())) == 1

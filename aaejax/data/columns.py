@@ -1,13 +1,11 @@
 """What the features of a table are: names, categories, means and standard deviations."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-
-from aaejax.types import UserError
 
 MOST_CATEGORIES = 1000  # of one column
 
@@ -186,21 +184,17 @@ def numbered(features: int) -> Columns:
     return Columns(tuple(Column(f"x{number}") for number in range(features)))
 
 
-def moments(blocks: Iterator[np.ndarray], names: Sequence[str], what: str):
-    """Mean and standard deviation of the known values of each feature, in float64.
+def moments(blocks: Iterator[np.ndarray], features: int) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of the known values of each feature.
 
     Args:
       blocks: of [n, F], NaN where a value is missing.
-      names: of the features.
-      what: names the data in messages.
+      features: F.
 
     Returns:
-      float64 [F] each; a std of 0 becomes 1.
-
-    Raises:
-      UserError: a feature of which no value is known.
+      float64 [F] each; a std of 0 becomes 1. NaN of a feature of which no value is known.
     """
-    count, mean, away = (np.zeros(len(names)) for _ in range(3))
+    count, mean, away = (np.zeros(features) for _ in range(3))
     for block in blocks:
         known = ~np.isnan(block)
         here = known.sum(axis=0)
@@ -212,14 +206,10 @@ def moments(blocks: Iterator[np.ndarray], names: Sequence[str], what: str):
         away += (spread * spread).sum(axis=0) + step * step * count * here / total
         mean += step * here / total
         count += here
-    if not count.all():
-        name = names[int(np.argmin(count))]
-        raise UserError(
-            f"{what}: no training example has a value of {name!r}: leave that column out"
-        )
-    std = np.sqrt(away / count)
+    known = np.where(count, 1.0, np.nan)
+    std = np.sqrt(away / np.maximum(count, 1))
     # What float64 made of equal values is above 0.
-    return mean, np.where(std > 1e-9 * np.abs(mean), std, 1.0)
+    return mean * known, np.where(std > 1e-9 * np.abs(mean), std, 1.0) * known
 
 
 def _floats(x: np.ndarray) -> np.ndarray:

@@ -288,7 +288,12 @@ def _fitted(
         )
     if not standardise or columns.standardised:
         return columns
-    mean, std = moments((x for _, x in blocks(images)), columns.features, name)
+    mean, std = moments((x for _, x in blocks(images)), features)
+    if np.isnan(mean).any():
+        empty = columns.features[int(np.argmax(np.isnan(mean)))]
+        raise UserError(
+            f"{name}: no training example has a value of {empty!r}: leave that column out"
+        )
     few = std < 1e-5 * np.abs(mean)
     if few.any():
         coarse = [

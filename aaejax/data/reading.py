@@ -27,6 +27,8 @@ class Reading:
       label_column: name of the column of a table that has the labels.
       standardise: whether each feature of tables and vectors gets mean 0 and standard
         deviation 1 in the training part.
+      key: name of the array in an HDF5 file that has the examples.
+      label_key: name of that of the labels.
 
     Raises:
       UserError: none of these.
@@ -37,6 +39,8 @@ class Reading:
     grey: bool = False
     label_column: str | None = None
     standardise: bool = False
+    key: str | None = None
+    label_key: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "resize", _resize_word(self.resize))
@@ -63,10 +67,21 @@ class Reading:
         width, _, height = self.resize.partition("x")
         return int(width), int(height or width)
 
-    def check_pictures(self, what: str) -> None:
-        """Raises UserError for what is asked of tables, where data called so are none."""
-        if self.label_column is not None:
-            raise UserError(f"{what} is no table: leave --label-column out")
+    def check_reads(self, what: str, *options: str) -> None:
+        """Raises UserError where data called so are of a kind that has no such option.
+
+        Args:
+          what: names the data.
+          options: of those that say where in a file something is, the ones that it has.
+        """
+        for name, kind in (
+            ("label_column", "table"),
+            ("key", "HDF5 file"),
+            ("label_key", "HDF5 file"),
+        ):
+            if getattr(self, name) is not None and name not in options:
+                option = name.replace("_", "-")
+                raise UserError(f"{what} is no {kind}: leave --{option} out")
 
     @property
     def changes(self) -> bool:

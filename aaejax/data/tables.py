@@ -1,6 +1,6 @@
 """Tables -> features: numbers as they are, texts one-hot, what is missing NaN."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,18 +9,19 @@ from typing import Any
 import numpy as np
 
 from aaejax.data import memory
+from aaejax.data.cache import Packing, kept
 from aaejax.data.checks import blocks
 from aaejax.data.columns import MOST_CATEGORIES, Column, Columns, moments
 from aaejax.data.labels import check_count, sorted_names
+from aaejax.data.lazy import READ_BELOW, Images, Rows
 from aaejax.data.notes import Tell, ignore, listing
-from aaejax.data.table_files import Cells, ParquetTable, Table, TextTable
+from aaejax.data.table_files import Cells, Table
 from aaejax.types import UserError
 
 # Of cells, whatever the case.
 MISSING = frozenset(("", "na", "n/a", "#n/a", "<na>", "nan", "null", "none"))
 _SCALES_DIFFER = 10  # columns, so many times
 _FLOAT_MAX = float(np.finfo(np.float32).max)
-KINDS = {".csv": TextTable, ".tsv": TextTable, ".parquet": ParquetTable}
 
 
 def read(
@@ -28,6 +29,8 @@ def read(
     label: str | None = None,
     columns: Columns | None = None,
     raw: Tell = ignore,
+    cache: Path | None = None,
+    tell: Tell = ignore,
 ) -> dict[str, Any]:
     """Reads a table, twice: to see what its columns are, and their values.
 
@@ -37,6 +40,8 @@ def read(
       columns: of a run, which the table's must be, in any order; the label may be lacking.
       raw: takes a line where numbers differ so much in scale that they should not be
         trained on as they are.
+      cache: a folder that keeps the features of a table that is too large for memory.
+      tell: takes a line where something was kept there.
 
     Returns:
       Arguments of `aaejax.data.from_arrays`: features, NaN where a value is missing, and
@@ -52,7 +57,6 @@ def read(
     rows = seen[names[0]].rows
     if not rows:
         raise UserError(f"{table.what} has no rows below its names: give some")
-    fresh = columns is None
     if columns is None:
         made = [Column(name, seen[name].categories(table)) for name in names]
         missing = any(seen[name].missing is not None for name in names)
@@ -64,22 +68,38 @@ def read(
                     f"{_place(table, seen[name].missing, name)} is empty, and the run was "
                     "trained without missing values: fill it, or leave that row out"
                 )
-    features = len(columns.features)
-    memory.check(4 * rows * features, table.what)
-    x = np.empty((rows, features), np.float32)
-    at = 0
-    for block in encoded(table, columns):
-        x[at : at + len(block)] = block
-        at += len(block)
-    if fresh:
-        _tell_of_scales(x, columns, table.what, raw)
+    x = _features(table, columns, rows, cache, tell)
+    tell_of_scales(x, columns, table.what, raw)
     found: dict[str, Any] = {"train_images": x, "columns": columns}
     if isinstance(labels, _SeenLabels):
         found |= labels.labels(table.what)
     return found
 
 
-def encoded(table: Table, columns: Columns) -> Iterator[np.ndarray]:
+def _features(
+    table: Table, columns: Columns, rows: int, cache: Path | None, tell: Tell
+) -> Images:
+    """All features [N, F], in memory, or in the cache where they are many."""
+    packing = Packing(
+        (rows, len(columns.features)),
+        np.dtype(np.float32),
+        lambda: encoded(table, columns),
+    )
+    if cache is not None and packing.nbytes > READ_BELOW:
+        identity = f"{table.identity} {columns}"
+        file = kept(cache, identity, lambda: packing, table.what, tell)
+        return Rows(file, table.what, missing=columns.missing)
+    hint = "" if cache else " (--cache DIR keeps a table on disk)"
+    # While it is split and standardised.
+    memory.check(2 * packing.nbytes, f"{table.what}{hint}")
+    x, at = np.empty(packing.shape, packing.dtype), 0
+    for block in packing.blocks():
+        x[at : at + len(block)] = block
+        at += len(block)
+    return x
+
+
+def encoded(table: Table, columns: Columns) -> Generator[np.ndarray]:
     """The features [n, F] of some rows as the table has them, then of the next ones."""
     places = {column.name: (column, at) for column, at in columns.places()}
     at = 0
@@ -97,12 +117,17 @@ def encoded(table: Table, columns: Columns) -> Iterator[np.ndarray]:
         at += len(x)
 
 
-def _tell_of_scales(x: np.ndarray, columns: Columns, what: str, tell: Tell) -> None:
-    mean, std = moments((block for _, block in blocks(x)), columns.features, what)
+def tell_of_scales(x: Images, columns: Columns, what: str, tell: Tell) -> None:
+    """Says where numbers of a table differ much in scale; of `Rows` by some of them."""
+    if tell is ignore:
+        return
+    if isinstance(x, Rows):
+        x = x[np.unique(np.linspace(0, len(x) - 1, 1000).astype(np.int64))]
+    mean, std = moments((block for _, block in blocks(x)), len(columns.features))
     numbers = [
         (scale, column.name)
         for column, at in columns.places()
-        if not column.categories and (scale := float(np.hypot(mean[at], std[at])[0]))
+        if not column.categories and (scale := float(np.hypot(mean[at], std[at])[0])) > 0
     ]
     (small, few), (large, many) = (f(numbers, default=(1.0, "")) for f in (min, max))
     if large > _SCALES_DIFFER * small:
@@ -125,16 +150,29 @@ def _wanted(table: Table, label: str | None, columns: Columns | None) -> list[st
         if not there:
             raise UserError(f"{table.what} has no column but the labels: give features")
         return there
-    lacking = [name for name in columns.names if name not in there]
-    unknown = [name for name in there if name not in columns.names]
+    check_columns(table.what, there, columns)
+    return list(columns.names)
+
+
+def check_columns(what: str, there: Sequence[str], columns: Columns) -> None:
+    """Raises UserError where these names are not those of a run's columns."""
+    known, found = set(columns.names), set(there)
+    lacking = [name for name in columns.names if name not in found]
+    unknown = [name for name in there if name not in known]
     if lacking or unknown:
         said = [f"no column {listing(map(repr, lacking))}"] if lacking else []
         said += [f"{listing(map(repr, unknown))}, unknown to the run"] if unknown else []
         raise UserError(
-            f"{table.what} has {' and '.join(said)}: give the columns of the run, "
+            f"{what} has {' and '.join(said)}: give the columns of the run, "
             f"{listing(map(repr, columns.names))}, in any order"
         )
-    return list(columns.names)
+
+
+def class_labels(cells: Cells, what: str) -> dict[str, Any]:
+    """Arguments of `from_arrays` from a column of labels; {} where none is known."""
+    seen = _SeenLabels("")
+    seen.add(cells)
+    return seen.labels(what)
 
 
 @dataclass
@@ -174,6 +212,10 @@ class _Seen:
         Raises:
           UserError: a text among numbers, or as many texts as names have.
         """
+        if not self.numbers and not self.texts:
+            raise UserError(
+                f"{table.what}: column {self.name!r} has no value in any row: leave it out"
+            )
         if not self.texts:
             return ()
         if self.numbers > self.texts:
@@ -316,8 +358,3 @@ def _one_hot(cells: Cells, column: Column, table: Table, at: int) -> np.ndarray:
 
 def _place(table: Table, row: int | None, name: str) -> str:
     return f"{table.what}, row {(row or 0) + table.first}, column {name!r}"
-
-
-def open_table(path: Path) -> Table:
-    """The table of a file, by its suffix, one of `KINDS`."""
-    return KINDS[path.suffix.lower()](path)
