@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -61,7 +62,7 @@ class Columns:
         """Names of the features, [F]."""
         return tuple(name for column in self.columns for name in column.features)
 
-    @property
+    @cached_property
     def standardised(self) -> bool:
         """Whether features are other numbers than the table has."""
         return any((column.mean, column.std) != (0.0, 1.0) for column in self.columns)
@@ -78,14 +79,15 @@ class Columns:
 
         uint8 stands for what it is over 255, as of pixels.
         """
-        mean, std = self._scales()
+        mean, std = self._scales
         return ((_floats(x) - mean) / std).astype(np.float32) if self.standardised else x
 
     def unscaled(self, x: np.ndarray) -> np.ndarray:
         """Features [..., F] as they are trained on -> as the table has them, float32."""
-        mean, std = self._scales()
+        mean, std = self._scales
         return (x * std + mean).astype(np.float32) if self.standardised else x
 
+    @cached_property
     def _scales(self) -> tuple[np.ndarray, np.ndarray]:
         widths = [column.width for column in self.columns]
         means, stds = ([getattr(c, n) for c in self.columns] for n in ("mean", "std"))

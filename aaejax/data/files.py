@@ -60,12 +60,17 @@ KINDS: dict[str, tuple[Callable[[Path, How], dict[str, Any]], tuple[str, ...]]] 
 }
 
 
+def options(path: Path) -> tuple[str, ...]:
+    """Those of `reading.PLACES` that a file of this suffix has."""
+    return KINDS.get(path.suffix.lower(), KINDS[".npz"])[1]
+
+
 def read(path: Path, how: How) -> dict[str, Any]:
     """Arguments of `aaejax.data.from_arrays`, from a file; of no known suffix: arrays.
 
     Raises:
       UserError: no data, or options that data of this kind have not.
     """
-    reader, options = KINDS.get(path.suffix.lower(), KINDS[".npz"])
-    how.reading.check_reads(str(path), *options)
+    reader, _ = KINDS.get(path.suffix.lower(), KINDS[".npz"])
+    how.reading.check_reads(str(path), *options(path))
     return {"columns": how.columns} | reader(path, how)

@@ -31,10 +31,11 @@ class File:
             raise UserError(
                 f"{path}: HDF5 needs h5py: pip install 'aaejax[hdf5]'"
             ) from error
-        self.path, self._h5py, self.lock = path, h5py, threading.Lock()
+        self.path, self.lock = path, threading.Lock()
+        self._h5py: Any = h5py
         self._needed = False
         try:
-            self.file = h5py.File(path, "r", rdcc_nbytes=_CHUNKS)
+            self.file: Any = h5py.File(path, "r", rdcc_nbytes=_CHUNKS)
         except OSError as error:
             reason = " ".join(str(error).split())[:200]
             raise UserError(

@@ -9,6 +9,8 @@ from PIL import Image
 
 from aaejax.types import UserError
 
+# Options that say where in a file something is, and of what kind that file is.
+PLACES = {"label_column": "table", "key": "HDF5 file", "label_key": "HDF5 file"}
 _MOST_PIXELS = 16_384  # of one side
 # What PIL's conversion to "L" takes of red, green and blue, in 65,536ths.
 _LUMA = (19595, 38470, 7471)
@@ -74,11 +76,7 @@ class Reading:
           what: names the data.
           options: of those that say where in a file something is, the ones that it has.
         """
-        for name, kind in (
-            ("label_column", "table"),
-            ("key", "HDF5 file"),
-            ("label_key", "HDF5 file"),
-        ):
+        for name, kind in PLACES.items():
             if getattr(self, name) is not None and name not in options:
                 option = name.replace("_", "-")
                 raise UserError(f"{what} is no {kind}: leave --{option} out")

@@ -156,7 +156,8 @@ def from_table(
       UserError: columns that can't be features, or others than those of the run.
     """
     table = FrameTable(frame, printable(name))
-    arrays = tables.read(table, label_column, columns, ignore if standardise else tell)
+    raw = ignore if standardise else tell
+    arrays = tables.read(table, label_column, columns, raw, tell=tell)
     return from_arrays(
         **arrays, name=name, hold_out=hold_out, standardise=standardise, tell=tell
     )

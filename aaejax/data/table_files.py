@@ -23,6 +23,7 @@ class Table(Protocol):
     what: str  # in messages
     names: tuple[str, ...]  # of the columns
     first: int  # the number of row 0 in messages
+    categorical: frozenset[str]  # columns that are texts, whatever these look like
 
     @property
     def identity(self) -> str:
@@ -38,6 +39,7 @@ class TextTable:
     """A .csv or .tsv file whose first row names the columns; text in quotes may be any."""
 
     first = 2  # as a spreadsheet counts, with the names above
+    categorical: frozenset[str] = frozenset()
 
     def __init__(self, path: Path):
         """Reads the names.
@@ -120,9 +122,13 @@ class ParquetTable:
             # In pieces: a column of a row group may be larger than memory.
             self._open = lambda: parquet.ParquetFile(path, buffer_size=2**16)
             with self._open() as file:
-                self.names = tuple(file.schema_arrow.names)
+                schema = file.schema_arrow
         except Exception as error:  # pyarrow raises many kinds
             raise self._broken(error) from error
+        self.names = tuple(schema.names)
+        self.categorical = frozenset(
+            each.name for each in schema if str(each.type).startswith("dictionary<")
+        )
         _check_names(self.names, self.what)
 
     @property
@@ -158,8 +164,9 @@ def _of_arrow(column: Any, what: str) -> Cells:
     from pyarrow import types
 
     kind = column.type
-    if types.is_dictionary(kind):
-        column, kind = column.dictionary_decode(), kind.value_type
+    if types.is_dictionary(kind):  # of categories
+        kind = pyarrow.string()
+        column = column.dictionary_decode().cast(kind)
     if types.is_null(kind):
         return np.full(len(column), np.nan)
     if types.is_boolean(kind) or types.is_integer(kind) or types.is_floating(kind):
@@ -193,6 +200,11 @@ class FrameTable:
         self._keys = list(names)
         self.names = tuple(map(str, self._keys))
         _check_names(self.names, what)
+        self.categorical = frozenset(
+            str(key)
+            for key in self._keys
+            if type(getattr(frame[key], "dtype", None)).__name__ == "CategoricalDtype"
+        )
 
     @property
     def identity(self) -> str:
@@ -209,12 +221,13 @@ class FrameTable:
 
 def _of_series(series: Any, what: str) -> Cells:
     kind = getattr(series.dtype, "kind", "O")  # "M", "m": times
-    if kind in "biuf":
+    named = type(series.dtype).__name__
+    if kind in "biuf" and named != "CategoricalDtype":
         to_numpy = getattr(series, "to_numpy", None)
         if to_numpy is not None and getattr(series, "hasnans", False):
             return np.asarray(to_numpy(dtype=np.float64, na_value=np.nan))
         return np.asarray(series, np.float64)
-    if kind in "OTUS" or type(series.dtype).__name__ in ("StringDtype", "CategoricalDtype"):
+    if kind in "OTUS" or named in ("StringDtype", "CategoricalDtype"):
         values = np.asarray(series, object)
         cells = np.array([None if x is None or x != x else x for x in values], object)
         odd = next((x for x in cells if x is not None and not _is_scalar(x)), None)

@@ -1,5 +1,6 @@
 """Tables -> features: numbers as they are, texts one-hot, what is missing NaN."""
 
+import re
 from collections.abc import Generator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -41,7 +42,7 @@ def read(
       raw: takes a line where numbers differ so much in scale that they should not be
         trained on as they are.
       cache: a folder that keeps the features of a table that is too large for memory.
-      tell: takes a line where something was kept there.
+      tell: takes a line on columns of texts, and where something was kept.
 
     Returns:
       Arguments of `aaejax.data.from_arrays`: features, NaN where a value is missing, and
@@ -61,6 +62,9 @@ def read(
         made = [Column(name, seen[name].categories(table)) for name in names]
         missing = any(seen[name].missing is not None for name in names)
         columns = Columns(tuple(made), label, missing)
+        texts = [f"{c.name!r} ({c.width})" for c in made if c.categories]
+        if texts:
+            tell(f"{table.what}: columns of texts become categories: {listing(texts)}")
     elif not columns.missing:
         for name in names:
             if seen[name].missing is not None:
@@ -185,6 +189,7 @@ class _Seen:
     texts: int = 0  # cells that are none and not missing
     first_text: tuple[int, str] = (0, "")
     missing: int | None = None  # the first row of these
+    categorical: bool = False  # texts, whatever these look like
     values: set[str] = field(default_factory=set)  # of columns of text cells
     most: float = MOST_CATEGORIES
 
@@ -195,10 +200,12 @@ class _Seen:
         if self.missing is None and not known.all():
             self.missing = self.rows + int(np.argmin(known))
         texts: list[int] = []
-        if values is None:
+        if self.categorical:
+            texts = np.flatnonzero(known).tolist()
+        elif values is None:
             texts = [n for n in np.flatnonzero(known).tolist() if not _is_number(cells[n])]
-            if texts and not self.texts:
-                self.first_text = self.rows + texts[0], cells[texts[0]]
+        if texts and not self.texts:
+            self.first_text = self.rows + texts[0], cells[texts[0]]
         self.texts += len(texts)
         self.numbers += int(known.sum()) - len(texts)
         # Of more there are too many at any rate.
@@ -223,6 +230,11 @@ class _Seen:
             raise UserError(
                 f"{_place(table, row, self.name)} is {text!r}, where others are numbers: "
                 "mend it, or leave it empty if it is missing"
+            )
+        if re.fullmatch(r"\s*[-+]?\d*,\d+\s*", self.first_text[1]):
+            row, text = self.first_text
+            raise UserError(
+                f"{_place(table, row, self.name)} is {text!r}: write numbers with a point"
             )
         most = min(self.most, max(100, (self.numbers + self.texts) // 2))
         if len(self.values) > most:
@@ -273,7 +285,11 @@ class _SeenLabels(_Seen):
 
 def _seen(table: Table, label: str | None) -> dict[str, _Seen]:
     """What each column has, from one look at all rows."""
-    seen = {n: _SeenLabels(n) if n == label else _Seen(n) for n in table.names}
+    seen: dict[str, _Seen] = {name: _Seen(name) for name in table.names}
+    for name in table.categorical:
+        seen[name].categorical = True
+    if label is not None:
+        seen[label] = _SeenLabels(label)
     for block in table.blocks():
         for name, cells in zip(table.names, block, strict=True):
             seen[name].add(cells)
