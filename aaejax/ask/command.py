@@ -109,7 +109,7 @@ def _main(name: str) -> int:
         network=arguments.network,
         weights=arguments.weights,
     )
-    columns = trained.data.columns
+    columns = trained.columns
     check_out(arguments.out, arguments.kind, trained.data.spec.shape, columns)
     if arguments.out.suffix.lower() == ".png":
         tell_of_channels(trained.data.spec.shape[-1], tell)

@@ -209,7 +209,7 @@ def sample(
     if sampler != "prior":
         asked = replace(asked, trained=samplers.with_sampler(asked))
     found = KINDS[kind].make(asked)
-    columns = trained.data.columns
+    columns = trained.columns
     if columns is not None and "images" in found:
         found["images"] = columns.unscaled(found["images"])
         found["columns"] = np.array(columns.features, str)

@@ -14,6 +14,7 @@ from aaejax import sampling
 from aaejax.components.checks import check_seed
 from aaejax.data import tables
 from aaejax.data.checks import check_images
+from aaejax.data.columns import Columns
 from aaejax.data.lazy import Images, Rows
 from aaejax.data.table_files import FrameTable
 from aaejax.metrics.outliers import Outliers
@@ -53,6 +54,11 @@ class Trained:
     def class_names(self) -> tuple[str, ...]:
         """Of the run's data, by class number; () where they have none."""
         return self.data.class_names if self.config else ()
+
+    @property
+    def columns(self) -> Columns | None:
+        """Of the table that the run was trained on; None where it was none."""
+        return self.data.columns if self.config else None
 
     @cached_property
     def data(self) -> RunData:
@@ -179,7 +185,7 @@ class Trained:
             self.data.check_shape(what, x.shape[1:])
             self.data.check_scale(what, x)
             return x
-        columns = self.data.columns if self.config else None
+        columns = self.columns
         if columns is not None and hasattr(x, "columns"):  # a data frame
             frame = tables.read(FrameTable(x, what), columns=columns)
             x = columns.scaled(frame["train_images"])
