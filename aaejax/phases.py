@@ -307,7 +307,10 @@ def _check_input(wanted: Input, batch: Batch, phase: str) -> None:
         )
     if isinstance(x, Tracer):
         return  # under jit the values are not known
-    low, high = float(np.min(x)), float(np.max(x))
+    values = np.asarray(x)
+    if wanted.missing:
+        values = values[~np.isnan(values)]
+    low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
     if wanted.unit_range and not (low >= 0 and high <= 1):
         raise UserError(
             f"{name!r} of the batch lies in [{low:.9g}, {high:.9g}]: it must lie in [0, 1]"

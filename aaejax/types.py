@@ -26,7 +26,8 @@ NetworkState = dict[str, Any]  # the collections of one network without its "par
 States = dict[str, NetworkState]  # by network name
 Metrics = dict[str, Array]  # float32 scalars by name
 
-# One minibatch: "image" float32 [B, ...] in [0, 1] (vectors: any finite values) and,
+# One minibatch: "image" float32 [B, ...] in [0, 1] (vectors: any finite values, and NaN for
+# one that is not known where a model says that it reads such) and,
 # where the data have labels, "label" int32 [B] with -1 for "unknown". Phases that read
 # further batches find them under a prefix: "labelled_image", ...
 Batch = Mapping[str, Array]
@@ -154,6 +155,7 @@ class Input:
       classes: K of a label, an integer in 0 ... K - 1; None where the array is float32.
       unknown: whether a label may be -1, for "unknown", too.
       unit_range: whether all values lie in [0, 1].
+      missing: whether a value may be NaN, which is one that is not known.
     """
 
     name: str
@@ -161,11 +163,14 @@ class Input:
     classes: int | None = None
     unknown: bool = True
     unit_range: bool = False
+    missing: bool = False
 
 
-def image_input(shape: tuple[int, ...], unit_range: bool, prefix: str = "") -> Input:
+def image_input(
+    shape: tuple[int, ...], unit_range: bool, prefix: str = "", missing: bool = False
+) -> Input:
     """The image of a batch."""
-    return Input(name=f"{prefix}image", shape=shape, unit_range=unit_range)
+    return Input(name=f"{prefix}image", shape=shape, unit_range=unit_range, missing=missing)
 
 
 def label_input(classes: int, prefix: str = "") -> Input:
@@ -338,3 +343,4 @@ class DataSpec:
     classes: int  # K; 0 without labels
     unit_range: bool  # all values in [0, 1], as in every image
     labelled: int = 0  # training examples whose label is known
+    missing: bool = False  # whether values may be NaN, which is one that is not known

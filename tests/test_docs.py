@@ -77,6 +77,8 @@ def place(tmp_path_factory):
     (folder / "my_digits").mkdir()
     for number in range(3):
         Image.fromarray(digits[number]).save(folder / "my_digits" / f"{number}.png")
+    rows = [f"{20 + n % 50},{'' if n % 5 else 1000 * n},{'ab'[n % 2]}\n" for n in range(40)]
+    (folder / "my_people.csv").write_text("".join(["age,income,kind\n", *rows]))
     # Of the tests' devices the one that users without a GPU have.
     dataset = data.load("mnist5k", folder)
     for model in ("aae", "supervised"):

@@ -275,12 +275,12 @@ def test_a_full_disk_leaves_nothing(pictures, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     fails("can't be kept in", load, pictures, pictures, cache=tmp_path / "file")
     kept = tmp_path / "cache"
-    write = cache._write_rows
+    write = cache._write_blocks
 
     def full(file, rows):
         write(file, rows)
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(cache, "_write_rows", full)
+    monkeypatch.setattr(cache, "_write_blocks", full)
     fails("(No space left on device): make room", load, pictures, pictures, cache=kept)
     assert list(kept.iterdir()) == []

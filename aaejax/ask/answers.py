@@ -36,6 +36,8 @@ def nearest(question: Question) -> Arrays:
 
     dataset = sources.own(question.trained, question.data, question.data_dir)
     training = np.asarray(dataset.train_images)
+    if question.trained.data.spec.missing:
+        raise UserError("nearest compares whole examples: the run's have missing values")
     made = _drawn(question)
     closest = fidelity.nearest(made, training, min(LINE - 1, len(training)))
     found = np.asarray(to_unit(training[closest]))
@@ -73,7 +75,7 @@ def arithmetic(question: Question) -> Arrays:
     direction = question.mean_code(question.plus, plus_key)
     direction -= question.mean_code(question.minus, minus_key)
     lines = max(1, question.count // LINE)
-    images, labels = question.some_examples(lines, choice_key)
+    images, labels, _ = question.some_examples(lines, choice_key)
 
     def move(model, variables, images, direction, key, labels):
         return sampling.arithmetic(
@@ -105,18 +107,24 @@ def styles(question: Question) -> Arrays:
 
 
 def reconstructions(question: Question) -> Arrays:
-    """Makes "images" [count, 2, ...]: original, reconstruction."""
+    """Makes "images" [count, 2, ...]: original, reconstruction; "rows" [count] of these."""
     key, choice_key = jax.random.split(question.key)
-    images, labels = question.some_examples(question.count, choice_key)
-    made = question.run(sampling.reconstructions, images, key, labels)
-    return {"images": np.stack([images, made], axis=1)}
+    images, labels, rows = question.some_examples(question.count, choice_key, in_order=True)
+    trained = question.trained
+
+    def ask(variables, images, key, labels):
+        found = sampling.reconstructions(trained.model, variables, images, key, labels)
+        return {"images": found}
+
+    made = sampling.in_batches(ask)(trained.variables, images, labels, key)["images"]
+    return {"images": np.stack([images, made], axis=1), "rows": rows}
 
 
 def interpolation(question: Question) -> Arrays:
     """Makes "images" [lines, LINE, ...]."""
     key, choice_key = jax.random.split(question.key)
     lines = max(1, question.count // LINE)
-    images, labels = question.some_examples(2 * lines, choice_key)
+    images, labels, _ = question.some_examples(2 * lines, choice_key)
     lines = len(images) // 2
     if not lines:
         raise UserError("an interpolation needs two images: give more data")

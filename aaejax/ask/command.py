@@ -41,8 +41,9 @@ class Arguments:
     """What is asked for: see above."""
     out: Path | None = None
     """.png is a picture, .npy or .npz the arrays, .csv or .parquet a table with a row for
-    each example; by default KIND.png, or KIND.npz of what makes no picture. An export makes
-    a folder, by default one called export."""
+    each example (samples and reconstructions: of a run on a table); by default KIND.png, or
+    KIND.npz of what makes no picture. An export makes a folder, by default one called
+    export."""
     count: int = 100
     """How many images; of interpolations, the images on all lines."""
     seed: int = 0
@@ -105,13 +106,13 @@ def _main(name: str) -> int:
     )
     if arguments.kind == "export":
         return _export(arguments, trained)
-    shape = trained.data.spec.shape
+    shape, columns = trained.data.spec.shape, trained.columns
     kind = arguments.kind or "samples"
     if kind not in KINDS:
         words = ", ".join([*KINDS, "export"])
         raise UserError(f"there is no kind {kind}: there are {words}")
     out = arguments.out or default_out(kind, shape)
-    check_out(out, kind, shape)
+    check_out(out, kind, shape, columns)
     if arguments.kind is None:
         tell(describe(trained, script_name.split(), network=arguments.network))
     if out.suffix.lower() == ".png":
@@ -131,7 +132,7 @@ def _main(name: str) -> int:
         contamination=arguments.contamination,
         sampler=arguments.sampler,
     )
-    write(out, kind, arrays)
+    write(out, kind, arrays, columns)
     tell(f"{kind} of {arguments.run} at step {trained.step}: {out}")
     return 0
 

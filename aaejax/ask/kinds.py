@@ -51,6 +51,7 @@ class Kind:
     npy: str = "images"  # the array that an .npy gets
     # of a table with a row for each example; () where there is none
     columns: tuple[str, ...] = ()
+    of_columns: bool = False  # whether "images" may be such a table, of a run on one
 
 
 KINDS = {
@@ -59,6 +60,7 @@ KINDS = {
         "of the prior, of one class with --label",
         reads=("label", "sampler"),
         draw=pictures.write_grid,
+        of_columns=True,
     ),
     "nearest": Kind(
         answers.nearest,
@@ -71,6 +73,7 @@ KINDS = {
         ENCODER,
         reads=("data", "pick"),
         draw=lambda path, images: pictures.write_pairs(path, images[:, 0], images[:, 1]),
+        of_columns=True,
     ),
     "interpolation": Kind(
         answers.interpolation,
@@ -220,4 +223,9 @@ def sample(
             raise UserError(f"--{f.name} has no meaning for {kind}: leave it out")
     if sampler != "prior":
         asked = replace(asked, trained=samplers.with_sampler(asked))
-    return KINDS[kind].make(asked)
+    found = KINDS[kind].make(asked)
+    columns = trained.columns
+    if columns is not None and "images" in found:
+        found["images"] = columns.unscaled(found["images"])
+        found["columns"] = np.array(columns.features, str)
+    return found

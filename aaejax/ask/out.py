@@ -6,6 +6,7 @@ import numpy as np
 
 from aaejax.ask import tables
 from aaejax.ask.kinds import KINDS
+from aaejax.data.columns import Columns
 from aaejax.runs.files import naming
 from aaejax.types import UserError
 
@@ -21,13 +22,16 @@ def default_out(kind: str, shape: tuple[int, ...]) -> Path:
     return Path(f"{kind}.{'png' if drawn else 'npz'}")
 
 
-def check_out(out: str | Path, kind: str, shape: tuple[int, ...]) -> None:
+def check_out(
+    out: str | Path, kind: str, shape: tuple[int, ...], columns: Columns | None = None
+) -> None:
     """Raises UserError where `write` would refuse, before the work is done.
 
     Args:
       out: of `write`.
       kind: one of `KINDS`.
       shape: of one example of the run.
+      columns: of the run, where it was trained on a table.
     """
     if kind not in KINDS:
         raise UserError(f"there is no kind {kind}: there are {', '.join(KINDS)}")
@@ -36,28 +40,42 @@ def check_out(out: str | Path, kind: str, shape: tuple[int, ...]) -> None:
     allowed = [".npy", ".npz"]
     if asked.draw is not None:
         allowed.insert(0, ".png")
-    if asked.columns:
+    if asked.columns or (asked.of_columns and columns is not None):
         allowed += tables.SUFFIXES
     if suffix not in allowed:
         no = f"{kind} make no picture: " if suffix == ".png" else ""
         listed = f"{', '.join(allowed[:-1])} or {allowed[-1]}"
         raise UserError(f"--out {out}: {no}the name must end in {listed}")
     if suffix == ".png" and len(shape) != 3:
-        raise UserError("vectors make no picture: --out must end in .npy or .npz")
+        others = [each for each in allowed if each != ".png"]
+        listed = f"{', '.join(others[:-1])} or {others[-1]}"
+        raise UserError(f"vectors make no picture: --out must end in {listed}")
     tables.check_extra(path)
     if path.is_dir():
         raise UserError(f"--out {out} is a folder: give the name of a file")
 
 
-def write(out: str | Path, kind: str, arrays: dict[str, np.ndarray]) -> None:
-    """Writes a picture or arrays, as the file's suffix says; its folder is made.
+def write(
+    out: str | Path,
+    kind: str,
+    arrays: dict[str, np.ndarray],
+    columns: Columns | None = None,
+) -> None:
+    """Writes a picture, arrays or a table, as the file's suffix says; its folder is made.
+
+    Args:
+      out: the file.
+      kind: one of `KINDS`.
+      arrays: from `sample`.
+      columns: of the run, where it was trained on a table.
 
     Raises:
       UserError: a suffix that the kind can't have, or one that needs an extra.
       OSError: it can't be written there.
     """
     path, images = Path(out), arrays.get("images")
-    check_out(path, kind, () if images is None or images.ndim < 4 else images.shape[-3:])
+    shape = () if images is None or images.ndim < 4 else images.shape[-3:]
+    check_out(path, kind, shape, columns)
     path.parent.mkdir(parents=True, exist_ok=True)
     draw = KINDS[kind].draw
     if draw is not None and path.suffix.lower() == ".png":
@@ -66,7 +84,11 @@ def write(out: str | Path, kind: str, arrays: dict[str, np.ndarray]) -> None:
         return
     if path.suffix.lower() in tables.SUFFIXES:
         with naming(path):
-            tables.write(path, tables.columns(arrays, KINDS[kind].columns))
+            if KINDS[kind].of_columns and columns is not None:
+                table = tables.of_examples(arrays["images"], arrays.get("rows"), columns)
+                tables.write(path, table, numbered=False)
+            else:
+                tables.write(path, tables.columns(arrays, KINDS[kind].columns))
         return
     # Opened here: NumPy would add a suffix to a name in capitals.
     with naming(path), path.open("wb") as file:

@@ -85,15 +85,29 @@ class Question:
             raise UserError("this run has no held-out examples: give some with --data")
         return kept
 
-    def some_examples(self, most: int, key: Key) -> tuple[np.ndarray, np.ndarray | None]:
-        """At most so many of them, picked or drawn by the key, images float32 in [0, 1]."""
+    def some_examples(
+        self, most: int, key: Key, in_order: bool = False
+    ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
+        """At most so many of them, picked or drawn by the key.
+
+        Args:
+          most: how many.
+          key: consumed.
+          in_order: whether those that are drawn come in the order of the data.
+
+        Returns:
+          Images, float32 [n, ...]; labels, [n] or None; and their numbers, [n].
+        """
         examples = self.examples()
         n = len(examples.images)
         if any(not 0 <= number < n for number in self.pick):
             raise UserError(f"--pick {self.pick}: there are examples 0 to {n - 1}")
         drawn = np.asarray(jax.random.permutation(key, n))[:most]
-        chosen = examples[np.array(self.pick, int) if self.pick else drawn]
-        return np.asarray(to_unit(np.asarray(chosen.images))), chosen.labels
+        if in_order:
+            drawn = np.sort(drawn)
+        numbers = np.array(self.pick, int) if self.pick else drawn
+        chosen = examples[numbers]
+        return np.asarray(to_unit(np.asarray(chosen.images))), chosen.labels, numbers
 
     def mean_code(self, asked: str | int | Path, key: Key) -> np.ndarray:
         """Of the examples of a class, by name or number, or of the user's data: [Z].

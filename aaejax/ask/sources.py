@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 
 from aaejax.ask.labels import listed, to_run
-from aaejax.data import Dataset, load
+from aaejax.data import Dataset, files, load
 from aaejax.data.lazy import Images
+from aaejax.data.reading import PLACES
 from aaejax.runs.config import READING
 from aaejax.runs.config_json import saved_run
 from aaejax.runs.run_data import RunData
@@ -82,7 +83,7 @@ def given(trained: Trained, name: str | Path, data_dir: Path) -> list[Examples]:
     Raises:
       UserError: no such data, another shape or scale, or classes that the run never saw.
     """
-    dataset = load(name, data_dir, hold_out=False, **_as_trained(trained))
+    dataset = load(name, data_dir, hold_out=False, **_as_trained(trained, name))
     what = str(name)
     trained.data.check_shape(what, dataset.example_shape)
     found = []
@@ -122,7 +123,7 @@ def own(trained: Trained, name: str | Path | None, data_dir: Path) -> Dataset:
             data_dir,
             hold_out=trained.data.test > 0,
             most=None if name else _most(trained.data),
-            **_as_trained(trained),
+            **_as_trained(trained, place),
         )
         if run.labels is not None:
             dataset = dataset.keep_labels(run.labels, run.seed)
@@ -148,10 +149,22 @@ def _most(data: RunData) -> int:
     return 10_000 + 20 * (data.train + data.test)
 
 
-def _as_trained(trained: Trained) -> dict[str, Any]:
-    """How the data of the run were read; what is younger than the run had its default."""
+def _as_trained(trained: Trained, name: str | Path) -> dict[str, Any]:
+    """How the data of the run were read, as far as data of this name can be read so.
+
+    What is younger than the run had its default.
+    """
     run = trained.config.get("run", {})
-    return {name: run[name] for name in READING if name in run}
+    other = set(PLACES) - set(files.options(Path(name)))
+    how = {name: run[name] for name in READING if name in run and name not in other}
+    if trained.data.columns is not None:
+        # What it knows of the columns stands for how they were read.
+        return how | {
+            "columns": trained.data.columns,
+            "label_column": None,
+            "standardise": False,
+        }
+    return how
 
 
 def _harmless(name: str, data_dir: Path) -> str:

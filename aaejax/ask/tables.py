@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from aaejax.data.columns import Columns
 from aaejax.types import UserError
 
 SUFFIXES = (".csv", ".parquet")
@@ -30,6 +31,29 @@ def columns(arrays: dict[str, np.ndarray], names: tuple[str, ...]) -> dict[str, 
     return found
 
 
+def of_examples(
+    images: np.ndarray, rows: np.ndarray | None, columns: Columns
+) -> dict[str, np.ndarray]:
+    """Examples as a table like the one that the run was trained on.
+
+    Args:
+      images: features [N, F] as that table has them, or with their reconstructions
+        [N, 2, F].
+      rows: of reconstructions, the numbers of the examples in their data, [N].
+      columns: of the run.
+
+    Returns:
+      Of samples the columns of the table. Of reconstructions "row", these columns with the
+      reconstruction in place of what is missing, and "reconstruction_..." of each.
+    """
+    if rows is None:
+        return columns.table(images)
+    given, made = images[:, 0], images[:, 1]
+    whole = columns.table(np.where(np.isnan(given), made, given))
+    again = {f"reconstruction_{name}": x for name, x in columns.table(made).items()}
+    return {"row": rows, **whole, **again}
+
+
 def check_extra(path: Path) -> None:
     """Raises UserError where what writes this file is not installed."""
     if path.suffix.lower() == ".parquet":
@@ -41,8 +65,14 @@ def check_extra(path: Path) -> None:
             ) from error
 
 
-def write(path: Path, table: dict[str, np.ndarray]) -> None:
-    """Writes columns [N], in their order, as the suffix says; one of `SUFFIXES`."""
+def write(path: Path, table: dict[str, np.ndarray], numbered: bool = True) -> None:
+    """Writes columns [N], in their order.
+
+    Args:
+      path: whose suffix, one of `SUFFIXES`, says how.
+      table: the columns.
+      numbered: whether a .csv gets a first column "row", of numbers from 0.
+    """
     if path.suffix.lower() == ".parquet":
         check_extra(path)
         import pyarrow
@@ -52,9 +82,11 @@ def write(path: Path, table: dict[str, np.ndarray]) -> None:
         return
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["row", *table])
-    for row, values in enumerate(zip(*table.values(), strict=True)):
-        writer.writerow([row, *map(_text, values)])
+    if numbered:
+        table = {"row": np.arange(len(next(iter(table.values())))), **table}
+    writer.writerow(table)
+    for values in zip(*table.values(), strict=True):
+        writer.writerow(map(_text, values))
     path.write_text(text.getvalue())
 
 

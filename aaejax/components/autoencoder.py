@@ -97,10 +97,16 @@ class Autoencoder:
     @property
     def inputs(self) -> tuple[Input, ...]:
         """What a phase reads that encodes and decodes the training batch."""
-        image = image_input(self.shape, self.likelihood.output == "sigmoid")
+        image = self.image_input()
         if self.classes and self.y_from == "labels":
             return image, label_input(self.classes)
         return (image,)
+
+    def image_input(self, prefix: str = "") -> Input:
+        """The image of a batch, as this autoencoder takes it."""
+        likelihood = self.likelihood
+        unit = likelihood.output == "sigmoid"
+        return image_input(self.shape, unit, prefix, likelihood.missing)
 
     def init(self, key: Key) -> Variables:
         """Variables of both networks; the key is consumed."""
@@ -117,6 +123,7 @@ class Autoencoder:
 
     def encoder_outputs(self, variables: Variables, images: Array, noise: Array) -> Array:
         """The encoder's outputs [B, ...], before they are a code."""
+        images = self.likelihood.seen(images)
         inputs = images, *self.posterior.encoder_noise(noise)
         return self.encoder.evaluate(variables["encoder"], *inputs)
 
@@ -181,6 +188,7 @@ class Autoencoder:
         stream: str = "encoder",
     ) -> tuple[Array, States]:
         """`encoder_outputs` as in training; the stream is that of this pass's draws."""
+        images = self.likelihood.seen(images)
         inputs = images, *self.posterior.encoder_noise(noise)
         outputs, state = self.encoder.train(
             variables["encoder"], *inputs, draw=draw, stream=stream

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 import jax
+import jax.numpy as jnp
 
 from aaejax.components import losses
 from aaejax.components.checks import check_fields, check_positive
+from aaejax.cpu import flat
 from aaejax.types import Array, UserError
 
 
@@ -19,6 +21,8 @@ class Likelihood:
       reconstruction: cross-entropy from logits, or half the squared error.
       output: what the last layer goes through.
       std: of the Gaussian that squared error stands for.
+      missing: whether a value of an image may be NaN, which is one that is not known: the
+        error is then that of the others.
 
     Raises:
       UserError: a word that is none, a Bernoulli decoder with linear output, or a std that
@@ -28,6 +32,7 @@ class Likelihood:
     reconstruction: Literal["bernoulli", "squared-error"] = "bernoulli"
     output: Literal["sigmoid", "linear"] = "sigmoid"
     std: float = 1.0
+    missing: bool = False
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -42,6 +47,10 @@ class Likelihood:
         """The decoder's outputs [B, ...] as images [B, ...]."""
         return jax.nn.sigmoid(outputs) if self.output == "sigmoid" else outputs
 
+    def seen(self, images: Array) -> Array:
+        """Images [B, ...] as networks read them: 0 in place of what is not known."""
+        return jnp.where(jnp.isnan(images), 0.0, images) if self.missing else images
+
     def error(self, outputs: Array, images: Array) -> Array:
         """Reconstruction loss of each example, summed over its pixels.
 
@@ -52,6 +61,11 @@ class Likelihood:
         Returns:
           float32 [B], nats (squared error: nats but for a constant).
         """
+        if self.missing:
+            # A decoder that is sure of 0 where the image is 0: no error, no gradient.
+            sure = -200.0 if self.output == "sigmoid" else 0.0
+            outputs = jnp.where(jnp.isnan(images), sure, outputs)
+            images = self.seen(images)
         if self.reconstruction == "bernoulli":
             return losses.bernoulli_error(outputs, images)
         return losses.squared_error(self.images(outputs), images) / self.std**2
@@ -61,5 +75,8 @@ class Likelihood:
         error = self.error(outputs, images)
         if self.reconstruction == "bernoulli":
             return -error
+        constant = math.log(self.std * math.sqrt(2 * math.pi))
         size = math.prod(images.shape[1:])
-        return -error - size * math.log(self.std * math.sqrt(2 * math.pi))
+        if self.missing:
+            size = (~jnp.isnan(flat(images))).sum(axis=1)
+        return -error - size * constant

@@ -1,6 +1,6 @@
 """Where examples come from, checked, and which of them a step sees."""
 
 from aaejax.data.datasets import Dataset, from_arrays, from_source
-from aaejax.data.sources import load
+from aaejax.data.sources import from_table, load
 
-__all__ = ["Dataset", "from_arrays", "from_source", "load"]
+__all__ = ["Dataset", "from_arrays", "from_source", "from_table", "load"]

@@ -61,7 +61,7 @@ def _read_npz(path: Path, tell: Tell) -> dict[str, Any]:
         names = {name.removesuffix(".npy"): name for name in content.namelist()}
         there = listing(names) or "(none)"
         arrays = {key: name for key, name in names.items() if name.endswith(".npy")}
-        chosen, unread = _choose(list(arrays))
+        chosen, unread = choose(list(arrays))
         if "train_images" not in chosen:
             raise UserError(
                 f"{path} holds the arrays {there}; images must be called x_train, "
@@ -78,8 +78,12 @@ def _read_npz(path: Path, tell: Tell) -> dict[str, Any]:
     return found
 
 
-def _choose(keys: list[str]) -> tuple[dict[str, str], list[str]]:
-    """Arguments of `from_arrays` and the keys that they come from; keys that are left."""
+def choose(keys: list[str]) -> tuple[dict[str, str], list[str]]:
+    """Which arrays of a file are images and labels, by their names.
+
+    Returns:
+      Arguments of `from_arrays` and the keys that they come from; keys that are left.
+    """
     plain: dict[str, str] = {}
     for key in keys:
         plain.setdefault(re.sub("[^a-z0-9]", "", key.lower()), key)

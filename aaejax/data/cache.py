@@ -1,11 +1,15 @@
 """Packed data: what costs decoding is decoded once, into a file that is then mapped."""
 
+import contextlib
+import math
 import os
 import shutil
 import tempfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +22,33 @@ from aaejax.types import UserError
 _BLOCK = 2**24  # bytes that each thread has in memory
 
 
+@dataclass(frozen=True)
+class Packing:
+    """An array that is written from its first row to its last.
+
+    Attributes:
+      shape: [N, ...].
+      dtype: of the values.
+      blocks: a function that gives its rows, some at a time.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    blocks: Callable[[], Generator[np.ndarray]]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all rows."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+
+def of_rows(rows: Rows) -> Packing:
+    """Rows, which several threads read."""
+    return Packing(rows.shape, rows.dtype, partial(_in_parallel, rows))
+
+
 def kept(
-    cache: Path, identity: str, make: Callable[[], Rows], what: str, tell: Tell
+    cache: Path, identity: str, make: Callable[[], "Packing"], what: str, tell: Tell
 ) -> MappedFile:
     """Rows from a file of a cache, which is written first where it is not there.
 
@@ -30,7 +59,7 @@ def kept(
     Args:
       cache: a folder of such files, made if need be.
       identity: of what the rows are made of; another one is another file.
-      make: gives the rows.
+      make: gives what is written.
       what: names them in messages.
       tell: takes a line when a file was written.
 
@@ -41,9 +70,9 @@ def kept(
     path = cache / f"{_plain(what)}-{digest:08x}.npy"
     found = _open(path, identity)
     if found is None:
-        rows = make()
-        _write(path, rows, what)
-        tell(f"{what}: kept in {path} ({rows.nbytes / 2**20:,.0f} MiB)")
+        packing = make()
+        _write(path, packing, what)
+        tell(f"{what}: kept in {path} ({packing.nbytes / 2**20:,.0f} MiB)")
         found = _open(path, identity)
         if found is None:
             raise UserError(f"{path} can't be read back: use another --cache folder")
@@ -67,20 +96,20 @@ def _open(path: Path, identity: str) -> MappedFile | None:
     return MappedFile(array, identity)
 
 
-def _write(path: Path, rows: Rows, what: str) -> None:
+def _write(path: Path, packing: Packing, what: str) -> None:
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(path.parent).free
-        if rows.nbytes > free:
+        if packing.nbytes > free:
             raise OSError(
                 None,
-                f"{rows.nbytes / 2**30:,.1f} GiB are needed and {free / 2**30:,.1f} free",
+                f"{packing.nbytes / 2**30:,.1f} GiB are needed, {free / 2**30:,.1f} free",
             )
         descriptor, name = tempfile.mkstemp(prefix=".packing-", dir=path.parent)
         temporary = Path(name)
         with open(descriptor, "wb") as file:
-            _write_rows(file, rows)
+            _write_blocks(file, packing)
             file.flush()
             os.fsync(file.fileno())
         temporary.chmod(0o644)  # mkstemp lets nobody else read
@@ -95,13 +124,19 @@ def _write(path: Path, rows: Rows, what: str) -> None:
             temporary.unlink(missing_ok=True)
 
 
-def _write_rows(file, rows: Rows) -> None:
+def _write_blocks(file, packing: Packing) -> None:
     head = {
-        "descr": npy.dtype_to_descr(rows.dtype),
+        "descr": npy.dtype_to_descr(packing.dtype),
         "fortran_order": False,
-        "shape": rows.shape,
+        "shape": packing.shape,
     }
     npy.write_array_header_1_0(file, head)
+    with contextlib.closing(packing.blocks()) as blocks:
+        for block in blocks:
+            file.write(np.ascontiguousarray(block).data)
+
+
+def _in_parallel(rows: Rows) -> Generator[np.ndarray]:
     step = max(1, min(_BLOCK // max(1, rows.nbytes // len(rows)), len(rows) // 64))
     starts = list(range(0, len(rows), step))
     with ThreadPoolExecutor(workers()) as pool:
@@ -109,11 +144,9 @@ def _write_rows(file, rows: Rows) -> None:
             # As many at once as there are threads, so that memory is bounded.
             for first in range(0, len(starts), workers()):
                 some = starts[first : first + workers()]
-                for block in pool.map(lambda start: rows[start : start + step], some):
-                    file.write(block.data)
-        except BaseException:
+                yield from pool.map(lambda start: rows[start : start + step], some)
+        finally:
             pool.shutdown(cancel_futures=True)
-            raise
 
 
 def _plain(name: str) -> str:

@@ -9,8 +9,8 @@ from aaejax.data import memory
 from aaejax.types import UserError
 
 
-def blocks(x: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    """Pieces of about 64 MB and their first index: a memmap may exceed the RAM."""
+def blocks(x: Any) -> Iterator[tuple[int, np.ndarray]]:
+    """Pieces of about 64 MB and their first index: a memmap or Rows may exceed the RAM."""
     size = max(1, 2**26 // max(1, x[:1].nbytes))
     for start in range(0, len(x), size):
         yield start, x[start : start + size]
@@ -36,8 +36,14 @@ def as_array(value: Any, what: str) -> np.ndarray:
         ) from error
 
 
-def check_images(value: Any, what: str) -> np.ndarray:
-    """Images [N, H, W, C] or vectors [N, features], uint8 or float32, checked."""
+def check_images(value: Any, what: str, missing: bool = False) -> np.ndarray:
+    """Images [N, H, W, C] or vectors [N, features], uint8 or float32, checked.
+
+    Args:
+      value: an array, or what becomes one.
+      what: names it in messages.
+      missing: whether NaN stands for a value that is missing.
+    """
     x = as_array(value, what)
     check_kind(x, what)
     if x.dtype == np.uint16 and x.max() < 256:
@@ -60,7 +66,7 @@ def check_images(value: Any, what: str) -> np.ndarray:
         memory.check(4 * x.size, f"{what} as float32")
     x = converted(x)
     if x.dtype != np.uint8:
-        check_values(x, what, unit_range=x.ndim == 4)
+        check_values(x, what, x.ndim == 4, missing)
     return x
 
 
@@ -98,18 +104,22 @@ def converted(x: np.ndarray) -> np.ndarray:
     return made / np.float32(65535) if x.dtype == np.uint16 else made
 
 
-def check_values(x: np.ndarray, what: str, unit_range: bool) -> None:
-    """Raises UserError for floats that are not finite, or not in [0, 1] where they must."""
+def check_values(x: np.ndarray, what: str, unit_range: bool, missing: bool = False) -> None:
+    """Raises UserError for floats that are not finite, or not in [0, 1] where they must.
+
+    Where values may be missing NaN is one of those.
+    """
     bad, first, low, high = 0, None, np.inf, -np.inf
     for start, block in blocks(x):
-        finite = np.isfinite(block)
+        finite = ~np.isinf(block) if missing else np.isfinite(block)
         if not finite.all():
             bad += int((~finite).sum())
             if first is None:
                 where = np.argwhere(~finite)[0].tolist()
                 first = [where[0] + start, *where[1:]]
         else:
-            low, high = min(low, float(block.min())), max(high, float(block.max()))
+            least, most = extremes(block)
+            low, high = min(low, least), max(high, most)
     if bad:
         raise UserError(
             f"{what} hold {bad} values that are NaN or infinite, the first at index "
@@ -125,3 +135,11 @@ def check_values(x: np.ndarray, what: str, unit_range: bool) -> None:
             f"{what} lie in [{low:.9g}, {high:.9g}]; float images must lie in "
             f"[0, 1]: {hint}"
         )
+
+
+def extremes(x: np.ndarray) -> tuple[float, float]:
+    """The smallest and the largest value, of those that are not NaN."""
+    low, high = float(x.min()), float(x.max())
+    if np.isnan(low):  # these take longer
+        low, high = (float(f.reduce(x, axis=None)) for f in (np.fmin, np.fmax))
+    return low, high

@@ -3,13 +3,14 @@
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 
 from aaejax.data import memory
 from aaejax.data.checks import blocks, check_images
+from aaejax.data.columns import Columns, moments, numbered
 from aaejax.data.labels import check_labels, name_classes
 from aaejax.data.lazy import (
     READ_BELOW,
@@ -40,6 +41,9 @@ class Dataset:
     test_images: Images  # as train_images
     test_labels: np.ndarray | None
     class_names: tuple[str, ...]  # () without labels
+    # Of tables, and of vectors that were standardised: what the features are. A value that
+    # is missing is NaN.
+    columns: Columns | None = None
 
     def __repr__(self) -> str:
         """One line, without its arrays."""
@@ -125,6 +129,8 @@ def from_arrays(
     hold_out: bool = True,
     resize: str | None = None,
     grey: bool = False,
+    standardise: bool = False,
+    columns: Columns | None = None,
     tell: Tell = to_stderr,
 ) -> Dataset:
     """Checks arrays and makes a `Dataset` of them.
@@ -146,6 +152,11 @@ def from_arrays(
       resize: "64" makes the shorter side of images 64 pixels and cuts out the middle,
         "64x48" makes them 64 wide and 48 high.
       grey: makes RGB images grey.
+      standardise: takes from each feature of vectors its mean and divides it by its
+        standard deviation, both of the training part; `Dataset.columns` has them.
+      columns: what the features of vectors are, which are as the table has them. Where they
+        are those of a run that was standardised, so are the vectors. Where values may be
+        missing, NaN stands for one.
       tell: takes a line on what may be other than expected; by default to stderr.
 
     Raises:
@@ -153,13 +164,14 @@ def from_arrays(
     """
     name = printable(name)
     reading = Reading(resize=resize, grey=grey)
+    missing = columns is not None and columns.missing
 
     def checked(images: Any, what: str) -> Images:
         if _is_large_file(images):
-            return _rows(MappedFile(images), reading, what)
+            return _rows(MappedFile(images), reading, what, missing)
         if isinstance(images, Rows):
             return images
-        return reading.arrays(check_images(images, what), what)
+        return reading.arrays(check_images(images, what, missing), what)
 
     images = [checked(train_images, f"{name}: train images")]
     labels = [check_labels(train_labels, len(images[0]), f"{name}: train labels")]
@@ -191,7 +203,10 @@ def from_arrays(
             x.take(part) if isinstance(x, Rows) else x[part] for part in (train, test)
         ]
         labels = [None, None] if y is None else [y[train], y[test]]
-    dataset = Dataset(name, images[0], labels[0], images[1], labels[1], names)
+    if standardise or columns is not None:
+        columns = _fitted(images[0], columns, standardise, name, tell)
+        images = [_scaled(x, columns) for x in images]
+    dataset = Dataset(name, images[0], labels[0], images[1], labels[1], names, columns)
     unseen = dataset.unseen_classes()
     if unseen:
         tell(f"{name}: no training example has the class {listing(unseen)}")
@@ -207,6 +222,7 @@ def from_source(
     hold_out: bool = True,
     resize: str | None = None,
     grey: bool = False,
+    standardise: bool = False,
     tell: Tell = to_stderr,
 ) -> Dataset:
     """Makes a `Dataset` of an object that reads examples when they are asked for.
@@ -220,6 +236,7 @@ def from_source(
       hold_out: as of `from_arrays`, without a test part.
       resize: as of `from_arrays`.
       grey: as of `from_arrays`.
+      standardise: as of `from_arrays`.
       tell: as of `from_arrays`.
 
     Raises:
@@ -234,13 +251,70 @@ def from_source(
             arguments[f"{part}_images"] = images
             arguments[f"{part}_labels"] = labels_of(source)
     return from_arrays(
-        **arguments, name=name, class_names=class_names, hold_out=hold_out, tell=tell
+        **arguments,
+        name=name,
+        class_names=class_names,
+        hold_out=hold_out,
+        standardise=standardise,
+        tell=tell,
     )
 
 
-def _rows(source: Source, reading: Reading, what: str) -> Rows:
+def _rows(source: Source, reading: Reading, what: str, missing: bool = False) -> Rows:
     prepared = repr(reading) if reading.changes else ""
-    return Rows(source, what, lambda images: reading.arrays(images, what), prepared)
+    prepare = partial(reading.arrays, what=what)
+    return Rows(source, what, prepare, prepared, missing)
+
+
+def _fitted(
+    images: Images, columns: Columns | None, standardise: bool, name: str, tell: Tell
+) -> Columns:
+    """The columns with mean and std of these training features, where that is asked for.
+
+    Raises:
+      UserError: images, or vectors of other features than the columns are.
+    """
+    if images.ndim != 2:
+        raise UserError(
+            f"{name} are images: --standardise, and columns, are for tables and vectors"
+        )
+    features = images.shape[1]
+    if columns is None:
+        columns = numbered(features)
+    if len(columns.features) != features:
+        raise UserError(
+            f"{name} has {features} features, the columns are {len(columns.features)}: "
+            f"give {listing(map(repr, columns.features))}"
+        )
+    if not standardise or columns.standardised:
+        return columns
+    mean, std = moments((x for _, x in blocks(images)), features)
+    if np.isnan(mean).any():
+        empty = columns.features[int(np.argmax(np.isnan(mean)))]
+        raise UserError(
+            f"{name}: no training example has a value of {empty!r}: leave that column out"
+        )
+    few = std < 1e-5 * np.abs(mean)
+    if few.any():
+        coarse = [
+            repr(n) for n, is_few in zip(columns.features, few, strict=True) if is_few
+        ]
+        tell(
+            f"{name}: values of {listing(coarse)} differ by hardly more than float32 tells "
+            "apart: take a constant from them"
+        )
+    return columns.fitted(mean, std)
+
+
+def _scaled(images: Images, columns: Columns) -> Images:
+    if not columns.standardised:
+        return images
+    if isinstance(images, Rows):
+        return images.then(columns.scaled, repr(columns))
+    whole = np.empty(images.shape, np.float32)
+    for start, block in blocks(images):
+        whole[start : start + len(block)] = columns.scaled(np.asarray(block))
+    return whole
 
 
 def _is_large_file(images: Any) -> bool:

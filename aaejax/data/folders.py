@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from aaejax.data.cache import kept
+from aaejax.data.cache import kept, of_rows
 from aaejax.data.decoding import SUFFIXES, PictureFiles
 from aaejax.data.lazy import READ_BELOW, Images, Rows, files_identity
 from aaejax.data.notes import Tell, listing
@@ -127,7 +127,7 @@ def _images(
         images = decoded()
     else:
         identity = files_identity(paths, folder, repr(reading))
-        images = Rows(kept(cache, identity, decoded, what, tell), what)
+        images = Rows(kept(cache, identity, lambda: of_rows(decoded()), what, tell), what)
     return np.asarray(images) if images.nbytes <= READ_BELOW else images
 
 

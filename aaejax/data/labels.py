@@ -2,7 +2,7 @@
 
 import re
 import reprlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -82,14 +82,9 @@ def name_classes(
     if named:
         names = named
     else:
-        names = tuple(sorted(map(str, values.tolist()), key=_order))
+        names = sorted_names(map(str, values.tolist()))
         known = sum(len(y) if strings else int((y >= 0).sum()) for y in given)
-        if len(names) > max(100, known // 2):
-            raise UserError(
-                f"{what}: the labels of {known:,} examples have {len(names):,} different "
-                "values, as numbers of examples or measurements have; leave them out, or "
-                "give classes"
-            )
+        check_count(names, known, what)
     if strings or not named:
         index = {name: number for number, name in enumerate(names)}
         unknown = [str(value) for value in values if str(value) not in index]
@@ -113,6 +108,21 @@ def name_classes(
         return at if strings else np.where(y < 0, np.int32(-1), at)
 
     return [indices(y) for y in labels], names
+
+
+def check_count(names: Sequence[str], known: int, what: str) -> None:
+    """Raises UserError where so many examples have more classes than there can be."""
+    if len(names) > max(100, known // 2):
+        raise UserError(
+            f"{what}: the labels of {known:,} examples have {len(names):,} different "
+            "values, as numbers of examples or measurements have; leave them out, or "
+            "give classes"
+        )
+
+
+def sorted_names(names: Iterable[str]) -> tuple[str, ...]:
+    """Those that are numbers first and by their size."""
+    return tuple(sorted(names, key=_order))
 
 
 def _given_names(class_names: Sequence[str] | None, what: str) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from aaejax.data import memory
-from aaejax.data.checks import check_kind, check_values, converted
+from aaejax.data.checks import check_kind, check_values, converted, extremes
 from aaejax.types import Source, UserError
 
 # Data of up to so many bytes are read when they are loaded.
@@ -52,6 +52,7 @@ class Rows:
         what: str,
         prepare: Callable[[np.ndarray], np.ndarray] = lambda images: images,
         prepared: str = "",
+        missing: bool = False,
     ):
         """Reads a few rows, to see what they are.
 
@@ -60,9 +61,10 @@ class Rows:
           what: names them in messages.
           prepare: what is done to rows that were read and checked.
           prepared: says in a fingerprint what that is.
+          missing: whether NaN stands for a value that is missing.
         """
         self.source, self._what = source, what
-        self._prepare, self._prepared = prepare, prepared
+        self._prepare, self._prepared, self._missing = prepare, prepared, missing
         self._numbers = np.arange(len(source))
         self.unit_range, self._raw = False, None
         if not len(source):
@@ -77,7 +79,7 @@ class Rows:
             )
         self.dtype, self.unit_range = sample.dtype, True
         if sample.dtype != np.uint8:
-            self.unit_range = bool(sample.min() >= 0 and sample.max() <= 1)
+            self.unit_range = _in_unit(sample)
         self._shape = prepare(sample).shape[1:]
 
     @property
@@ -136,6 +138,14 @@ class Rows:
                 raise
         return whole if dtype is None else whole.astype(dtype, copy=False)
 
+    def then(self, prepare: Callable[[np.ndarray], np.ndarray], prepared: str) -> "Rows":
+        """Those whose values become others once more: float32, of any range."""
+        chosen, before = copy.copy(self), self._prepare
+        chosen._prepare = lambda images: prepare(before(images))
+        chosen._prepared = f"{self._prepared} {prepared}"
+        chosen.dtype, chosen.unit_range = np.dtype(np.float32), False
+        return chosen
+
     def take(self, numbers: np.ndarray | slice) -> "Rows":
         """Those of these numbers, in their order; nothing is read."""
         chosen = copy.copy(self)
@@ -169,12 +179,15 @@ class Rows:
         if images.dtype == np.uint8:
             return images
         unit = self.unit_range or images.ndim == 4
-        low, high = images.min(), images.max()  # NaN where there is one
+        if self._missing:
+            low, high = extremes(images)
+        else:
+            low, high = images.min(), images.max()  # NaN where there is one
         if not (np.isfinite(low) and np.isfinite(high)) or (unit and (low < 0 or high > 1)):
             # Row by row, to name the one.
             for row, image in zip(rows.tolist(), images, strict=True):
                 name = f"{self._what}, {self._name(row)}"
-                check_values(image[None], name, unit_range=unit)
+                check_values(image[None], name, unit, self._missing)
         return images
 
     def _name(self, row: int) -> str:
@@ -189,7 +202,12 @@ def in_unit_range(images: Images) -> bool:
     """Whether all values lie in [0, 1]; of `Rows` by what is known of them."""
     if isinstance(images, Rows):
         return images.unit_range
-    return bool(images.min() >= 0 and images.max() <= 1)
+    return _in_unit(images)
+
+
+def _in_unit(x: np.ndarray) -> bool:
+    low, high = extremes(x)
+    return low >= 0 and high <= 1
 
 
 def labels_of(source: Source) -> np.ndarray | None:

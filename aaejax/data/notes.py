@@ -11,6 +11,10 @@ def to_stderr(line: str) -> None:
     print(f"note: {line}", file=sys.stderr)
 
 
+def ignore(line: str) -> None:
+    """Takes a line that is not to be said."""
+
+
 def listing(names: Iterable[str], most: int = 8) -> str:
     """Names in one line, no more of them than are read at a glance."""
     names = list(names)

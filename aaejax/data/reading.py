@@ -1,4 +1,4 @@
-"""How pictures are read: on which ground, at which size, in colour or grey."""
+"""How data are read: pictures at which size and in which colours, tables by columns."""
 
 import re
 from dataclasses import dataclass
@@ -9,6 +9,8 @@ from PIL import Image
 
 from aaejax.types import UserError
 
+# Options that say where in a file something is, and of what kind that file is.
+PLACES = {"label_column": "table", "key": "HDF5 file", "label_key": "HDF5 file"}
 _MOST_PIXELS = 16_384  # of one side
 # What PIL's conversion to "L" takes of red, green and blue, in 65,536ths.
 _LUMA = (19595, 38470, 7471)
@@ -16,7 +18,7 @@ _LUMA = (19595, 38470, 7471)
 
 @dataclass(frozen=True)
 class Reading:
-    """How pictures are read.
+    """How data are read.
 
     Attributes:
       background: what transparent pixels lie on: white, black or #rrggbb.
@@ -24,6 +26,11 @@ class Reading:
         "64x48", to make all 64 wide and 48 high whatever their shape was; None to leave
         sizes as they are.
       grey: whether colours become grey.
+      label_column: name of the column of a table that has the labels.
+      standardise: whether each feature of tables and vectors gets mean 0 and standard
+        deviation 1 in the training part.
+      key: name of the array in an HDF5 file that has the examples.
+      label_key: name of that of the labels.
 
     Raises:
       UserError: none of these.
@@ -32,6 +39,10 @@ class Reading:
     background: str = "white"
     resize: str | None = None
     grey: bool = False
+    label_column: str | None = None
+    standardise: bool = False
+    key: str | None = None
+    label_key: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "resize", _resize_word(self.resize))
@@ -57,6 +68,18 @@ class Reading:
             return None
         width, _, height = self.resize.partition("x")
         return int(width), int(height or width)
+
+    def check_reads(self, what: str, *options: str) -> None:
+        """Raises UserError where data called so are of a kind that has no such option.
+
+        Args:
+          what: names the data.
+          options: of those that say where in a file something is, the ones that it has.
+        """
+        for name, kind in PLACES.items():
+            if getattr(self, name) is not None and name not in options:
+                option = name.replace("_", "-")
+                raise UserError(f"{what} is no {kind}: leave --{option} out")
 
     @property
     def changes(self) -> bool:

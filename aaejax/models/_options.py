@@ -268,7 +268,7 @@ class AutoencoderOptions(NetworkOptions):
             self.make_encoder(data, outputs),
             self.make_decoder(data),
             posterior,
-            Likelihood(self.reconstruction, self.output),
+            Likelihood(self.reconstruction, self.output, missing=data.missing),
             data.shape,
             classes,
             y_from,

@@ -9,7 +9,7 @@ batches, whatever the number of devices. Batches of several hundred are worth th
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import jax
@@ -132,17 +132,11 @@ def gmmn(
         made = draw.gather(autoencoder.likelihood.images(outputs))
         return _distance(made, draw.gather(batch["image"]), kernel), {}, states
 
+    # Whole examples are compared, of which all must be known.
+    inputs = tuple(replace(each, missing=False) for each in autoencoder.inputs)
     return Model(
         init=init,
-        phases=(
-            Phase(
-                "generator",
-                ("decoder",),
-                loss,
-                optimizers["generator"],
-                autoencoder.inputs,
-            ),
-        ),
+        phases=(Phase("generator", ("decoder",), loss, optimizers["generator"], inputs),),
         prior=priors.fixed(prior),
         latent=autoencoder.posterior.latent,
         decode=autoencoder.decode,

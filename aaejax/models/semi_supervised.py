@@ -36,7 +36,6 @@ from aaejax.types import (
     States,
     UserError,
     Variables,
-    image_input,
     label_input,
 )
 
@@ -154,17 +153,13 @@ def semi_supervised(
     if consistency.asked:
         phases += (consistency.phase(autoencoder, optimizers["consistency"]),)
     if labelled:
-        unit_range = autoencoder.inputs[0].unit_range
         phases += (
             Phase(
                 "classification",
                 ("encoder",),
                 classification_loss,
                 optimizers["classification"],
-                (
-                    image_input(autoencoder.shape, unit_range, LABELLED),
-                    label_input(classes, LABELLED),
-                ),
+                (autoencoder.image_input(LABELLED), label_input(classes, LABELLED)),
             ),
         )
     return Model(

@@ -1,6 +1,6 @@
 """The settings of a run, as a frozen dataclass, validated when built."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -11,7 +11,7 @@ from aaejax.components.checks import check_at_least, check_fields
 from aaejax.data.reading import Reading
 from aaejax.types import UserError
 
-READING = ("background", "resize", "grey")  # how data are read
+READING = tuple(each.name for each in fields(Reading))  # how data are read
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,8 @@ class RunConfig:
     """A training run. Lengths are in steps but for `epochs`."""
 
     dataset: str = "mnist5k"
-    """mnist5k, a TFDS image dataset by name, or a path: .npz, .npy or folder of images."""
+    """mnist5k, a TFDS image dataset by name, or a path: .npz, .npy, .h5 or folder of
+    images, or a table: .csv, .tsv, .parquet or .h5ad."""
     labels: int | None = None
     """Training labels that are kept, as many of each class; by default all."""
     epochs: int = 20
@@ -49,10 +50,20 @@ class RunConfig:
     become 64 wide and 48 high."""
     grey: bool = False
     """Pictures become grey."""
+    label_column: str | None = None
+    """The column of a table that has the labels; all others are features."""
+    key: str | None = None
+    """The array of an .h5 file that has the images or vectors."""
+    label_key: str | None = None
+    """That of its labels."""
+    standardise: bool = False
+    """Features of tables and vectors get mean 0 and standard deviation 1; sample.py writes
+    them as the table has them."""
     flip: bool = False
     """Pictures are turned left to right at random, in training alone."""
     cache: Path | None = field(default=None, metadata={"where": True})
-    """Where pictures of a folder are kept once they are decoded, for any later run."""
+    """Where pictures of a folder are kept once they are decoded, and tables that are large,
+    for any later run."""
     data_dir: Path = field(default=Path("data"), metadata={"where": True})
     """Where TFDS datasets are prepared, once."""
     workdir: Path | None = field(default=None, metadata={"where": True})

@@ -81,6 +81,7 @@ def config_json(
             "name": dataset.name,
             **dataclasses.asdict(spec),
             "class_names": list(dataset.class_names),
+            **({} if dataset.columns is None else {"columns": dataset.columns.json()}),
             "train": len(dataset.train_images),
             "test": len(dataset.test_images),
             "fingerprint": dataset.fingerprint,
@@ -186,7 +187,7 @@ def differences(old: Any, new: Any, name: str = "") -> list[str]:
     as_lists = [list(x) if isinstance(x, tuple) else x for x in (old, new)]
     if as_lists[0] == as_lists[1]:
         return []
-    return [f"{name} was {old!r}, now {new!r}"]
+    return [f"{name} was {_short(old)}, now {_short(new)}"]
 
 
 def changes(old: Any, new: Any) -> list[str]:

@@ -67,4 +67,5 @@ def data_spec(dataset: Dataset) -> DataSpec:
         unit = all(map(in_unit_range, parts))
     labels = dataset.train_labels
     labelled = 0 if labels is None else int((labels >= 0).sum())
-    return DataSpec(dataset.example_shape, dataset.classes, bool(unit), labelled)
+    missing = dataset.columns is not None and dataset.columns.missing
+    return DataSpec(dataset.example_shape, dataset.classes, bool(unit), labelled, missing)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from aaejax.data.checks import extremes
 from aaejax.runs.files import read_bytes
 
 
@@ -38,10 +39,11 @@ def checked_heldout(path: Path, data: dict[str, Any]) -> dict[str, np.ndarray]:
     with np.load(io.BytesIO(raw), allow_pickle=False) as arrays:
         found = dict(arrays)
     images, labels = found["images"], found.get("labels")
-    if dtype == np.float32 and not np.isfinite(images).all():
+    absent = np.isnan(images) if data.get("missing") is True else False
+    if dtype == np.float32 and not (np.isfinite(images) | absent).all():
         raise ValueError("its images are not finite")
-    unit = dtype == np.float32 and data.get("unit_range")
-    if unit and not (images.min() >= 0 and images.max() <= 1):
+    low, high = extremes(images)
+    if dtype == np.float32 and data.get("unit_range") and not (low >= 0 and high <= 1):
         raise ValueError("its images are not in [0, 1]")
     classes = data.get("classes", 2**31)
     if labels is not None and not (labels.min() >= -1 and labels.max() < classes):

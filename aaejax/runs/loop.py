@@ -71,6 +71,8 @@ def train(
     spec = data_spec(dataset)
     built = model if isinstance(model, Model) else model.build(spec, steps)
     _check_classes(built, dataset)
+    if spec.missing:
+        _check_missing(built, dataset)
     like = jax.eval_shape(lambda key: init_state(built, key, config.ema), jax.random.key(0))
     check_model(like, devices, copies=2)  # the one that a step reads, and what it makes
     folder = RunFolder(run_folder(model, dataset, config))
@@ -170,3 +172,15 @@ def _check_classes(model: Model, dataset: Dataset) -> None:
             f"{dataset.name}: no training example has the class {listing(unseen)}, and "
             "the model learns from labels: add such examples, or leave that class out"
         )
+
+
+def _check_missing(model: Model, dataset: Dataset) -> None:
+    """Raises UserError where a model would take values that are missing for numbers."""
+    inputs = [(phase.name, each) for phase in model.phases for each in phase.inputs]
+    for phase, each in inputs:
+        if each.classes is None and not each.missing:
+            raise UserError(
+                f"{dataset.name} has missing values, and phase {phase} of the model reads "
+                "whole examples: fill them, or take a model with an encoder (by hand, with "
+                "Likelihood(missing=True))"
+            )

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from aaejax.data.checks import extremes
+from aaejax.data.columns import Columns, columns_of
 from aaejax.data.lazy import Images, Rows
 from aaejax.types import DataSpec, UserError
 
@@ -21,6 +23,7 @@ class RunData:
     train: int  # examples
     test: int
     fingerprint: str  # `Dataset.fingerprint`
+    columns: Columns | None = None  # `Dataset.columns`
 
     def check_shape(self, name: str, found: tuple[int, ...]) -> None:
         """Raises UserError where examples called so are of another shape."""
@@ -55,7 +58,7 @@ class RunData:
                     "it: scale them as those were"
                 )
             return
-        low, high = float(images.min()), float(images.max())
+        low, high = extremes(images)
         if self.spec.unit_range and (low < 0 or high > 1):
             raise UserError(
                 f"{name} has values in [{low:.6g}, {high:.6g}], the run was trained on "
@@ -70,11 +73,13 @@ def run_data(saved: dict[str, Any]) -> RunData:
         _integer(saved["classes"], 0, MOST_CLASSES),
         saved["unit_range"],
         _integer(saved["labelled"]),
+        saved.get("missing", False),  # younger than some runs
     )
     if len(spec.shape) not in (1, 3) or math.prod(spec.shape) > MOST_VALUES:
         raise ValueError(f"shape {saved['shape']}")
-    if not isinstance(spec.unit_range, bool):
-        raise TypeError(f"unit_range {spec.unit_range!r}"[:100])
+    for name in ("unit_range", "missing"):
+        if not isinstance(getattr(spec, name), bool):
+            raise TypeError(f"{name} {getattr(spec, name)!r}"[:100])
     names, fingerprint = saved["class_names"], saved["fingerprint"]
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise TypeError("class_names")
@@ -83,7 +88,10 @@ def run_data(saved: dict[str, Any]) -> RunData:
     if not isinstance(fingerprint, str):
         raise TypeError("fingerprint")
     counts = _integer(saved["train"]), _integer(saved["test"])
-    return RunData(spec, tuple(names), *counts, fingerprint)
+    columns = None
+    if "columns" in saved:
+        columns = columns_of(saved["columns"], math.prod(spec.shape))
+    return RunData(spec, tuple(names), *counts, fingerprint, columns)
 
 
 def _integer(value: Any, least: int = 0, most: int = 2**63) -> int:

@@ -12,8 +12,11 @@ import numpy as np
 
 from aaejax import sampling
 from aaejax.components.checks import check_seed
+from aaejax.data import tables
 from aaejax.data.checks import check_images
+from aaejax.data.columns import Columns
 from aaejax.data.lazy import Images, Rows
+from aaejax.data.table_files import FrameTable
 from aaejax.metrics.outliers import Outliers
 from aaejax.runs import pictures
 from aaejax.runs.folder import RunFolder
@@ -53,6 +56,11 @@ class Trained:
     def class_names(self) -> tuple[str, ...]:
         """Of the run's data, by class number; () where they have none."""
         return self.data.class_names if self.config else ()
+
+    @property
+    def columns(self) -> Columns | None:
+        """Of the table that the run was trained on; None where it was none."""
+        return self.data.columns if self.config else None
 
     @cached_property
     def data(self) -> RunData:
@@ -100,7 +108,8 @@ class Trained:
         """Codes of examples.
 
         Args:
-          x: [N, ...] as the run's data were: uint8, or float on their scale.
+          x: [N, ...] as `Dataset.train_images` were: uint8, or float on their scale. Or,
+            where the run was trained on a table, a data frame with its columns.
           labels: class numbers [N], -1 where unknown, for models whose code has the label.
           seed: of the noise of q(z|x), where it has any.
 
@@ -131,6 +140,25 @@ class Trained:
         """Examples, encoded and decoded: float32 [N, ...]; arguments as of `encode`."""
         return self._asked("reconstruct", self.checked(x), self._known(labels, x), seed)
 
+    def table(self, x: Any) -> dict[str, np.ndarray]:
+        """Examples as the table has them that the run was trained on.
+
+        Args:
+          x: [N, features], as from `sample`, `decode` or `reconstruct`.
+
+        Returns:
+          The columns by name, [N] each: numbers in their own units, and texts.
+
+        Raises:
+          UserError: the run was trained on no table.
+        """
+        columns = self.data.columns if self.config else None
+        if columns is None:
+            raise UserError(
+                "this run was trained on no table: its examples have no columns"
+            )
+        return columns.table(columns.unscaled(np.asarray(x)))
+
     def score(self, x: Any, labels: np.ndarray | None = None) -> np.ndarray:
         """How unlike the training data examples are: float32 [N], higher is more unlike.
 
@@ -159,12 +187,16 @@ class Trained:
             self.data.check_shape(what, x.shape[1:])
             self.data.check_scale(what, x)
             return x
+        columns = self.columns
+        if columns is not None and hasattr(x, "columns"):  # a data frame
+            frame = tables.read(FrameTable(x, what), columns=columns)
+            x = columns.scaled(frame["train_images"])
         given = np.asarray(x)
         if not self.config:
             return given
         if given.shape == (0, *self.data.spec.shape):
             return given.astype(np.float32)
-        images = check_images(given, what)
+        images = check_images(given, what, self.data.spec.missing)
         self.data.check_shape(what, images.shape[1:])
         self.data.check_scale(what, images)
         return images

@@ -1,0 +1,76 @@
+"""Files of examples, told apart by their suffixes: arrays, tables, HDF5."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aaejax.data import arrays_in_files, h5ad, hdf5, table_files, tables
+from aaejax.data.columns import Columns
+from aaejax.data.notes import Tell, ignore
+from aaejax.data.reading import Reading
+
+
+@dataclass(frozen=True)
+class How:
+    """How a file is read: arguments of `aaejax.data.load`."""
+
+    reading: Reading
+    columns: Columns | None  # of a run
+    cache: Path | None
+    tell: Tell
+
+    @property
+    def raw(self) -> Tell:
+        """Takes a line on numbers that should not be trained on as they are."""
+        fresh = self.columns is None and not self.reading.standardise
+        return self.tell if fresh else ignore
+
+
+def _arrays(path: Path, how: How) -> dict[str, Any]:
+    return arrays_in_files.read(path, how.tell)
+
+
+def _table(kind: Callable[[Path], table_files.Table]):
+    def read(path: Path, how: How) -> dict[str, Any]:
+        label, cache = how.reading.label_column, how.cache
+        return tables.read(kind(path), label, how.columns, how.raw, cache, how.tell)
+
+    return read
+
+
+def _hdf5(path: Path, how: How) -> dict[str, Any]:
+    return hdf5.read(path, how.reading.key, how.reading.label_key, how.tell)
+
+
+def _h5ad(path: Path, how: How) -> dict[str, Any]:
+    return h5ad.read(path, how.reading.label_column, how.columns, how.raw)
+
+
+# Of each suffix what reads it, and the options that it has.
+KINDS: dict[str, tuple[Callable[[Path, How], dict[str, Any]], tuple[str, ...]]] = {
+    ".npz": (_arrays, ()),
+    ".npy": (_arrays, ()),
+    ".csv": (_table(table_files.TextTable), ("label_column",)),
+    ".tsv": (_table(table_files.TextTable), ("label_column",)),
+    ".parquet": (_table(table_files.ParquetTable), ("label_column",)),
+    ".h5": (_hdf5, ("key", "label_key")),
+    ".hdf5": (_hdf5, ("key", "label_key")),
+    ".h5ad": (_h5ad, ("label_column",)),
+}
+
+
+def options(path: Path) -> tuple[str, ...]:
+    """Those of `reading.PLACES` that a file of this suffix has."""
+    return KINDS.get(path.suffix.lower(), KINDS[".npz"])[1]
+
+
+def read(path: Path, how: How) -> dict[str, Any]:
+    """Arguments of `aaejax.data.from_arrays`, from a file; of no known suffix: arrays.
+
+    Raises:
+      UserError: no data, or options that data of this kind have not.
+    """
+    reader, _ = KINDS.get(path.suffix.lower(), KINDS[".npz"])
+    how.reading.check_reads(str(path), *options(path))
+    return {"columns": how.columns} | reader(path, how)

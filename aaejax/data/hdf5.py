@@ -1,0 +1,161 @@
+"""Arrays in HDF5 files, and the tables of .h5ad files, read by their rows."""
+
+import contextlib
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from aaejax.data.arrays_in_files import choose
+from aaejax.data.lazy import READ_BELOW, Images, Rows, files_identity
+from aaejax.data.notes import Tell, listing
+from aaejax.types import UserError
+
+_CHUNKS = 2**26  # bytes of unpacked chunks that are kept of a dataset
+
+
+class File:
+    """An open HDF5 file, for one thread at a time: the library takes no more."""
+
+    def __init__(self, path: Path):
+        """Opens it.
+
+        Raises:
+          UserError: h5py is not installed, or the file is none.
+        """
+        try:
+            import h5py
+        except ImportError as error:
+            raise UserError(f"{path}: HDF5 needs h5py: pip install h5py") from error
+        self.path, self.lock = path, threading.Lock()
+        self._h5py: Any = h5py
+        self._needed = False
+        try:
+            self.file: Any = h5py.File(path, "r", rdcc_nbytes=_CHUNKS)
+        except OSError as error:
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(
+                f"{path} can't be read as HDF5 ({reason}): write it anew"
+            ) from error
+
+    def datasets(self) -> list[str]:
+        """Names of all arrays in the file itself, those in groups with their paths."""
+        found: list[str] = []
+
+        def visit(name: str, node: Any) -> None:
+            if isinstance(node, self._h5py.Dataset):
+                found.append(name)
+
+        self.file.visititems(visit)  # goes through no link to another file
+        return found
+
+    def array(self, name: str) -> Any:
+        """An array by name, not read yet.
+
+        Raises:
+          UserError: there is none.
+        """
+        there = self.datasets()
+        if name.strip("/") not in there:
+            raise UserError(
+                f"{self.path} has no array {name!r}: it has "
+                f"{listing(map(repr, there)) or 'none'}"
+            )
+        return self.file[name]
+
+    def read(self, name: str) -> np.ndarray:
+        """All values of an array; texts as such."""
+        array = self.array(name)
+        with self.lock:
+            if self._h5py.check_string_dtype(array.dtype) is not None:
+                return array.asstr(errors="backslashreplace")[()]
+            return array[()]
+
+    def loaded(self, rows: Rows) -> Images:
+        """Rows of this file: in memory where they are few, else as they are."""
+        if rows.nbytes <= READ_BELOW:
+            return np.asarray(rows)
+        self._needed = True
+        return rows
+
+    def close(self) -> None:
+        """Where no rows are read later, so that others may write the file."""
+        if not self._needed:
+            self.file.close()
+
+
+class HDF5Rows:
+    """A source of the rows of an array in a file."""
+
+    def __init__(self, file: File, name: str):
+        self._file, self._array, self._name = file, file.array(name), name
+        if not self._array.shape:
+            raise UserError(f"{file.path}: {name!r} is one value: give an array [N, ...]")
+        self.identity = f"{files_identity([file.path], file.path.parent)} {name}"
+
+    def __len__(self) -> int:
+        return self._array.shape[0]
+
+    def __getitem__(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+        """The rows of these numbers."""
+        with self._file.lock:
+            return {"image": gathered(rows, lambda some: self._array[some])}
+
+
+def gathered(rows: np.ndarray, read: Callable[[slice], np.ndarray]) -> np.ndarray:
+    """Rows [n] of what reads neighbours at once, in any order and perhaps twice."""
+    wanted, places = np.unique(rows, return_inverse=True)
+    starts = np.flatnonzero(np.diff(wanted, prepend=-2) != 1).tolist()
+    ends = [*starts[1:], len(wanted)]
+    parts = [
+        read(slice(int(wanted[first]), int(wanted[last - 1]) + 1))
+        for first, last in zip(starts, ends, strict=True)
+    ]
+    return np.concatenate(parts)[places]
+
+
+def read(path: Path, key: str | None, label_key: str | None, tell: Tell) -> dict[str, Any]:
+    """Reads an .h5 or .hdf5 file.
+
+    Args:
+      path: of it.
+      key: name of the array of images or vectors; by default those that have the names
+        which arrays of an .npz may have, or the only one that there is.
+      label_key: name of that of the labels; by default by its name, where `key` is None.
+      tell: takes a line on arrays that are not read.
+
+    Returns:
+      Arguments of `aaejax.data.from_arrays`; images of more than 1 GiB are `Rows`.
+
+    Raises:
+      UserError: no such arrays.
+    """
+    with contextlib.closing(File(path)) as file:
+        if key is None:
+            names = file.datasets()
+            chosen, unread = choose(names)
+            if "train_images" not in chosen and len(names) == 1:
+                chosen, unread = {"train_images": names[0]}, []
+            if "train_images" not in chosen:
+                raise UserError(
+                    f"{path} holds the arrays {listing(map(repr, names)) or '(none)'}: say "
+                    "which by --key (and --label-key)"
+                )
+            if label_key is not None:
+                chosen["train_labels"] = label_key
+                unread = [name for name in unread if name != label_key]
+            if unread:
+                tell(f"{path.name}: not read: {listing(map(repr, unread))}")
+        else:
+            chosen = {"train_images": key}
+            if label_key is not None:
+                chosen["train_labels"] = label_key
+        found: dict[str, Any] = {}
+        for part, name in chosen.items():
+            if part.endswith("labels"):
+                found[part] = file.read(name)
+            else:
+                found[part] = file.loaded(Rows(HDF5Rows(file, name), f"{path}: {name}"))
+        return found

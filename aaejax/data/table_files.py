@@ -1,0 +1,266 @@
+"""Tables as files and frames hold them: columns by name, read in blocks of rows."""
+
+import csv
+import itertools
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from aaejax.data.lazy import files_identity
+from aaejax.types import UserError
+
+_CELLS = 2**20  # of a block
+# Of a column [n]: float64, NaN where missing; or str objects as they stand, None or a word
+# for what is missing where it is so.
+Cells = np.ndarray
+
+
+class Table(Protocol):
+    """Rows of columns, which can be read from the start as often as need be."""
+
+    what: str  # in messages
+    names: tuple[str, ...]  # of the columns
+    first: int  # the number of row 0 in messages
+    categorical: frozenset[str]  # columns that are texts, whatever these look like
+
+    @property
+    def identity(self) -> str:
+        """What stands for all bytes."""
+        ...
+
+    def blocks(self) -> Iterator[list[Cells]]:
+        """Some rows of all columns, then the next ones."""
+        ...
+
+
+class TextTable:
+    """A .csv or .tsv file whose first row names the columns; text in quotes may be any."""
+
+    first = 2  # as a spreadsheet counts, with the names above
+    categorical: frozenset[str] = frozenset()
+
+    def __init__(self, path: Path):
+        """Reads the names.
+
+        Raises:
+          UserError: no names, or names that can't be.
+        """
+        self.path, self.what = path, str(path)
+        self._delimiter = "\t"
+        if path.suffix.lower() != ".tsv":
+            with path.open("rb") as file:
+                head = file.readline(2**20)
+            # The first of these that there is: semicolons where commas are decimal.
+            self._delimiter = next((d for d in ",;\t" if d.encode() in head), ",")
+        names = next(self._rows(), None)
+        if names is None:
+            raise UserError(f"{path} is empty: its first row must name the columns")
+        self.names = tuple(name.strip() for name in names)
+        _check_names(self.names, self.what)
+        _check_head(self.names, self.what)
+
+    @property
+    def identity(self) -> str:
+        """Name, size and time of the file."""
+        return files_identity([self.path], self.path.parent)
+
+    def _open(self):
+        return self.path.open(encoding="utf-8-sig", newline="")
+
+    def _rows(self) -> Iterator[list[str]]:
+        """All rows but empty ones, the names first."""
+        with self._open() as file:
+            reader = csv.reader(file, delimiter=self._delimiter, strict=True)
+            try:
+                yield from filter(None, reader)
+            except UnicodeDecodeError as error:
+                raise UserError(
+                    f"{self.what}, near line {reader.line_num}: this is no text in UTF-8; "
+                    "save it as UTF-8"
+                ) from error
+            except csv.Error as error:
+                raise UserError(
+                    f"{self.what}, line {reader.line_num}: {error}; mend that line"
+                ) from error
+
+    def blocks(self) -> Iterator[list[Cells]]:
+        """Columns of texts."""
+        rows = itertools.islice(self._rows(), 1, None)
+        size, done = max(1, _CELLS // len(self.names)), 0
+        while some := list(itertools.islice(rows, size)):
+            for number, row in enumerate(some):
+                if len(row) != len(self.names):
+                    raise UserError(
+                        f"{self.what}, row {self.first + done + number} has {len(row)} "
+                        f"cells, the first row names {len(self.names)} columns: mend it"
+                    )
+            done += len(some)
+            yield [np.array(column, object) for column in zip(*some, strict=True)]
+
+
+class ParquetTable:
+    """A .parquet file: numbers, bools and texts."""
+
+    first = 0
+
+    def __init__(self, path: Path):
+        """Reads its head.
+
+        Raises:
+          UserError: pyarrow is not installed, or the file is none.
+        """
+        try:
+            from pyarrow import parquet
+        except ImportError as error:
+            raise UserError(
+                f"{path}: Parquet needs pyarrow: pip install pyarrow"
+            ) from error
+        self.path, self.what = path, str(path)
+        try:
+            # In pieces: a column of a row group may be larger than memory.
+            self._open = lambda: parquet.ParquetFile(path, buffer_size=2**16)
+            with self._open() as file:
+                schema = file.schema_arrow
+        except Exception as error:  # pyarrow raises many kinds
+            raise self._broken(error) from error
+        self.names = tuple(schema.names)
+        self.categorical = frozenset(
+            each.name for each in schema if str(each.type).startswith("dictionary<")
+        )
+        _check_names(self.names, self.what)
+
+    @property
+    def identity(self) -> str:
+        """Name, size and time of the file."""
+        return files_identity([self.path], self.path.parent)
+
+    def blocks(self) -> Iterator[list[Cells]]:
+        """Columns of numbers or texts, by their types in the file."""
+        size = max(1, _CELLS // len(self.names))
+        try:
+            with self._open() as file:
+                for batch in file.iter_batches(size):
+                    yield [
+                        _of_arrow(column, f"{self.what}, column {name!r}")
+                        for name, column in zip(self.names, batch.columns, strict=True)
+                    ]
+        except (UserError, GeneratorExit):
+            raise
+        except Exception as error:
+            raise self._broken(error) from error
+
+    def _broken(self, error: Exception) -> UserError:
+        reason = " ".join(str(error).split())[:200]
+        return UserError(
+            f"{self.path} can't be read as Parquet ({type(error).__name__}: {reason}): "
+            "write it anew"
+        )
+
+
+def _of_arrow(column: Any, what: str) -> Cells:
+    import pyarrow
+    from pyarrow import types
+
+    kind = column.type
+    if types.is_dictionary(kind):  # of categories
+        kind = pyarrow.string()
+        column = column.dictionary_decode().cast(kind)
+    if types.is_null(kind):
+        return np.full(len(column), np.nan)
+    if types.is_boolean(kind) or types.is_integer(kind) or types.is_floating(kind):
+        wide = column.cast(pyarrow.float64(), safe=False)
+        return wide.to_numpy(zero_copy_only=False)
+    if types.is_decimal(kind):
+        return column.cast(pyarrow.float64()).to_numpy(zero_copy_only=False)
+    if types.is_string(kind) or types.is_large_string(kind):
+        return column.to_numpy(zero_copy_only=False)
+    raise UserError(f"{what} is of type {kind}: give numbers or texts, or leave it out")
+
+
+class FrameTable:
+    """A data frame of pandas, or what has `columns` and `[name]` as one has."""
+
+    first = 0
+
+    def __init__(self, frame: Any, what: str):
+        """Nothing is copied yet.
+
+        Raises:
+          UserError: it has no columns, or names that can't be.
+        """
+        names = getattr(frame, "columns", None)
+        if names is None or not hasattr(frame, "__getitem__"):
+            raise UserError(
+                f"{what} is of type {type(frame).__name__}: give a data frame, or arrays "
+                "to data.from_arrays"
+            )
+        self._frame, self.what = frame, what
+        self._keys = list(names)
+        self.names = tuple(map(str, self._keys))
+        _check_names(self.names, what)
+        self.categorical = frozenset(
+            str(key)
+            for key in self._keys
+            if type(getattr(frame[key], "dtype", None)).__name__ == "CategoricalDtype"
+        )
+
+    @property
+    def identity(self) -> str:
+        """None is needed: frames are in memory."""
+        return ""
+
+    def blocks(self) -> Iterator[list[Cells]]:
+        """All rows at once; they are in memory at any rate."""
+        yield [
+            _of_series(self._frame[key], f"{self.what}, column {name!r}")
+            for key, name in zip(self._keys, self.names, strict=True)
+        ]
+
+
+def _of_series(series: Any, what: str) -> Cells:
+    kind = getattr(series.dtype, "kind", "O")  # "M", "m": times
+    named = type(series.dtype).__name__
+    if kind in "biuf" and named != "CategoricalDtype":
+        to_numpy = getattr(series, "to_numpy", None)
+        if to_numpy is not None and getattr(series, "hasnans", False):
+            return np.asarray(to_numpy(dtype=np.float64, na_value=np.nan))
+        return np.asarray(series, np.float64)
+    if kind in "OTUS" or named in ("StringDtype", "CategoricalDtype"):
+        values = np.asarray(series, object)
+        cells = np.array([None if x is None or x != x else x for x in values], object)
+        odd = next((x for x in cells if x is not None and not _is_scalar(x)), None)
+        if odd is None:
+            return np.array([None if x is None else str(x) for x in cells], object)
+        kind = type(odd).__name__
+    raise UserError(f"{what} is of type {kind}: give numbers or texts, or leave it out")
+
+
+def _is_scalar(value: Any) -> bool:
+    return isinstance(value, str | int | float | np.number | np.bool_)
+
+
+def _check_names(names: Sequence[str], what: str) -> None:
+    """Raises UserError where columns have no names, or one name."""
+    for number, name in enumerate(names):
+        if not name.strip():
+            raise UserError(
+                f"{what}: column {number + 1} has no name: name it, or leave it out (the "
+                "index of pandas: to_csv(..., index=False))"
+            )
+        if name in names[:number]:
+            raise UserError(f"{what}: two columns are called {name!r}: rename one")
+
+
+def _check_head(names: Sequence[str], what: str) -> None:
+    """Raises UserError where the first row holds values: numbers that count nothing."""
+    try:
+        values = [float(name) for name in names]
+    except ValueError:
+        return
+    if values not in [[float(n + k) for n in range(len(names))] for k in (0, 1)]:
+        raise UserError(
+            f"{what}: the first row has numbers ({names[0]}, ...), and must name the "
+            "columns: write their names above"
+        )

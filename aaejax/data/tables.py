@@ -1,0 +1,376 @@
+"""Tables -> features: numbers as they are, texts one-hot, what is missing NaN."""
+
+import re
+from collections.abc import Generator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from aaejax.data import memory
+from aaejax.data.cache import Packing, kept
+from aaejax.data.checks import blocks
+from aaejax.data.columns import MOST_CATEGORIES, Column, Columns, moments
+from aaejax.data.labels import check_count, sorted_names
+from aaejax.data.lazy import READ_BELOW, Images, Rows
+from aaejax.data.notes import Tell, ignore, listing
+from aaejax.data.table_files import Cells, Table
+from aaejax.types import UserError
+
+# Of cells, whatever the case.
+MISSING = frozenset(("", "na", "n/a", "#n/a", "<na>", "nan", "null", "none"))
+_SCALES_DIFFER = 10  # columns, so many times
+_FLOAT_MAX = float(np.finfo(np.float32).max)
+
+
+def read(
+    table: Table,
+    label: str | None = None,
+    columns: Columns | None = None,
+    raw: Tell = ignore,
+    cache: Path | None = None,
+    tell: Tell = ignore,
+) -> dict[str, Any]:
+    """Reads a table, twice: to see what its columns are, and their values.
+
+    Args:
+      table: of which nothing was read yet but the names.
+      label: name of the column that has the labels.
+      columns: of a run, which the table's must be, in any order; the label may be lacking.
+      raw: takes a line where numbers differ so much in scale that they should not be
+        trained on as they are.
+      cache: a folder that keeps the features of a table that is too large for memory.
+      tell: takes a line on columns of texts, and where something was kept.
+
+    Returns:
+      Arguments of `aaejax.data.from_arrays`: features, NaN where a value is missing, and
+      labels where there are any.
+
+    Raises:
+      UserError: columns that are lacking or not known, cells that can't be.
+    """
+    label = columns.label if columns else label
+    names = _wanted(table, label, columns)
+    seen = _seen(table, None if label not in table.names else label)
+    labels = seen.get(label) if label is not None else None
+    rows = seen[names[0]].rows
+    if not rows:
+        raise UserError(f"{table.what} has no rows below its names: give some")
+    if columns is None:
+        made = [Column(name, seen[name].categories(table)) for name in names]
+        missing = any(seen[name].missing is not None for name in names)
+        columns = Columns(tuple(made), label, missing)
+        texts = [f"{c.name!r} ({c.width})" for c in made if c.categories]
+        if texts:
+            tell(f"{table.what}: columns of texts become categories: {listing(texts)}")
+    elif not columns.missing:
+        for name in names:
+            if seen[name].missing is not None:
+                raise UserError(
+                    f"{_place(table, seen[name].missing, name)} is empty, and the run was "
+                    "trained without missing values: fill it, or leave that row out"
+                )
+    x = _features(table, columns, rows, cache, tell)
+    tell_of_scales(x, columns, table.what, raw)
+    found: dict[str, Any] = {"train_images": x, "columns": columns}
+    if isinstance(labels, _SeenLabels):
+        found |= labels.labels(table.what)
+    return found
+
+
+def _features(
+    table: Table, columns: Columns, rows: int, cache: Path | None, tell: Tell
+) -> Images:
+    """All features [N, F], in memory, or in the cache where they are many."""
+    packing = Packing(
+        (rows, len(columns.features)),
+        np.dtype(np.float32),
+        lambda: encoded(table, columns),
+    )
+    if cache is not None and packing.nbytes > READ_BELOW:
+        identity = f"{table.identity} {columns}"
+        file = kept(cache, identity, lambda: packing, table.what, tell)
+        return Rows(file, table.what, missing=columns.missing)
+    hint = "" if cache else " (--cache DIR keeps a table on disk)"
+    # While it is split and standardised.
+    memory.check(2 * packing.nbytes, f"{table.what}{hint}")
+    x, at = np.empty(packing.shape, packing.dtype), 0
+    for block in packing.blocks():
+        x[at : at + len(block)] = block
+        at += len(block)
+    return x
+
+
+def encoded(table: Table, columns: Columns) -> Generator[np.ndarray]:
+    """The features [n, F] of some rows as the table has them, then of the next ones."""
+    places = {column.name: (column, at) for column, at in columns.places()}
+    at = 0
+    for block in table.blocks():
+        x = np.empty((len(block[0]), len(columns.features)), np.float32)
+        for name, cells in zip(table.names, block, strict=True):
+            if name not in places:
+                continue  # the labels
+            column, features = places[name]
+            if column.categories:
+                x[:, features] = _one_hot(cells, column, table, at)
+            else:
+                x[:, features.start] = _finite(cells, column, table, at)
+        yield x
+        at += len(x)
+
+
+def tell_of_scales(x: Images, columns: Columns, what: str, tell: Tell) -> None:
+    """Says where numbers of a table differ much in scale; of `Rows` by some of them."""
+    if tell is ignore:
+        return
+    if isinstance(x, Rows):
+        x = x[np.unique(np.linspace(0, len(x) - 1, 1000).astype(np.int64))]
+    mean, std = moments((block for _, block in blocks(x)), len(columns.features))
+    numbers = [
+        (scale, column.name)
+        for column, at in columns.places()
+        if not column.categories and (scale := float(np.hypot(mean[at], std[at])[0])) > 0
+    ]
+    (small, few), (large, many) = (f(numbers, default=(1.0, "")) for f in (min, max))
+    if large > _SCALES_DIFFER * small:
+        tell(
+            f"{what}: the scales of its columns differ ({many!r} is about {large:.3g}, "
+            f"{few!r} {small:.3g}), and the largest outweigh the others in the loss: "
+            "--standardise makes them alike"
+        )
+
+
+def _wanted(table: Table, label: str | None, columns: Columns | None) -> list[str]:
+    """Names of the columns that become features; raises UserError where some are wrong."""
+    there = [name for name in table.names if name != label]
+    if columns is None:
+        if label is not None and label not in table.names:
+            raise UserError(
+                f"{table.what} has no column {label!r} for the labels: it has "
+                f"{listing(map(repr, table.names))}"
+            )
+        if not there:
+            raise UserError(f"{table.what} has no column but the labels: give features")
+        return there
+    check_columns(table.what, there, columns)
+    return list(columns.names)
+
+
+def check_columns(what: str, there: Sequence[str], columns: Columns) -> None:
+    """Raises UserError where these names are not those of a run's columns."""
+    known, found = set(columns.names), set(there)
+    lacking = [name for name in columns.names if name not in found]
+    unknown = [name for name in there if name not in known]
+    if lacking or unknown:
+        said = [f"no column {listing(map(repr, lacking))}"] if lacking else []
+        said += [f"{listing(map(repr, unknown))}, unknown to the run"] if unknown else []
+        raise UserError(
+            f"{what} has {' and '.join(said)}: give the columns of the run, "
+            f"{listing(map(repr, columns.names))}, in any order"
+        )
+
+
+def class_labels(cells: Cells, what: str) -> dict[str, Any]:
+    """Arguments of `from_arrays` from a column of labels; {} where none is known."""
+    seen = _SeenLabels("")
+    seen.add(cells)
+    return seen.labels(what)
+
+
+@dataclass
+class _Seen:
+    """What was seen of a column, from its first row on."""
+
+    name: str
+    rows: int = 0
+    numbers: int = 0  # cells that are such
+    texts: int = 0  # cells that are none and not missing
+    first_text: tuple[int, str] = (0, "")
+    missing: int | None = None  # the first row of these
+    categorical: bool = False  # texts, whatever these look like
+    values: set[str] = field(default_factory=set)  # of columns of text cells
+    most: float = MOST_CATEGORIES
+
+    def add(self, cells: Cells) -> None:
+        """Sees the next rows."""
+        values = _numbers(cells)
+        known = ~_missing(cells) if values is None else ~np.isnan(values)
+        if self.missing is None and not known.all():
+            self.missing = self.rows + int(np.argmin(known))
+        texts: list[int] = []
+        if self.categorical:
+            texts = np.flatnonzero(known).tolist()
+        elif values is None:
+            texts = [n for n in np.flatnonzero(known).tolist() if not _is_number(cells[n])]
+        if texts and not self.texts:
+            self.first_text = self.rows + texts[0], cells[texts[0]]
+        self.texts += len(texts)
+        self.numbers += int(known.sum()) - len(texts)
+        # Of more there are too many at any rate.
+        if cells.dtype == object and len(self.values) <= self.most:
+            self.values.update(cell.strip() for cell in set(cells[known].tolist()))
+        self.rows += len(cells)
+
+    def categories(self, table: Table) -> tuple[str, ...]:
+        """Of the column; () where it has numbers.
+
+        Raises:
+          UserError: a text among numbers, or as many texts as names have.
+        """
+        if not self.numbers and not self.texts:
+            raise UserError(
+                f"{table.what}: column {self.name!r} has no value in any row: leave it out"
+            )
+        if not self.texts:
+            return ()
+        if self.numbers > self.texts:
+            row, text = self.first_text
+            raise UserError(
+                f"{_place(table, row, self.name)} is {text!r}, where others are numbers: "
+                "mend it, or leave it empty if it is missing"
+            )
+        if re.fullmatch(r"\s*[-+]?\d*,\d+\s*", self.first_text[1]):
+            row, text = self.first_text
+            raise UserError(
+                f"{_place(table, row, self.name)} is {text!r}: write numbers with a point"
+            )
+        most = min(self.most, max(100, (self.numbers + self.texts) // 2))
+        if len(self.values) > most:
+            raise UserError(
+                f"{table.what}: column {self.name!r} has more than {most:,.0f} different "
+                f"texts, as {self.first_text[1]!r}: names and dates are no categories, "
+                "leave it out"
+            )
+        return sorted_names(self.values)
+
+
+@dataclass
+class _SeenLabels(_Seen):
+    """And the label of each row."""
+
+    most: float = 10**6
+    codes: list[np.ndarray] = field(default_factory=list)
+    known: dict[str, int] = field(default_factory=dict)
+
+    def add(self, cells: Cells) -> None:
+        """Sees the next rows; what is missing is -1."""
+        gone = _missing(cells)
+        self.rows += len(cells)
+        if cells.dtype == np.float64:
+            values, inverse = np.unique(np.where(gone, 0, cells), return_inverse=True)
+            texts = [str(int(x)) if x == int(x) else str(x) for x in values.tolist()]
+        else:
+            texts, inverse = np.unique(np.where(gone, "", cells), return_inverse=True)
+            texts = [text.strip() for text in texts]
+        numbers = [self.known.setdefault(text, len(self.known)) for text in texts]
+        self.codes.append(np.where(gone, -1, np.array(numbers, np.int32)[inverse]))
+
+    def labels(self, what: str) -> dict[str, Any]:
+        """Arguments of `from_arrays`; raises UserError for what can't be classes."""
+        codes = np.concatenate(self.codes)
+        by_code = {code: text for text, code in self.known.items()}
+        names = sorted_names(
+            by_code[code] for code in np.unique(codes[codes >= 0]).tolist()
+        )
+        number = np.full(len(self.known) + 1, -1, np.int64)  # the last: of what is missing
+        for place, name in enumerate(names):
+            number[self.known[name]] = place
+        if not names:
+            return {}
+        check_count(names, int((codes >= 0).sum()), what)
+        return {"train_labels": number[codes], "class_names": names}
+
+
+def _seen(table: Table, label: str | None) -> dict[str, _Seen]:
+    """What each column has, from one look at all rows."""
+    seen: dict[str, _Seen] = {name: _Seen(name) for name in table.names}
+    for name in table.categorical:
+        seen[name].categorical = True
+    if label is not None:
+        seen[label] = _SeenLabels(label)
+    for block in table.blocks():
+        for name, cells in zip(table.names, block, strict=True):
+            seen[name].add(cells)
+    return seen
+
+
+def _missing(cells: Cells) -> np.ndarray:
+    """Which are missing, bool [n]."""
+    if cells.dtype == np.float64:
+        return np.isnan(cells)
+    return np.array([x is None or x.strip().casefold() in MISSING for x in cells], bool)
+
+
+def _numbers(cells: Cells) -> np.ndarray | None:
+    """Cells [n] as float64, NaN where missing; None where one is a text."""
+    if cells.dtype == np.float64:
+        return cells
+    with suppress(ValueError, TypeError):  # most have no word for what is missing
+        return _parsed(cells)
+    known = ~_missing(cells)
+    found = np.full(len(cells), np.nan)
+    try:
+        found[known] = _parsed(cells[known])
+    except ValueError:
+        return None
+    return found
+
+
+def _parsed(cells: Cells) -> np.ndarray:
+    """Raises ValueError or TypeError where one is no number."""
+    if "_" in "".join(cells):  # "1_0" is ten to Python, and to nobody else
+        raise ValueError("_")
+    return cells.astype(np.float64)
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        return "_" not in cell and float(cell) is not None
+    except ValueError:
+        return False
+
+
+def _finite(cells: Cells, column: Column, table: Table, at: int) -> np.ndarray:
+    """Numbers [n]; raises UserError for others."""
+    values = _numbers(cells)
+    if values is None:
+        known = np.flatnonzero(~_missing(cells))
+        bad = next(int(n) for n in known if not _is_number(cells[n]))
+        raise UserError(
+            f"{_place(table, at + bad, column.name)} is {cells[bad]!r}, where a number is "
+            "needed: mend it, or leave it empty if it is missing"
+        )
+    wrong = np.abs(values) > _FLOAT_MAX  # not of NaN
+    if wrong.any():
+        bad = int(np.argmax(wrong))
+        raise UserError(
+            f"{_place(table, at + bad, column.name)} is {values[bad]:g}, no finite "
+            "float32: mend it, or leave it empty if it is missing"
+        )
+    return values
+
+
+def _one_hot(cells: Cells, column: Column, table: Table, at: int) -> np.ndarray:
+    """[n, categories] of 0 and 1, NaN where the cell is missing."""
+    if cells.dtype == np.float64:  # categories may be written as numbers
+        cells = np.array([None if x != x else f"{x:g}" for x in cells], object)
+    gone = _missing(cells)
+    index = {text: number for number, text in enumerate(column.categories)}
+    numbers = np.array(
+        [0 if no else index.get(x.strip(), -1) for x, no in zip(cells, gone, strict=True)]
+    )
+    if (numbers < 0).any():
+        bad = int(np.argmin(numbers))
+        raise UserError(
+            f"{_place(table, at + bad, column.name)} is {cells[bad].strip()!r}, which the "
+            f"run never saw: it knows {listing(map(repr, column.categories))}"
+        )
+    found = np.eye(len(column.categories), dtype=np.float32)[numbers]
+    found[gone] = np.nan
+    return found
+
+
+def _place(table: Table, row: int | None, name: str) -> str:
+    return f"{table.what}, row {(row or 0) + table.first}, column {name!r}"

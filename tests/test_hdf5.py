@@ -1,0 +1,173 @@
+"""HDF5: arrays by name, and the tables of .h5ad files."""
+
+import sys
+import threading
+
+import numpy as np
+import pytest
+
+from aaejax.data import load
+from aaejax.data.hdf5 import File, HDF5Rows
+from aaejax.data.lazy import Rows
+from tests.made_data import fails, images
+
+h5py = pytest.importorskip("h5py")
+
+
+def write_h5(path, **arrays):
+    with h5py.File(path, "w") as file:
+        for name, array in arrays.items():
+            file[name] = array
+    return path
+
+
+def write_h5ad(path, x, names, layout="csr", label=None, categorical=True):
+    """As anndata writes it: what is read here of the layout, and a little more."""
+    sparse = pytest.importorskip("scipy.sparse")
+    text = h5py.string_dtype()
+    with h5py.File(path, "w") as file:
+        file.attrs["encoding-type"] = "anndata"
+        if layout == "dense":
+            file["X"] = x
+        else:
+            matrix = getattr(sparse, f"{layout}_matrix")(x)
+            group = file.create_group("X")
+            group.attrs["encoding-type"] = f"{layout}_matrix"
+            group.attrs["shape"] = x.shape
+            for name in ("data", "indices", "indptr"):
+                group[name] = getattr(matrix, name)
+        var = file.create_group("var")
+        var.attrs["_index"] = "genes"
+        var.create_dataset("genes", data=names, dtype=text)
+        obs = file.create_group("obs")
+        obs.attrs["_index"] = "cells"
+        obs.create_dataset("cells", data=[f"c{n}" for n in range(len(x))], dtype=text)
+        if label is not None and categorical:
+            kinds, codes = np.unique(label, return_inverse=True)
+            group = obs.create_group("kind")
+            group.attrs["encoding-type"] = "categorical"
+            group["codes"] = codes.astype(np.int8)
+            group.create_dataset("categories", data=kinds.tolist(), dtype=text)
+        elif label is not None:
+            obs.create_dataset("kind", data=label, dtype=text)
+    return path
+
+
+def counts(n=40, genes=6):
+    return np.random.default_rng(0).poisson(0.7, (n, genes)).astype(np.float32)
+
+
+def test_arrays_by_key(tmp_path):
+    x, y = images(), np.arange(20) % 3
+    path = write_h5(tmp_path / "x.h5", **{"a/pictures": x, "a/kinds": y, "other": y})
+    asked = {"hold_out": False, "key": "a/pictures", "label_key": "/a/kinds"}
+    data = load(path, tmp_path, **asked)
+    np.testing.assert_array_equal(data.train_images, x)
+    assert data.train_labels is not None and data.train_labels.tolist() == y.tolist()
+    fails("say which by --key", load, path, tmp_path)
+    fails("no array 'b': it has 'a/kinds', 'a/pictures'", load, path, tmp_path, key="b")
+    fails("int64", load, path, tmp_path, key="other")
+
+
+def test_arrays_by_the_names_that_an_npz_has(tmp_path):
+    said: list[str] = []
+    path = write_h5(
+        tmp_path / "x.hdf5",
+        x_train=images(),
+        y_train=[b"no", b"yes"] * 10,
+        x_test=images(4),
+        y_test=[b"no"] * 4,
+        more=[1],
+    )
+    data = load(path, tmp_path, tell=said.append)
+    assert len(data.test_images) == 4 and data.class_names == ("no", "yes")
+    assert said == ["x.hdf5: not read: 'more'"]
+    only = write_h5(tmp_path / "only.h5", Matrix=np.ones((9, 3)))
+    assert load(only, tmp_path, standardise=True).example_shape == (3,)
+
+
+def test_what_does_not_fit_is_read_by_its_rows(tmp_path, monkeypatch):
+    monkeypatch.setattr("aaejax.data.hdf5.READ_BELOW", 100)
+    x = images(50)
+    path = write_h5(tmp_path / "x.h5", images=x)
+    data = load(path, tmp_path, hold_out=False)
+    assert isinstance(data.train_images, Rows)
+    rows = np.array([7, 3, 3, 49, 4, 0])
+    np.testing.assert_array_equal(data.train_images[rows], x[rows])
+    source, wrong = HDF5Rows(File(path), "images"), []
+
+    def look(seed):
+        some = np.random.default_rng(seed).integers(0, 50, 20)
+        if not np.array_equal(source[some]["image"], x[some]):
+            wrong.append(seed)
+
+    threads = [threading.Thread(target=look, args=(n,)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+    again = load(path, tmp_path, hold_out=False)
+    assert data.fingerprint == again.fingerprint
+
+
+def test_files_that_are_no_hdf5(tmp_path, monkeypatch):
+    (tmp_path / "x.h5").write_text("no such thing")
+    fails("can't be read as HDF5", load, tmp_path / "x.h5", tmp_path)
+    fails(
+        "no table: leave --label-column out", load, tmp_path / "x.h5", "", label_column="y"
+    )
+    np.save(tmp_path / "x.npy", np.zeros((3, 3), np.float32))
+    fails("no HDF5 file: leave --key out", load, tmp_path / "x.npy", tmp_path, key="x")
+    path = write_h5(tmp_path / "other.h5", images=images())
+    with h5py.File(tmp_path / "link.h5", "w") as file:
+        file["images"] = h5py.ExternalLink("other.h5", "images")
+    fails("holds the arrays (none)", load, tmp_path / "link.h5", tmp_path)
+    fails("no array 'images'", load, tmp_path / "link.h5", tmp_path, key="images")
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    fails("pip install 'aaejax[hdf5]'", load, path, tmp_path)
+
+
+@pytest.mark.parametrize("layout", ["csr", "dense"])
+def test_cells_by_genes(tmp_path, monkeypatch, layout):
+    x, names = counts(), [f"gene{n}" for n in range(6)]
+    label = ["T cell", "B cell"] * 20
+    path = write_h5ad(tmp_path / "x.h5ad", x, names, layout, label, layout == "csr")
+    data = load(path, tmp_path, hold_out=False, label_column="kind")
+    np.testing.assert_array_equal(data.train_images, x)
+    assert data.columns is not None and data.columns.names == tuple(names)
+    assert data.class_names == ("B cell", "T cell")
+    assert data.train_labels is not None and data.train_labels.tolist() == [1, 0] * 20
+    # The columns of a run, by their names.
+    order = [3, 1, 0, 2, 5, 4]
+    other = write_h5ad(tmp_path / "y.h5ad", x[:, order], [names[n] for n in order], layout)
+    again = load(other, tmp_path, hold_out=False, columns=data.columns)
+    np.testing.assert_array_equal(again.train_images, x)
+    assert again.train_labels is None
+    strange = write_h5ad(tmp_path / "z.h5ad", x, [*names[:5], "gene9"], layout)
+    fails("no column 'gene5' and 'gene9', unknown", load, strange, "", columns=data.columns)
+    # Where it does not fit it is read by its rows, and standardised as they come.
+    whole = load(path, tmp_path, standardise=True)
+    monkeypatch.setattr("aaejax.data.hdf5.READ_BELOW", 100)
+    lazy = load(path, tmp_path, standardise=True)
+    assert isinstance(lazy.train_images, Rows) and lazy.columns == whole.columns
+    np.testing.assert_array_equal(lazy.test_images[:], whole.test_images)
+
+
+def test_cells_that_are_refused(tmp_path):
+    x, names = counts(), [f"gene{n}" for n in range(6)]
+    path = write_h5ad(tmp_path / "x.h5ad", x, names, "csc")
+    fails("csc_matrix, not dense or CSR", load, path, tmp_path)
+    path = write_h5ad(tmp_path / "x.h5ad", x, ["a"] * 6)
+    fails("5 names of var are there twice", load, path, tmp_path)
+    path = write_h5ad(tmp_path / "x.h5ad", x, names)
+    fails("obs has no column 'kind'", load, path, tmp_path, label_column="kind")
+    with h5py.File(path, "a") as file:
+        file["X/indices"][0] = 99
+    fails("outside of its columns", load, path, tmp_path)
+    with h5py.File(path, "a") as file:
+        file["X/indptr"][-1] = 99
+    fails("damaged", load, path, tmp_path)
+    x[3, 2] = np.inf
+    path = write_h5ad(tmp_path / "x.h5ad", x, names, "dense")
+    fails("row 3", load, path, tmp_path)
