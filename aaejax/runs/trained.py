@@ -152,7 +152,7 @@ class Trained:
         Raises:
           UserError: the run was trained on no table.
         """
-        columns = self.data.columns if self.config else None
+        columns = self.columns
         if columns is None:
             raise UserError(
                 "this run was trained on no table: its examples have no columns"
