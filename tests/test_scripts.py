@@ -64,7 +64,7 @@ def plane(tmp_path_factory):
     folder = tmp_path_factory.mktemp("scripts") / "plane"
     done = run("train.py", *TINY, "--latent", "2", "--workdir", folder, devices=4)
     assert done.returncode == 0, done.stderr
-    assert f"next: python sample.py {folder} --out samples.png" in done.stdout
+    assert f"next: python sample.py {folder}\n" in done.stdout
     assert "step 20/80" in done.stdout
     assert "images/s" in done.stdout
     return folder

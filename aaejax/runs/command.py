@@ -121,7 +121,7 @@ def describe(result: Result, sample: str = "python sample.py", network: str = ""
         f"done: {', '.join(reached)}\n"
         f"metrics: {run}/metrics.jsonl   checkpoints: {run}/checkpoints   "
         f"pictures: {run}/pictures   report: {run}/report.html\n"
-        f"next: {sample} {run}{network} --out samples.png"
+        f"next: {sample} {run}{network}"
     )
 
 
