@@ -128,14 +128,18 @@ def test_colours_of_shapes_are_reconstructed(getkey):
     images, steps = discs(600, 16), 200
     options = models.options("autoencoder")(network="conv", channels=16, latent=32)
     model = options.build(DataSpec(images.shape[1:], 0, True), steps)
-    state, key = init_state(model, getkey()), getkey()
+    state, key = jax.jit(lambda key: init_state(model, key))(getkey()), getkey()
     step = jax.jit(train_step(model.phases))
     for number in range(steps):
         rows = slice(number % 20 * 25, number % 20 * 25 + 25)
         state, _ = step(state, {"image": images[rows]}, key)
     held_out = images[500:]
-    codes = model.encode(state.variables, held_out, key)
-    made = np.asarray(model.decode(state.variables, codes))
+
+    @jax.jit
+    def reconstruct(variables, images):
+        return model.decode(variables, model.encode(variables, images, key))
+
+    made = np.asarray(reconstruct(state.variables, held_out))
 
     def hue(x):
         return x - x.mean(axis=3, keepdims=True)

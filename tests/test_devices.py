@@ -127,6 +127,6 @@ def test_convolutions_on_a_cpu_are_dispatched_alone(batch):
     for network, alone in (("mlp", False), ("conv", True)):
         model = tiny_options(network=network).build(TINY, 1)
         state = jax.eval_shape(lambda key, m=model: init_state(m, key), jax.random.key(0))
-        step = train_step(model.phases)
-        found = steps_alone(step, jax.devices(), state, batch, jax.random.key(0))
+        key = jax.random.key(0)
+        found = steps_alone(model.phases, jax.devices(), state, batch, key)
         assert found == alone

@@ -1,13 +1,11 @@
 import dataclasses
 import gc
 import json
-import os
 import signal
 import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 
 import numpy as np
 import optax
@@ -20,9 +18,15 @@ from aaejax.runs.finite import NonFiniteLoss, check_finite
 from aaejax.runs.hooks import Hook
 from aaejax.runs.restore import restore
 from aaejax.types import UserError
-from tests.conftest import final_params, read_lines, same, tiny_options, train_tiny
-
-ROOT = Path(__file__).parent.parent
+from tests.conftest import (
+    ROOT,
+    environment,
+    final_params,
+    read_lines,
+    same,
+    tiny_options,
+    train_tiny,
+)
 
 
 def timeless(folder):
@@ -196,7 +200,7 @@ def start(folder, *more):
     return subprocess.Popen(
         [sys.executable, "train.py", *ARGS, "--workdir", str(folder), *more],
         cwd=ROOT,
-        env={**os.environ, "XLA_FLAGS": "--xla_backend_optimization_level=0"},
+        env=environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
