@@ -11,7 +11,6 @@ from aaejax.models._optimizers import Optimizer
 from aaejax.types import DataSpec
 from tests.conftest import tiny_options
 
-pytestmark = pytest.mark.quick
 DATA = DataSpec(shape=(4, 4, 1), classes=3, unit_range=True, labelled=8)
 MOVED = {"translation": 1.0, "distortion": 0.1}
 STATEFUL = {"norm": "batch", "dropout": 0.3}
@@ -73,6 +72,7 @@ def test_a_step_on_four_devices_is_that_of_one(name, changes, ema):
         )
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("name", models.NAMES)
 def test_a_state_keeps_its_dtypes_in_64_bit_mode(name):
     more = {"components": 3} if name == "label-regularized" else {}
