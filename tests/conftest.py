@@ -96,7 +96,7 @@ def tiny_options(model: str = "aae", **changes) -> Any:
         for field in options.__dataclass_fields__
         if field.endswith("_optimizer")
     }
-    small = {"latent": 2, "width": 8, "channels": 4, "r1": 0.0}
+    small = {"latent": 2, "width": 8, "depth": 1, "channels": 4, "r1": 0.0}
     small = {name: small[name] for name in small if name in options.__dataclass_fields__}
     return options(**{**small, **optimizers, **changes})
 

@@ -194,7 +194,7 @@ OTHER = {
     "latent": (4, {}),
     "network": ("conv", {}),
     "width": (5, {}),
-    "depth": (1, {}),
+    "depth": (2, {}),
     "initial_std": (0.01, {}),
     "channels": (2, {"network": "conv"}),
     "scales": (2, {"network": "conv"}),

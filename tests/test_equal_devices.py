@@ -35,7 +35,7 @@ def test_a_step_on_four_devices_is_that_of_one(name, changes, ema):
     fields = models.options(name).__dataclass_fields__
     sgd = Optimizer("sgd", 1e-2, clip=1.0)
     optimizers = {field: sgd for field in fields if field.endswith("_optimizer")}
-    options = tiny_options(name, **{"width": 4, "depth": 1, **optimizers, **changes})
+    options = tiny_options(name, **{"width": 4, **optimizers, **changes})
     model = options.build(DATA, 10)
     images, labels = (
         jax.random.uniform(jax.random.key(0), (16, *DATA.shape)),

@@ -273,7 +273,7 @@ def test_a_second_ctrl_c_leaves_at_once(tmp_path):
 
 def test_many_runs_in_a_process_need_the_memory_of_one(digits, tmp_path):
     """jax.pmap would keep each run's programs: thousands of objects and 16 MB a run."""
-    small = {"model": tiny_options("vae", width=4, depth=1), "epochs": 1}
+    small = {"model": tiny_options("vae", width=4), "epochs": 1}
     small |= {"batch_size": 200, "log_every": 2, "save_every": 2}
 
     def objects_after_a_run(name):
