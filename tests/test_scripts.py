@@ -209,7 +209,7 @@ def test_rgb_images_of_a_folder_train_with_convolutions(call, tmp_path):
             "learning_rate is inf: it must be a finite number",
         ),
         (
-            ["--batch-size", "80", "--width", "60000", "--depth", "100"],
+            ["--batch-size", "80", "--width", "60000", "--depth", "5"],
             "GiB are free: take a smaller --width",
         ),
         (["--batch-size", "80", "--epochs", "2000000000"], "steps are too many to count"),
