@@ -218,7 +218,7 @@ def wait_for(process, words):
 
 def test_killed_twice_and_resumed_equals_unbroken(tmp_path):
     unbroken = start(tmp_path / "unbroken")
-    assert "done: 360 steps" in unbroken.communicate(timeout=200)[0]
+    assert "done: 360 steps" in unbroken.communicate(timeout=600)[0]
     for step in (60, 200):
         process = start(tmp_path / "killed")
         wait_for(process, f"step {step}/360")
@@ -226,7 +226,7 @@ def test_killed_twice_and_resumed_equals_unbroken(tmp_path):
         process.wait()
         process.stdout.close()
     last = start(tmp_path / "killed")
-    out = last.communicate(timeout=200)[0]
+    out = last.communicate(timeout=600)[0]
     assert "resuming" in out
     assert "done: 360 steps" in out
     assert final_params(tmp_path / "killed")[0] == 360
