@@ -212,14 +212,12 @@ def scan_steps(step: Step) -> Callable:
         def at(number):
             return jax.tree.map(lambda x: x[number], dict(batches))
 
-        # Traced once, though it is asked for its shapes first; the program is the same.
-        once = jax.jit(step, inline=True)
-        shapes = jax.eval_shape(lambda: once(state, at(0), key)[1])
+        shapes = jax.eval_shape(lambda: step(state, at(0), key)[1])
         metrics = jax.tree.map(lambda x: jnp.zeros((total, *x.shape), x.dtype), shapes)
 
         def one(number, carry):
             state, metrics = carry
-            state, new = once(state, at(number), key)
+            state, new = step(state, at(number), key)
             return state, jax.tree.map(lambda x, y: x.at[number].set(y), metrics, new)
 
         return jax.lax.fori_loop(0, count, one, (state, metrics))

@@ -61,7 +61,9 @@ def train_chunk(
       streamed: the data hold the examples of this chunk alone, split over devices
         (leading axis), in place of the whole set on each.
     """
-    step = make_step(AXIS if len(devices) > 1 else None)
+    # Inlined, it changes no program, and is traced once: `scan_steps` asks for its shapes
+    # first. A function of its arguments alone, for JAX keeps what a closure traced.
+    step = jax.jit(make_step(AXIS if len(devices) > 1 else None), inline=True)
 
     def gathered_step(state, data, rows, key):
         return step(state, make_batch(data, rows), key)
