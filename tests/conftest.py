@@ -3,16 +3,19 @@
 import atexit
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import jaxlib.version
 
-# Programs compiled once serve all tests and the processes that they start.
-_cache = tempfile.mkdtemp(prefix="aaejax-test-cache-")
-atexit.register(shutil.rmtree, _cache, ignore_errors=True)
-os.environ["JAX_COMPILATION_CACHE_DIR"] = _cache
+# Programs compiled once serve all tests, all workers, and the processes that they start.
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    _cache = tempfile.mkdtemp(prefix="aaejax-test-cache-")
+    atexit.register(shutil.rmtree, _cache, ignore_errors=True)
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = _cache
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
 os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 os.environ["JAX_PLATFORMS"] = "cpu"
@@ -21,12 +24,17 @@ os.environ["XLA_FLAGS"] = (
     + " --xla_force_host_platform_device_count=8"
     # Tests compile far more than they compute: a third of the time to compile.
     + " --xla_backend_optimization_level=0"
+    # One LLVM module a program, not 32: a sixth less to compile.
+    + " --xla_cpu_parallel_codegen_split_count=1"
 )
+# Lowering need not say which line each operation is of: a tenth of what a run costs.
+os.environ["JAX_TRACEBACK_IN_LOCATIONS_LIMIT"] = "0"
 if jaxlib.version.__version_info__ < (0, 11):  # newer ones end the process at this flag
     # Fusions by LLVM's older path: two fifths less of what a whole run costs.
     os.environ["XLA_FLAGS"] += " --xla_cpu_use_fusion_emitters=false"
 
 import dataclasses
+import gc
 import json
 
 import jax
@@ -36,6 +44,7 @@ import pytest
 from aaejax import models
 from aaejax.data import load
 from aaejax.models._optimizers import Optimizer
+from aaejax.phases import phase_step
 from aaejax.runs.config import RunConfig
 from aaejax.runs.loop import train
 from aaejax.runs.restore import restore
@@ -44,13 +53,19 @@ from aaejax.types import DataSpec
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_debug_key_reuse", True)
 
+# What was imported stays: no collection need look through it. A twentieth of the time.
+gc.collect()
+gc.freeze()
+
+ROOT = Path(__file__).parent.parent
+
 TINY = DataSpec(shape=(6, 5, 1), classes=3, unit_range=True)
 
 
 # The options of each model that make its every phase run, and its kinds beside the usual.
 MODELS = {
     "autoencoder": ({}, {"manifold"}),
-    "vae": ({"conditional": True}, {"styles", "bounds"}),
+    "vae": ({"conditional": True, "depth": 2}, {"styles", "bounds"}),
     "moment-matching": ({}, {"manifold"}),
     "gan": ({"conditional": True, "discriminator_steps": 3}, {"styles"}),
     "label-regularized": ({"components": 3}, {"manifold", "walk"}),
@@ -81,9 +96,18 @@ def tiny_options(model: str = "aae", **changes) -> Any:
         for field in options.__dataclass_fields__
         if field.endswith("_optimizer")
     }
-    small = {"latent": 2, "width": 8, "channels": 4, "r1": 0.0}
+    small = {"latent": 2, "width": 8, "depth": 1, "channels": 4, "r1": 0.0}
     small = {name: small[name] for name in small if name in options.__dataclass_fields__}
     return options(**{**small, **optimizers, **changes})
+
+
+def each_phase(model, state, batch, key):
+    """The states after each phase alone, as one program."""
+
+    def states(state, batch, key):
+        return [phase_step(phase)(state, batch, key)[0] for phase in model.phases]
+
+    return jax.jit(states)(state, batch, key)
 
 
 @pytest.fixture
@@ -175,6 +199,25 @@ def finished_run(digits, tmp_path_factory):
 def run(finished_run, tmp_path):
     """A copy of it, to damage."""
     return Path(shutil.copytree(finished_run, tmp_path / "run"))
+
+
+def environment(devices=1, **more):
+    """Of a process on so many devices, which finds the programs compiled here."""
+    flags = os.environ["XLA_FLAGS"].replace("device_count=8", f"device_count={devices}")
+    return {**os.environ, "XLA_FLAGS": flags, **more}
+
+
+def run_python(*command, devices=1, cwd=ROOT, environ=None):
+    """A process of its own: what a person sees of it."""
+    return subprocess.run(
+        [sys.executable, *map(str, command)],
+        cwd=cwd,
+        env=environment(devices, **(environ or {})),
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
 
 
 def read_lines(folder):

@@ -49,7 +49,7 @@ def pets(tmp_path_factory):
         workdir=home / "run",
     )
     dataset = load(config.dataset, "unused")
-    options = tiny_options("supervised")
+    options = tiny_options("supervised", depth=2)  # learns what a class looks like
     return restore(train(options, dataset, config, devices=jax.devices()[:1]).folder)
 
 

@@ -3,9 +3,6 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -20,52 +17,48 @@ from aaejax.runs.checkpoints import Checkpoints
 from aaejax.runs.finite import NonFiniteLoss, finite_copy
 from aaejax.runs.restore import restore
 from aaejax.types import TrainState, UserError
-from tests.conftest import same, tiny_options, train_tiny
-
-ROOT = Path(__file__).parent.parent
+from tests.conftest import run_python, same, tiny_options, train_tiny
 
 
-def test_broken_checkpoints_are_passed_over_and_the_user_is_told(digits, tmp_path):
-    train_tiny(tmp_path, digits, devices=1)
-    checkpoints = tmp_path / "checkpoints"
+def test_broken_checkpoints_are_passed_over_and_the_user_is_told(run, digits):
+    checkpoints = run / "checkpoints"
     (checkpoints / "60").mkdir()  # made, never written
     (checkpoints / "80.orbax-checkpoint-tmp-1").mkdir()  # killed in the writing
     for file in (checkpoints / "40" / "params").rglob("*"):  # cut short
         if file.is_file():
             os.truncate(file, file.stat().st_size // 2)
     told = []
-    trained = restore(tmp_path, tell=told.append)
+    trained = restore(run, tell=told.append)
     assert trained.step == 20
     assert [" ".join(line.split()[:5]) for line in told] == [
         "checkpoint 60 can't be used",
         "checkpoint 40 can't be used",
     ]
     told.clear()
-    result = train_tiny(tmp_path, digits, devices=1, tell=told.append)
+    result = train_tiny(run, digits, devices=1, tell=told.append)
     assert result.step == 40
-    assert f"resuming {tmp_path} at step 20 of 40" in told
+    assert f"resuming {run} at step 20 of 40" in told
     told.clear()
-    assert restore(tmp_path, tell=told.append).step == 40
+    assert restore(run, tell=told.append).step == 40
     assert told == []
-    aside = {path.name for path in (tmp_path / "unusable-checkpoints").iterdir()}
+    aside = {path.name for path in (run / "unusable-checkpoints").iterdir()}
     assert aside == {"40", "60"}
 
 
-def test_a_foreign_checkpoint_is_refused(digits, tmp_path):
-    train_tiny(tmp_path / "a", digits, devices=1)
+def test_a_foreign_checkpoint_is_refused(run, digits):
     other = tiny_options(width=9).build(examples.data_spec(digits), 40)
-    state = init_state(other, jax.random.key(0))
-    shutil.rmtree(tmp_path / "a/checkpoints")
-    (tmp_path / "a/checkpoints").mkdir()
-    with Checkpoints(tmp_path / "a/checkpoints", keep=3) as checkpoints:
+    state = jax.jit(lambda key: init_state(other, key))(jax.random.key(0))
+    shutil.rmtree(run / "checkpoints")
+    (run / "checkpoints").mkdir()
+    with Checkpoints(run / "checkpoints", keep=3) as checkpoints:
         for step in (20, 40):
             checkpoints.save(finite_copy(state.replace(step=jnp.int32(step))))
     told = []
     with pytest.raises(UserError, match=r"no checkpoint in .* can be used"):
-        restore(tmp_path / "a", tell=told.append)
+        restore(run, tell=told.append)
     assert len(told) == 2
     with pytest.raises(UserError, match="no checkpoint of step 30: there are 20, 40"):
-        restore(tmp_path / "a", step=30)
+        restore(run, step=30)
 
 
 def test_only_the_last_checkpoints_are_kept(digits, tmp_path):
@@ -231,14 +224,8 @@ def test_a_skipped_checkpoint_leaves_no_noise(run):
     content[::97] = bytes(255 - x for x in content[::97])
     file.write_bytes(content)
     program = f"from aaejax.runs.restore import restore; print(restore({str(run)!r}).step)"
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stderr == ""
+    done = run_python("-c", program)
+    assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines()[-1] == "20"
 
 

@@ -8,10 +8,11 @@ import numpy as np
 import optax
 import pytest
 
-from aaejax import init_state, train_step
+from aaejax import init_state
 from aaejax.models import NAMES, options
 from aaejax.models._optimizers import Optimizer
 from aaejax.models.aae import Options
+from aaejax.phases import phase_losses
 from aaejax.runs.config import RunConfig
 from aaejax.runs.config_json import (
     differences,
@@ -154,7 +155,11 @@ def test_options_that_cannot_be_are_refused(make):
 
 @functools.cache
 def program(opts, labelled=8):
-    """All that an option may change, as text: the jaxprs of init, step and evaluation."""
+    """All that an option may change, as text: jaxprs.
+
+    Of the first parameters, of a step's losses and updates, which are what it consists of
+    but for gradients, and of evaluation.
+    """
     model = opts.build(dataclasses.replace(TINY, labelled=labelled), steps=2)
     key = jax.random.key(0)
     state = jax.eval_shape(lambda key: init_state(model, key), key)
@@ -168,11 +173,17 @@ def program(opts, labelled=8):
         made = model.decode(variables, codes)
         return (made, model.error(variables, images, codes)) if model.encodes else made
 
+    def updates(state):
+        for phase in model.phases:
+            trained = {name: state.params[name] for name in phase.trains}
+            yield phase.optimizer.update(trained, state.opt_state[phase.name], trained)
+
     return "".join(
         str(jax.make_jaxpr(function)(*arguments))
         for function, arguments in (
             (model.init, (key,)),
-            (train_step(model.phases), (state, batch, key)),
+            (phase_losses(model.phases), (state, batch, key)),
+            (lambda state: list(updates(state)), (state,)),
             (score, (state.variables, image, key)),
         )
     )
@@ -183,7 +194,7 @@ OTHER = {
     "latent": (4, {}),
     "network": ("conv", {}),
     "width": (5, {}),
-    "depth": (1, {}),
+    "depth": (2, {}),
     "initial_std": (0.01, {}),
     "channels": (2, {"network": "conv"}),
     "scales": (2, {"network": "conv"}),

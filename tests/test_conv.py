@@ -8,9 +8,8 @@ from aaejax.networks import conv, dcgan
 from aaejax.phases import init_state, train_step
 from aaejax.types import DataSpec
 
-pytestmark = pytest.mark.quick
 
-
+@pytest.mark.quick
 @pytest.mark.parametrize(
     ("shape", "scales", "sides"),
     [
@@ -39,6 +38,7 @@ def test_convolutions_take_images_of_any_size(shape, scales, sides, getkey):
     assert variables["params"]["output"]["kernel"].shape == (inputs, 3)
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize(
     ("shape", "scales", "grids"),
     [
@@ -69,6 +69,7 @@ def test_the_networks_of_dcgan_have_its_layers(shape, scales, grids, getkey):
     assert {f"norm_{layer}" for layer in range(layers)} <= decoding["params"].keys()
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("side", [2, 4])
 def test_moving_pixels_to_channels_is_undone(side, getkey):
     x = jax.random.uniform(getkey(), (2, 2 * side, 3 * side, 3))
@@ -80,6 +81,7 @@ def test_moving_pixels_to_channels_is_undone(side, getkey):
     np.testing.assert_array_equal(patch, x[0, :side, :side])
 
 
+@pytest.mark.quick
 def test_convolutions_normalise_and_drop_out_as_asked(getkey):
     images = jax.random.uniform(getkey(), (16, 6, 6, 2))
     codes = jax.random.normal(getkey(), (16, 3))
@@ -100,6 +102,7 @@ def test_convolutions_normalise_and_drop_out_as_asked(getkey):
             assert same == network.same_in_training
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("norm", ["none", "layer"])
 def test_gradients_of_a_flat_image_are_of_ordinary_size(norm, getkey):
     """All features of a flat image are alike: its variances are 0."""
@@ -128,14 +131,18 @@ def test_colours_of_shapes_are_reconstructed(getkey):
     images, steps = discs(600, 16), 200
     options = models.options("autoencoder")(network="conv", channels=16, latent=32)
     model = options.build(DataSpec(images.shape[1:], 0, True), steps)
-    state, key = init_state(model, getkey()), getkey()
+    state, key = jax.jit(lambda key: init_state(model, key))(getkey()), getkey()
     step = jax.jit(train_step(model.phases))
     for number in range(steps):
         rows = slice(number % 20 * 25, number % 20 * 25 + 25)
         state, _ = step(state, {"image": images[rows]}, key)
     held_out = images[500:]
-    codes = model.encode(state.variables, held_out, key)
-    made = np.asarray(model.decode(state.variables, codes))
+
+    @jax.jit
+    def reconstruct(variables, images):
+        return model.decode(variables, model.encode(variables, images, key))
+
+    made = np.asarray(reconstruct(state.variables, held_out))
 
     def hue(x):
         return x - x.mean(axis=3, keepdims=True)

@@ -4,11 +4,10 @@ A block marked `sh` runs as it stands, on small data and runs of the names that 
 use. The commands of a block marked `bash` take longer: their options are parsed.
 """
 
-import os
+import json
 import re
 import runpy
 import shlex
-import subprocess
 import sys
 from pathlib import Path
 
@@ -19,14 +18,11 @@ import tyro
 from PIL import Image
 
 import aaejax
-from aaejax import data, models
 from aaejax.ask import command as sample
 from aaejax.runs import command as train
-from aaejax.runs import loop
-from aaejax.runs.config import RunConfig
 from aaejax.types import DataSpec
+from tests.conftest import ROOT, run_python
 
-ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
@@ -52,24 +48,52 @@ def commands(language):
     return found
 
 
-def run(words, folder):
-    """Python in a process of its own, with the one device that users without a GPU have."""
-    flags = "--xla_backend_optimization_level=0"
-    done = subprocess.run(
-        [sys.executable, *words],
-        cwd=folder,
-        env={**os.environ, "XLA_FLAGS": flags, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=200,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+CHECKS = """
+assert images.shape == (5, 28, 28, 1)
+assert codes.shape == (5, 2)
+assert result.step == 40
+autoencoder = Autoencoder(
+    Encoder(), decoder, Posterior("deterministic", latent=2), Likelihood("bernoulli"),
+    shape=(28, 28, 1),
+)
+optimizers = dict.fromkeys(["reconstruction", "match"], optax.adam(1e-3))
+own = sliced_wasserstein(autoencoder, optimizers)
+for each, loss in ((model, "reconstruction/loss"), (own, "match/loss")):
+    state = init_state(each, jax.random.key(0))
+    step = jax.jit(train_step(each.phases))
+    losses = []
+    for _ in range(20):
+        state, metrics = step(state, batch, jax.random.key(4))
+        losses.append(float(metrics[loss]))
+    assert losses[-1] < losses[0], losses
+"""
+
+
+# Scripts one after the other: {words of a command: its status}, as JSON on the last line.
+IN_ONE_PROCESS = """
+import json, runpy, sys, traceback
+ended = {}
+for words in json.loads(sys.argv[1]):
+    sys.argv = words
+    try:
+        runpy.run_path(words[0], run_name="__main__")
+        status = 0
+    except SystemExit as end:
+        status = end.code
+    except Exception:
+        traceback.print_exc()
+        status = 1
+    ended[" ".join(words)] = status
+print(json.dumps(ended))
+"""
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A folder with the data and the trained runs that the pages name, all small."""
+    """A folder with the data and the trained runs that the pages name, all small.
+
+    What trains runs in one process, which has the one device of users without a GPU.
+    """
     folder = tmp_path_factory.mktemp("docs")
     rng = np.random.default_rng(0)
     digits = rng.integers(0, 256, (120, 28, 28), dtype=np.uint8)
@@ -79,18 +103,23 @@ def place(tmp_path_factory):
         Image.fromarray(digits[number]).save(folder / "my_digits" / f"{number}.png")
     rows = [f"{20 + n % 50},{'' if n % 5 else 1000 * n},{'ab'[n % 2]}\n" for n in range(40)]
     (folder / "my_people.csv").write_text("".join(["age,income,kind\n", *rows]))
-    # Of the tests' devices the one that users without a GPU have.
-    dataset = data.load("mnist5k", folder)
-    for model in ("aae", "supervised"):
-        options = models.options(model)(width=16, latent=2)
-        config = RunConfig(epochs=1, workdir=folder / f"runs/{model}-mnist5k")
-        loop.train(options, dataset, config, devices=jax.devices()[:1])
-    return folder
+    (folder / "train.py").symlink_to(ROOT / "train.py")
+    code = "\n".join([*blocks("python", ROOT / "README.md"), CHECKS])
+    (folder / "readme.py").write_text(code)
+    small = ["--width", "16", "--latent", "2", "--epochs", "1"]
+    named = [["train.py", model, *small] for model in ("aae", "supervised")]
+    asked = [words[1:] for words in commands("sh") if words[1] == "train.py"]
+    scripts = json.dumps([*named, *asked, ["readme.py"]])
+    environ = {"PYTHONPATH": str(ROOT)}
+    done = run_python("-c", IN_ONE_PROCESS, scripts, cwd=folder, environ=environ)
+    assert done.returncode == 0, done.stderr
+    return folder, json.loads(done.stdout.splitlines()[-1]), done.stderr
 
 
 @pytest.mark.parametrize("words", commands("sh"), ids=" ".join)
 def test_short_commands_run_as_they_stand(words, place, monkeypatch):
-    monkeypatch.chdir(place)
+    folder, ended, err = place
+    monkeypatch.chdir(folder)
     if words[:2] == ["python", "sample.py"]:
         monkeypatch.setattr(sys, "argv", words[1:])
         assert sample.main() == 0
@@ -98,7 +127,7 @@ def test_short_commands_run_as_they_stand(words, place, monkeypatch):
         assert Path(out).exists()
     else:
         assert words[:2] == ["python", "train.py"]
-        run([ROOT / "train.py", *words[2:]], place)
+        assert ended[" ".join(words[1:])] == 0, err
 
 
 def test_options_of_longer_commands_are_there(monkeypatch):
@@ -128,31 +157,9 @@ def arguments_of(script):
     return names.get("Arguments") or names["Options"]
 
 
-CHECKS = """
-assert images.shape == (5, 28, 28, 1)
-assert codes.shape == (5, 2)
-assert result.step == 40
-autoencoder = Autoencoder(
-    Encoder(), decoder, Posterior("deterministic", latent=2), Likelihood("bernoulli"),
-    shape=(28, 28, 1),
-)
-optimizers = dict.fromkeys(["reconstruction", "match"], optax.adam(1e-3))
-own = sliced_wasserstein(autoencoder, optimizers)
-for each, loss in ((model, "reconstruction/loss"), (own, "match/loss")):
-    state = init_state(each, jax.random.key(0))
-    step = jax.jit(train_step(each.phases))
-    losses = []
-    for _ in range(20):
-        state, metrics = step(state, batch, jax.random.key(4))
-        losses.append(float(metrics[loss]))
-    assert losses[-1] < losses[0], losses
-"""
-
-
 def test_the_python_of_the_readme_runs_and_learns(place):
-    code = "\n".join([*blocks("python", ROOT / "README.md"), CHECKS])
-    (place / "readme.py").write_text(code)
-    run(["readme.py"], place)
+    _, ended, err = place
+    assert ended["readme.py"] == 0, err
 
 
 @pytest.mark.parametrize("page", PAGES[1:], ids=lambda page: page.name)
@@ -163,8 +170,8 @@ def test_the_python_of_the_docs_runs(page):
     if "Options" in names:
         model = names["Options"](latent=2, width=8).build(DataSpec((4, 4, 1), 0, True), 1)
         assert [phase.name for phase in model.phases] == ["reconstruction", "norm"]
-        state = aaejax.init_state(model, jax.random.key(0))
-        step = aaejax.train_step(model.phases)
+        state = jax.jit(lambda: aaejax.init_state(model, jax.random.key(0)))()
+        step = jax.jit(aaejax.train_step(model.phases))
         images = {"image": np.zeros((8, 4, 4, 1), np.float32)}
         _, metrics = step(state, images, jax.random.key(1))
         assert np.isfinite(metrics["norm/loss"])

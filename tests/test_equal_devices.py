@@ -11,7 +11,6 @@ from aaejax.models._optimizers import Optimizer
 from aaejax.types import DataSpec
 from tests.conftest import tiny_options
 
-pytestmark = pytest.mark.quick
 DATA = DataSpec(shape=(4, 4, 1), classes=3, unit_range=True, labelled=8)
 MOVED = {"translation": 1.0, "distortion": 0.1}
 STATEFUL = {"norm": "batch", "dropout": 0.3}
@@ -36,7 +35,7 @@ def test_a_step_on_four_devices_is_that_of_one(name, changes, ema):
     fields = models.options(name).__dataclass_fields__
     sgd = Optimizer("sgd", 1e-2, clip=1.0)
     optimizers = {field: sgd for field in fields if field.endswith("_optimizer")}
-    options = tiny_options(name, **{"width": 4, "depth": 1, **optimizers, **changes})
+    options = tiny_options(name, **{"width": 4, **optimizers, **changes})
     model = options.build(DATA, 10)
     images, labels = (
         jax.random.uniform(jax.random.key(0), (16, *DATA.shape)),
@@ -73,6 +72,7 @@ def test_a_step_on_four_devices_is_that_of_one(name, changes, ema):
         )
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("name", models.NAMES)
 def test_a_state_keeps_its_dtypes_in_64_bit_mode(name):
     more = {"components": 3} if name == "label-regularized" else {}

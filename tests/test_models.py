@@ -12,7 +12,7 @@ from aaejax.data import batches
 from aaejax.models._optimizers import Optimizer
 from aaejax.sampling import styles
 from aaejax.types import DataSpec, UserError
-from tests.conftest import MODELS, TINY, tiny_options
+from tests.conftest import MODELS, TINY, each_phase, tiny_options
 
 SPEC = DataSpec(TINY.shape, TINY.classes, TINY.unit_range, labelled=8)
 
@@ -49,8 +49,8 @@ def test_a_phase_touches_only_the_networks_that_it_names(name, whole_batch, getk
     model, key = build(name), getkey()
     state = init_state(model, getkey())
     trained = set()
-    for phase in model.phases:
-        after, _ = jax.jit(phase_step(phase))(state, whole_batch, key)
+    states = each_phase(model, state, whole_batch, key)
+    for phase, after in zip(model.phases, states, strict=True):
         for network in state.params:
             changed = any(moved(state.params[network], after.params[network]))
             assert changed == (network in phase.trains), (phase.name, network)

@@ -21,6 +21,7 @@ from aaejax import (
     priors,
     train_step,
 )
+from tests.conftest import each_phase
 
 SHAPE, LATENT = (4, 3, 1), 2
 
@@ -179,8 +180,8 @@ def test_seeds_under_vmap_are_runs_of_their_own(trained):
 
 def test_a_phase_changes_the_state_of_the_networks_that_it_trains_alone(trained):
     model, state, batch, key, *_ = trained
-    for phase in model.phases:
-        after, _ = jax.jit(phase_step(phase))(state, batch, key)
+    states = each_phase(model, state, batch, key)
+    for phase, after in zip(model.phases, states, strict=True):
         for name in state.params:
             moved = differs(state.network_state[name], after.network_state[name])
             assert moved == (name in phase.trains), (phase.name, name)

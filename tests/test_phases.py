@@ -10,7 +10,7 @@ from jax.sharding import Mesh, PartitionSpec
 from aaejax import Model, Phase, UserError, init_state, phase_step, scan_steps, train_step
 from aaejax.models._optimizers import Optimizer
 from aaejax.phases import averaged_params
-from tests.conftest import TINY, tiny_options
+from tests.conftest import TINY, each_phase, tiny_options
 
 pytestmark = pytest.mark.quick
 LABELLED_TINY = dataclasses.replace(TINY, labelled=8)
@@ -47,8 +47,9 @@ def equal(a, b):
 def test_a_phase_touches_only_the_networks_that_it_names(changes, batch, getkey):
     model, state = make(getkey, **changes)
     key = getkey()
-    for phase in model.phases:
-        after, _ = jax.jit(phase_step(phase))(state, batch, key)
+    for phase, after in zip(
+        model.phases, each_phase(model, state, batch, key), strict=True
+    ):
         for name in state.params:
             moved = not equal(state.params[name], after.params[name])
             assert moved == (name in phase.trains), (phase.name, name)
@@ -175,7 +176,8 @@ def test_the_step_runs_under_scan_and_vmap(batch, getkey):
     assert scanned.step == 3
 
     # Two seeds as one program.
-    states = jax.vmap(lambda k: init_state(model, k))(jax.random.split(getkey(), 2))
+    two = jax.random.split(getkey(), 2)
+    states = jax.jit(jax.vmap(lambda k: init_state(model, k)))(two)
     keys = jax.random.split(getkey(), 2)
     many, metrics = jax.jit(jax.vmap(train_step(model.phases), (0, None, 0)))(
         states, batch, keys
@@ -290,7 +292,10 @@ def test_a_batch_without_what_the_model_reads_is_refused(name, change, words, ge
 def test_a_label_of_minus_one_is_unknown_and_allowed(batch, getkey):
     model, state = make(getkey, "label-regularized", components=3)
     batch["label"] = jnp.full(8, -1, jnp.int32)
-    assert train_step(model.phases)(state, batch, getkey())[0].step == 1
+    # Not under jit, where values are not known.
+    (reads,) = [phase for phase in model.phases if phase.name == "discriminator"]
+    _, metrics = phase_step(reads)(state, batch, getkey())
+    assert np.isfinite(metrics["discriminator/loss"])
 
 
 def test_phases_that_do_not_fit_the_networks_or_each_other_are_refused(getkey):
@@ -314,8 +319,9 @@ def test_the_average_of_the_parameters_is_that_of_every_step(batch, getkey):
     model, _ = make(getkey)
     state, key = init_state(model, getkey(), ema=0.5), getkey()
     seen = []
+    step = jax.jit(train_step(model.phases, ema=0.5))
     for _ in range(3):
-        state, _ = jax.jit(train_step(model.phases, ema=0.5))(state, batch, key)
+        state, _ = step(state, batch, key)
         seen.append(state.params["encoder"]["mlp"]["output"]["bias"])
     # Weights 1, 2, 4 of the three, over their sum.
     expected = (seen[0] + 2 * seen[1] + 4 * seen[2]) / 7

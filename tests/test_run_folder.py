@@ -32,13 +32,12 @@ def refused(folder, digits, **changes):
     return str(error.value)
 
 
-def test_overwrite_starts_anew(digits, tmp_path):
-    train_tiny(tmp_path, digits, devices=1)
+def test_overwrite_starts_anew(run, digits):
     changed = {"seed": 1, "epochs": 2, "overwrite": True}
-    result = train_tiny(tmp_path, digits, devices=1, **changed)
+    result = train_tiny(run, digits, devices=1, **changed)
     assert result.step == 20
-    assert [line["step"] for line in read_lines(tmp_path)] == [10, 20]
-    assert final_params(tmp_path)[0] == 20
+    assert [line["step"] for line in read_lines(run)] == [10, 20]
+    assert final_params(run)[0] == 20
 
 
 def test_two_processes_cannot_share_a_run(tmp_path, digits):
@@ -163,28 +162,27 @@ def test_nothing_is_written_through_a_link(name, run, digits, tmp_path):
     assert before == (precious.read_bytes() if precious.is_file() else os.listdir(precious))
 
 
-def test_checkpoints_may_be_a_link_to_another_disk(digits, tmp_path):
+def test_checkpoints_may_be_a_link_to_another_disk(run, digits, tmp_path):
     other = Path("/dev/shm") if os.access("/dev/shm", os.W_OK) else tmp_path
     scratch = other / f"aaejax-test-{os.getpid()}"
-    scratch.mkdir()
     try:
-        (tmp_path / "run").mkdir()
-        (tmp_path / "run/checkpoints").symlink_to(scratch)
-        go_on(tmp_path / "run", digits)
-        assert {path.name for path in scratch.iterdir()} == {"20", "40"}
+        shutil.copytree(run / "checkpoints", scratch)
+        shutil.rmtree(run / "checkpoints")
+        (run / "checkpoints").symlink_to(scratch)
         shutil.rmtree(scratch / "40/params")  # is moved from disk to disk
-        told = go_on(tmp_path / "run", digits)
+        told = go_on(run, digits)
         assert any("moved 1 unusable checkpoint(s)" in line for line in told)
-        assert final_params(tmp_path / "run")[0] == 40
-        go_on(tmp_path / "run", digits, overwrite=True, seed=2, epochs=2)
-        assert (tmp_path / "run/checkpoints").is_symlink()
+        assert final_params(run)[0] == 40
+        assert {path.name for path in scratch.iterdir()} == {"20", "40"}
+        go_on(run, digits, overwrite=True, seed=2, epochs=2)
+        assert (run / "checkpoints").is_symlink()
         assert {path.name for path in scratch.iterdir()} == {"20"}
         (scratch / "thesis").mkdir()
-        line = refused(tmp_path / "run", digits, seed=2, epochs=2)
+        line = refused(run, digits, seed=2, epochs=2)
         assert "'thesis' in it" in line
     finally:
         shutil.rmtree(scratch)
-    assert "no folder that is there" in refused(tmp_path / "run", digits, seed=2, epochs=2)
+    assert "no folder that is there" in refused(run, digits, seed=2, epochs=2)
 
 
 def npz(**arrays):

@@ -19,29 +19,16 @@ from aaejax.runs import command as train
 from aaejax.runs import scripts
 from aaejax.runs.run import Result
 from aaejax.types import UserError
+from tests.conftest import ROOT, environment, run_python
 
-ROOT = Path(__file__).parent.parent
 TINY = [
     *("--width", "16", "--channels", "2", "--epochs", "2", "--log-every", "20"),
     *("--save-every", "20"),
 ]
 
 
-def run(*command, cwd=ROOT, devices=1, **more):
-    flags = (
-        "--xla_backend_optimization_level=0 "
-        f"--xla_force_host_platform_device_count={devices}"
-    )
-    return subprocess.run(
-        [sys.executable, *map(str, command)],
-        cwd=cwd,
-        env={**os.environ, "XLA_FLAGS": flags, "PYTHONWARNINGS": "default"},
-        capture_output=True,
-        text=True,
-        timeout=200,
-        check=False,
-        **more,
-    )
+def run(*command, devices=1):
+    return run_python(*command, devices=devices, environ={"PYTHONWARNINGS": "default"})
 
 
 @pytest.fixture
@@ -185,7 +172,7 @@ def test_an_older_checkpoint_can_be_asked_in_a_process_of_its_own(plane, tmp_pat
     assert "there are 40, 60, 80" in done.stderr
 
 
-def test_rgb_images_of_a_folder_train_with_convolutions(tmp_path):
+def test_rgb_images_of_a_folder_train_with_convolutions(call, tmp_path):
     rng = np.random.default_rng(0)
     for label in ("bright", "dark"):
         (tmp_path / "images" / label).mkdir(parents=True)
@@ -198,7 +185,8 @@ def test_rgb_images_of_a_folder_train_with_convolutions(tmp_path):
         "--batch-size", "8", "--workdir", tmp_path / "run",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    done = run("sample.py", tmp_path / "run", "--out", tmp_path / "s.npy", "--count", 7)
+    out = tmp_path / "s.npy"
+    assert call(sample, tmp_path / "run", "--out", out, "--count", 7)[0] == 0
     assert np.load(tmp_path / "s.npy").shape == (7, 11, 13, 3)
 
 
@@ -221,7 +209,7 @@ def test_rgb_images_of_a_folder_train_with_convolutions(tmp_path):
             "learning_rate is inf: it must be a finite number",
         ),
         (
-            ["--batch-size", "80", "--width", "60000", "--depth", "100"],
+            ["--batch-size", "80", "--width", "60000", "--depth", "5"],
             "GiB are free: take a smaller --width",
         ),
         (["--batch-size", "80", "--epochs", "2000000000"], "steps are too many to count"),
@@ -390,11 +378,7 @@ def test_output_that_goes_nowhere_is_no_traceback(shell, status, tmp_path):
     done = subprocess.run(
         ["bash", "-c", f"exec 3>&1; {shell}", "bash", "train.py", *small],
         cwd=ROOT,
-        env={
-            **os.environ,
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-            "XLA_FLAGS": "--xla_backend_optimization_level=0",
-        },
+        env=environment(PATH=f"{Path(sys.executable).parent}:{os.environ['PATH']}"),
         capture_output=True,
         text=True,
         timeout=200,

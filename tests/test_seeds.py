@@ -38,12 +38,13 @@ class Log(Hook):
             raise KeyError(event.step)
 
 
-def together(case, folder=None, log=None):
+def together(case, folder=None, log=None, images=None):
+    """Two seeds, always by the same program."""
     dataset, _, model = case
     known = np.stack([dataset.keep_labels(12, seed).train_labels for seed in (0, 3)])
     return train_seeds(
         model,
-        dataset.train_images,
+        dataset.train_images if images is None else images,
         known,
         (0, 3),
         STEPS,
@@ -54,10 +55,16 @@ def together(case, folder=None, log=None):
     )
 
 
-def test_a_seed_is_the_run_of_that_seed_and_of_no_other(case, tmp_path):
-    dataset, options, _ = case
+@pytest.fixture(scope="module")
+def unbroken(case):
+    """What both seeds end with, and their lines."""
     log = Log()
-    found = together(case, log=log)
+    return together(case, log=log), log
+
+
+def test_a_seed_is_the_run_of_that_seed_and_of_no_other(case, unbroken, tmp_path):
+    dataset, options, _ = case
+    found, log = unbroken
     config = RunConfig(
         labels=12,
         seed=3,
@@ -83,21 +90,21 @@ def test_a_seed_is_the_run_of_that_seed_and_of_no_other(case, tmp_path):
         assert all(near) == (seed == 3)
 
 
-def test_seeds_cut_short_go_on_where_they_stopped(case, tmp_path):
+def test_seeds_cut_short_go_on_where_they_stopped(case, unbroken, tmp_path):
     for step in (15, 30):
         with pytest.raises(KeyError):
             together(case, tmp_path, Log(breaks=step))
-    rest, whole = Log(), Log()
-    found, unbroken = together(case, tmp_path, rest), together(case, log=whole)
+    rest = Log()
+    found = together(case, tmp_path, rest)
     assert [line["step"] for line in rest.lines] == [40]
-    for new, old in zip(jax.tree.leaves(found), jax.tree.leaves(unbroken), strict=True):
+    both = zip(jax.tree.leaves(found), jax.tree.leaves(unbroken[0]), strict=True)
+    for new, old in both:
         np.testing.assert_array_equal(new, old)
     # What is done is not done again.
     assert jax.tree.all(jax.tree.map(np.array_equal, together(case, tmp_path), found))
 
 
 def test_one_seed_that_diverges_stops_them(case):
-    dataset, _, model = case
-    images = np.full_like(dataset.train_images, np.nan)
+    images = np.full_like(case[0].train_images, np.nan)
     with pytest.raises(NonFiniteLoss, match="in the reconstruction phase of step 1"):
-        train_seeds(model, images, dataset.train_labels, (0,), 5, BATCH)
+        together(case, images=images)

@@ -3,14 +3,12 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from aaejax.data import Dataset, load, tfds
+from tests.conftest import ROOT, run_python
 from tests.made_data import fails, labels_of
 
 
@@ -64,15 +62,8 @@ def test_tfds_is_read_without_tensorflow_from_its_own_folder(mnist, mnist_dir):
         "assert 'tensorflow_datasets' in sys.modules;"
         "print(len(d.train_images), 'tensorflow' in sys.modules)"
     )
-    root = str(Path(__file__).parents[1])
-    ran = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=mnist_dir,
-        env={**os.environ, "PYTHONPATH": root},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    ran = run_python("-c", code, cwd=mnist_dir, environ={"PYTHONPATH": str(ROOT)})
+    assert ran.returncode == 0, ran.stderr
     assert ran.stdout.split() == ["60000", "False"]
     assert "decoding" not in ran.stderr  # the decoded arrays are there already
 
@@ -127,9 +118,7 @@ def test_another_file_format_is_an_error(mnist_dir, tmp_path):
 
 
 def test_mnist_trains_through_tfds(mnist_dir, tmp_path):
-    from tests.test_scripts import run
-
-    done = run(
+    done = run_python(
         "train.py", "aae", "--width", "16", "--dataset", "mnist", "--data-dir", mnist_dir,
         "--batch-size", "1000", "--epochs", "1", "--log-every", "30", "--save-every", "30",
         "--workdir", tmp_path,

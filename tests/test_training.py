@@ -1,13 +1,11 @@
 import dataclasses
 import gc
 import json
-import os
 import signal
 import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 
 import numpy as np
 import optax
@@ -20,9 +18,15 @@ from aaejax.runs.finite import NonFiniteLoss, check_finite
 from aaejax.runs.hooks import Hook
 from aaejax.runs.restore import restore
 from aaejax.types import UserError
-from tests.conftest import final_params, read_lines, same, tiny_options, train_tiny
-
-ROOT = Path(__file__).parent.parent
+from tests.conftest import (
+    ROOT,
+    environment,
+    final_params,
+    read_lines,
+    same,
+    tiny_options,
+    train_tiny,
+)
 
 
 def timeless(folder):
@@ -198,7 +202,7 @@ def start(folder, *more):
     return subprocess.Popen(
         [sys.executable, "train.py", *ARGS, "--workdir", str(folder), *more],
         cwd=ROOT,
-        env={**os.environ, "XLA_FLAGS": "--xla_backend_optimization_level=0"},
+        env=environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -216,7 +220,7 @@ def wait_for(process, words):
 
 def test_killed_twice_and_resumed_equals_unbroken(tmp_path):
     unbroken = start(tmp_path / "unbroken")
-    assert "done: 360 steps" in unbroken.communicate(timeout=200)[0]
+    assert "done: 360 steps" in unbroken.communicate(timeout=600)[0]
     for step in (60, 200):
         process = start(tmp_path / "killed")
         wait_for(process, f"step {step}/360")
@@ -224,7 +228,7 @@ def test_killed_twice_and_resumed_equals_unbroken(tmp_path):
         process.wait()
         process.stdout.close()
     last = start(tmp_path / "killed")
-    out = last.communicate(timeout=200)[0]
+    out = last.communicate(timeout=600)[0]
     assert "resuming" in out
     assert "done: 360 steps" in out
     assert final_params(tmp_path / "killed")[0] == 360
@@ -271,7 +275,7 @@ def test_a_second_ctrl_c_leaves_at_once(tmp_path):
 
 def test_many_runs_in_a_process_need_the_memory_of_one(digits, tmp_path):
     """jax.pmap would keep each run's programs: thousands of objects and 16 MB a run."""
-    small = {"model": tiny_options("vae", width=4, depth=1), "epochs": 1}
+    small = {"model": tiny_options("vae", width=4), "epochs": 1}
     small |= {"batch_size": 200, "log_every": 2, "save_every": 2}
 
     def objects_after_a_run(name):

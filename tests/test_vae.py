@@ -120,7 +120,7 @@ def test_beta_weighs_the_divergence(case):
     for beta in (0.0, 1.0, 4.0):
         model = build(beta)
         state = init_state(model, jax.random.key(0)).replace(params=networks(1.0))
-        metrics[beta] = phase_step(model.phases[0])(
+        metrics[beta] = jax.jit(phase_step(model.phases[0]))(
             state, {"image": jnp.asarray(images)}, jax.random.key(1)
         )[1]
     kl = metrics[1.0]["elbo/kl"]

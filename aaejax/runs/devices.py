@@ -16,8 +16,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from aaejax.cpu import CONVOLUTION_OPTIONS
 from aaejax.data import batches
 from aaejax.data.lazy import Images
-from aaejax.phases import scan_steps
-from aaejax.types import Array, Batch, Device, Key, Step, TrainState, UserError
+from aaejax.phases import phase_losses, scan_steps
+from aaejax.types import Array, Batch, Device, Key, Phase, Step, TrainState, UserError
 
 AXIS = "devices"
 
@@ -61,7 +61,9 @@ def train_chunk(
       streamed: the data hold the examples of this chunk alone, split over devices
         (leading axis), in place of the whole set on each.
     """
-    step = make_step(AXIS if len(devices) > 1 else None)
+    # Inlined, it changes no program, and is traced once: `scan_steps` asks for its shapes
+    # first. A function of its arguments alone, for JAX keeps what a closure traced.
+    step = jax.jit(make_step(AXIS if len(devices) > 1 else None), inline=True)
 
     def gathered_step(state, data, rows, key):
         return step(state, make_batch(data, rows), key)
@@ -182,15 +184,22 @@ def feed(
             yield resident, rows()
 
 
-def steps_alone(step: Step, devices: Sequence[Device], *example: Any) -> bool:
-    """Whether each step should be a dispatch of its own.
+def steps_alone(
+    phases: Sequence[Phase],
+    devices: Sequence[Device],
+    state: TrainState,
+    batch: Batch,
+    key: Key,
+) -> bool:
+    """Whether each step should be a dispatch of its own; shapes will do for arrays.
 
     XLA:CPU runs a convolution inside `lax.scan` about six times slower than outside it
     (jax-ml/jax#12868), and beside a convolution the cost of a dispatch is nothing.
     """
     if devices[0].platform != "cpu":
         return False
-    return "conv_general_dilated" in str(jax.make_jaxpr(step)(*example))
+    losses = jax.make_jaxpr(phase_losses(phases))(state, batch, key)
+    return "conv_general_dilated" in str(losses)
 
 
 def to_host(metrics: dict[str, Any]) -> dict[str, np.ndarray]:

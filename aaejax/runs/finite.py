@@ -14,10 +14,14 @@ def check_finite(metrics: dict[str, np.ndarray], first: int) -> None:
     """Raises NonFiniteLoss for the first step, and there the first phase, gone wrong.
 
     Args:
-      metrics: [steps] by "<phase>/<name>", in the order of the phases.
+      metrics: by "<phase>/<name>", in the order of the phases: [steps], or
+        [steps, seeds], of which none may go wrong.
       first: the steps done before these.
     """
-    good = {name: np.isfinite(values) for name, values in metrics.items()}
+    good = {
+        name: np.isfinite(values).reshape(len(values), -1).all(axis=1)
+        for name, values in metrics.items()
+    }
     all_good = np.logical_and.reduce(list(good.values()))
     if all_good.all():
         return

@@ -190,17 +190,16 @@ class Run:
             {n: jax.ShapeDtypeStruct(x.shape, x.dtype) for n, x in self.arrays.items()},
             jax.ShapeDtypeStruct((self.config.batch_size, len(self.model.reads)), np.int32),
         )
-        make_step = partial(
-            train_step,
-            self.model.phases,
-            ema=self.config.ema,
-            augment=flipped if self.config.flip else None,
-        )
         return train_chunk(
-            make_step,
+            partial(
+                train_step,
+                self.model.phases,
+                ema=self.config.ema,
+                augment=flipped if self.config.flip else None,
+            ),
             make_batch,
             self.devices,
-            one_by_one=steps_alone(make_step(), self.devices, state, example, key),
+            one_by_one=steps_alone(self.model.phases, self.devices, state, example, key),
             streamed=self.streamed,
         )
 

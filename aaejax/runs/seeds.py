@@ -130,13 +130,12 @@ def _program(
 ) -> Program:
     """All seeds as one program, or in turn."""
     devices = jax.local_devices()[:1]
-    step = train_step(model.phases)
     data = {"image": arrays["image"], "label": arrays["label"][0]}
     rows = jax.ShapeDtypeStruct((batch_size, len(model.reads)), np.int32)
     make_batch = partial(batches.step_batch, model.reads)
     batch = jax.eval_shape(make_batch, data, rows)
     one = jax.eval_shape(partial(_of_seed, number=0), state)
-    if steps_alone(step, devices, one, batch, jax.random.key(0)):
+    if steps_alone(model.phases, devices, one, batch, jax.random.key(0)):
         alone = train_chunk(
             partial(train_step, model.phases),
             make_batch,
