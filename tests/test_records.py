@@ -26,7 +26,7 @@ def test_records_print_as_a_few_lines():
     event = Event(1, {"reconstruction/loss": 0.5}, state, np.zeros((400, 2), np.float32))
     for record in (model, state, dataset, event, *model.phases):
         assert len(repr(record)) < 1000
-    assert "encoder of 338 parameters" in repr(event)
+    assert "encoder of 266 parameters" in repr(event)
     assert dataclasses.replace(event, step=2) != event
 
 
