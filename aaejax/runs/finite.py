@@ -19,7 +19,7 @@ def check_finite(metrics: dict[str, np.ndarray], first: int) -> None:
       first: the steps done before these.
     """
     good = {
-        name: np.isfinite(values).reshape(len(values), -1).all(axis=1)
+        name: np.logical_and.reduce(np.isfinite(values).reshape(len(values), -1), axis=1)
         for name, values in metrics.items()
     }
     all_good = np.logical_and.reduce(list(good.values()))
