@@ -28,6 +28,6 @@ def _run(module: str, name: str) -> int:
 
     signal.signal(signal.SIGINT, leave)
     if sys.argv[1:] == ["--version"]:
-        print(importlib.import_module("aaejax").__version__)
-        return 0
+        scripts = importlib.import_module("aaejax.runs.scripts")
+        return scripts.script(name)(scripts.say_version)()
     return importlib.import_module(module).main(name)

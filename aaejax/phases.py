@@ -314,6 +314,10 @@ def _check_input(wanted: Input, batch: Batch, phase: str) -> None:
             f"{', '.join(map(repr, batch))}{hint}"
         )
     x = batch[name]
+    if not hasattr(x, "dtype") or not hasattr(x, "shape"):
+        raise UserError(
+            f"{name!r} of the batch is of type {type(x).__name__}: it must be an array"
+        )
     kind = jnp.floating if wanted.classes is None else jnp.integer
     if not jnp.issubdtype(x.dtype, kind):
         what = "float32" if wanted.classes is None else "int32"
@@ -324,6 +328,8 @@ def _check_input(wanted: Input, batch: Batch, phase: str) -> None:
         raise UserError(
             f"{name!r} of the batch has shape {list(x.shape)}: it must be [{expected}]"
         )
+    if not x.shape[0]:
+        raise UserError(f"{name!r} of the batch has no examples: give at least one")
     if isinstance(x, Tracer):
         return  # under jit the values are not known
     values = np.asarray(x)

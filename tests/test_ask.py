@@ -95,6 +95,8 @@ def test_a_class_is_asked_for_by_name_or_number(classes, asked, number):
         # An integer is a name where classes are named so, and then nothing else.
         (("1", "2", "10"), 0, "no class 0: it has 1, 2, 10"),
         (("7", "dog"), "0", "no class 0"),
+        (("0.5", "1.5", "2.5"), "1", "no class 1: it has 0.5, 1.5, 2.5"),
+        (("-1", "0.5"), 1, "no class 1"),
         (("\x1b[31m", "b"), "c", r"it has '\\x1b\[31m', b$"),
         (tuple(f"c{i}" for i in range(1000)), "x", r"c11, \.\.\. \(1000 in all\)$"),
         ((), "cat", "no class cat"),
@@ -362,6 +364,10 @@ def test_strings_and_paths_are_taken_and_names_kept(pets, tmp_path):
             write(tmp_path / name if name else "", "samples", arrays)
     with pytest.raises(UserError, match="no kind nonsense"):
         write(tmp_path / "x.npy", "nonsense", arrays)
+    for own in ("heldout.npz", "checkpoints/x.npy", ".lock"):
+        with pytest.raises(UserError, match="is a file of the run itself"):
+            trained.folder.check_foreign(trained.folder.path / own)
+    trained.folder.check_foreign(tmp_path / "heldout.npz")
     with pytest.raises(OSError, match=r"s\.npz"):
         write(tmp_path / "s.npz" / "x.npy", "samples", arrays)
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import sys
 
 import jax
@@ -148,6 +149,7 @@ def test_a_run_folder_never_chooses_the_code(whole, dataset, tmp_path):
     ("text", "words"),
     [
         (None, "No such file"),
+        (os.mkfifo, "is no plain file"),
         ("x = 1\n", "has no function encoder and no decoder"),
         ("def encoder(:\n", "fails when it is run .SyntaxError"),
         ("import sys\nsys.exit()\n", "fails when it is run .SystemExit"),
@@ -158,7 +160,9 @@ def test_a_run_folder_never_chooses_the_code(whole, dataset, tmp_path):
 )
 def test_a_file_that_does_not_fit_is_refused(text, words, tmp_path):
     path = tmp_path / "bad.py"
-    if text is not None:
+    if callable(text):
+        text(path)
+    elif text is not None:
         path.write_text(text)
     with pytest.raises(UserError, match=words) as refused:
         options(path).build(TINY, 1)

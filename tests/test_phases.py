@@ -272,6 +272,8 @@ def test_gradients_of_a_distance_between_samples_are_those_of_one_device(batch, 
             "'label' .* is float32: it must be int32",
         ),
         ("label", lambda y: y + 1, r"lies in . ... 3: it must lie in 0 ... 2"),
+        ("image", lambda x: x.tolist(), "is of type list: it must be an array"),
+        ("image", lambda x: x[:0], "has no examples"),
         ("label", lambda y: jax.nn.one_hot(y, 3).astype(jnp.int32), r"it must be \[B\]"),
     ],
 )

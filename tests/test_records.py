@@ -53,3 +53,10 @@ def test_commands_say_the_version(monkeypatch, capsys):
     finally:
         signal.signal(signal.SIGINT, before)
     assert capsys.readouterr().out == f"{aaejax.__version__}\n"
+    with open("/dev/full", "w") as full:
+        code = "import aaejax_commands, sys; sys.exit(aaejax_commands.train('x'))"
+        done = subprocess.run(
+            [sys.executable, "-c", code, "--version"],
+            cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr

@@ -128,6 +128,18 @@ def a_reduction(**changes):
         (lambda: a_vae(kind="deterministic"), "it must be gaussian"),
         (lambda: wae(parts(), priors.gaussian(1), sgd("reconstruction")), "gives (2, 1)"),
         (lambda: gmmn(parts(), priors.gaussian(5), sgd("generator")), "gives (2, 5)"),
+        # A code with a class beside it, of which the model knows nothing.
+        (
+            lambda: wae(parts(classes=3, y_from="encoder"), PLAIN, sgd("reconstruction")),
+            "wae has no class beside its code",
+        ),
+        # Functions that nobody would tell that they train.
+        (
+            lambda: networks.as_network(
+                (lambda key: {}, lambda v, x, is_training=False: x)
+            ),
+            "has an argument is_training",
+        ),
         # Optimizers under other names than those of the phases.
         (lambda: an_aae(optimizers=["reconstruction"]), "have no discriminator, generator"),
         (lambda: an_aae(optimizers=(*ADVERSARIAL, "decoder")), "have decoder, which no ph"),

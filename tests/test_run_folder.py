@@ -80,7 +80,7 @@ def test_a_folder_of_another_program_is_left_alone(name, overwrite, digits, tmp_
     assert "but no config.json" in line
     assert "--overwrite" not in line
     files = {path for path in tmp_path.rglob("*") if path.is_file()}
-    assert files == {tmp_path / name, tmp_path / ".lock"}
+    assert files == {tmp_path / name}
 
 
 @pytest.mark.parametrize(

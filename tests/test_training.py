@@ -399,11 +399,15 @@ def test_hooks_see_each_line_evaluation_checkpoint_and_the_end(digits, tmp_path)
     ]
     logged = [event[3] for event in seen if event[0] == "log"]
     assert logged == read_lines(tmp_path) == result.history
+    assert [event[2] for event in seen if event[0] == "log"] == [10, 20, 30, 40]
     # Of a run that is done there is an evaluation and an end.
     seen.clear()
-    train_tiny(tmp_path, digits, devices=1, hooks=[Watch()], tell=lambda _: None)
+    again = train_tiny(tmp_path, digits, devices=1, hooks=[Watch()], tell=lambda _: None)
     assert seen == [("evaluate", 40), ("end", 40)]
-    assert [event[2] for event in seen if event[0] == "log"] == [10, 20, 30, 40]
+    assert again.metrics.keys() == result.metrics.keys()
+    with pytest.raises(UserError, match="must be a list of objects of subclasses of"):
+        train_tiny(tmp_path / "other", digits, hooks=[Watch])
+    assert not (tmp_path / "other").exists()
 
 
 def test_a_hook_that_raises_ends_the_run_with_a_checkpoint(finished, digits, tmp_path):

@@ -113,6 +113,7 @@ def _main(name: str) -> int:
         raise UserError(f"there is no kind {kind}: there are {words}")
     out = arguments.out or default_out(kind, shape)
     check_out(out, kind, shape, columns)
+    trained.folder.check_foreign(out)
     if arguments.kind is None:
         tell(describe(trained, script_name.split(), network=arguments.network))
     if out.suffix.lower() == ".png":

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from aaejax.data.labels import is_number
 from aaejax.types import UserError
 
 
@@ -22,7 +23,7 @@ def class_number(class_names: tuple[str, ...], asked: str | int) -> int:
         raise UserError(f"the run has {class_names.count(name)} classes called {name}")
     if name in class_names:
         return class_names.index(name)
-    if name.isdecimal() and not any(known.isdecimal() for known in class_names):
+    if name.isdecimal() and not any(map(is_number, class_names)):
         if int(name) < len(class_names):
             return int(name)
         raise UserError(

@@ -125,6 +125,11 @@ def sorted_names(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(names, key=_order))
 
 
+def is_number(name: str) -> bool:
+    """Whether a class's name is a number: no other can stand for it."""
+    return bool(re.fullmatch(r"-?\d+(\.\d+)?", name))
+
+
 def _given_names(class_names: Sequence[str] | None, what: str) -> tuple[str, ...]:
     if class_names is None:
         return ()
@@ -140,5 +145,5 @@ def _given_names(class_names: Sequence[str] | None, what: str) -> tuple[str, ...
 
 
 def _order(name: str) -> tuple[bool, Decimal, str]:
-    number = re.fullmatch(r"-?\d+(\.\d+)?", name)
+    number = is_number(name)
     return not number, Decimal(name if number else 0), name

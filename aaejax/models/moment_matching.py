@@ -63,6 +63,7 @@ def wae(
     Raises:
       UserError: a kernel that is none, or a prior or optimizers that don't fit.
     """
+    _check_without_classes("wae", autoencoder)
     check_word("kernel", kernel, losses.Kernel)
     check_number("weight", weight, 0)
     check_optimizers(optimizers, ("reconstruction",))
@@ -117,6 +118,7 @@ def gmmn(
     Raises:
       UserError: a kernel that is none, or a prior or optimizers that don't fit.
     """
+    _check_without_classes("gmmn", autoencoder)
     check_word("kernel", kernel, losses.Kernel)
     check_optimizers(optimizers, ("generator",))
     priors.check_prior(prior, autoencoder.posterior.latent)
@@ -163,6 +165,7 @@ def gmmn_codes(
     Raises:
       UserError: a kernel that is none, or a generator, prior or optimizers that don't fit.
     """
+    _check_without_classes("gmmn_codes", autoencoder)
     check_word("kernel", kernel, losses.Kernel)
     check_optimizers(optimizers, ("reconstruction", "generator"))
     priors.check_prior(prior, autoencoder.posterior.latent)
@@ -218,6 +221,14 @@ def _distance(made: Array, real: Array, kernel: losses.Kernel) -> Array:
     made, real = (x.reshape(x.shape[0], -1) for x in (made, real))
     # 1e-8: the gradient of a root at 0, samples that are the batch itself, is infinite.
     return jnp.sqrt(jnp.maximum(losses.mmd(made, real, kernel, biased=True), 1e-8))
+
+
+def _check_without_classes(model: str, autoencoder: Autoencoder) -> None:
+    if autoencoder.classes:
+        raise UserError(
+            f"{model} has no class beside its code, and the autoencoder has "
+            f"{autoencoder.classes}: give one with classes=0"
+        )
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ def linen_functions(module: nn.Module) -> tuple[Callable, Callable, bool]:
     Modules without `train`, or with a true property `same_in_training`, are the same
     function in training and in evaluation.
     """
-    told = is_told(type(module))
+    told = is_told(type(module).__call__, type(module).__name__)
 
     def mode(train: bool) -> dict[str, Any]:
         return {"train": train} if told else {}
@@ -63,22 +63,25 @@ def linen_functions(module: nn.Module) -> tuple[Callable, Callable, bool]:
     return init, apply, not told or getattr(module, "same_in_training", False)
 
 
-# What modules of other projects call it, each with one meaning or its opposite.
-_OTHER_WORDS = ("deterministic", "is_training", "training", "use_running_average")
+# What other projects call `train`, each with that meaning or its opposite.
+_OTHER_WORDS = (
+    *("deterministic", "use_running_average", "inference", "testing"),
+    *("training", "is_training", "is_train", "eval_mode", "evaluation"),
+)
 
 
-def is_told(module: type) -> bool:
-    """Whether the call of a module's class has an argument `train`.
+def is_told(call: Callable, name: str) -> bool:
+    """Whether a call has an argument `train`.
 
     Raises:
       UserError: it has one of another name for it, which nobody would set.
     """
-    names = inspect.signature(module.__call__).parameters
-    other = [name for name in _OTHER_WORDS if name in names]
-    if other and "train" not in names:
+    names = inspect.signature(call).parameters
+    other = [word for word in _OTHER_WORDS if word in names]
+    if other:
         raise UserError(
-            f"the call of {module.__name__} has an argument {other[0]}, which would stay "
-            "at its default: name it train, true while the network trains"
+            f"the call of {name} has an argument {other[0]}, which would stay at its "
+            "default: have one called train instead, true while the network trains"
         )
     return "train" in names
 

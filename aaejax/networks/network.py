@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from aaejax.components.checks import traced
-from aaejax.networks.linen import linen_functions
+from aaejax.networks.linen import is_told, linen_functions
 from aaejax.types import Array, Draw, Key, NetworkState, NetworkVariables, UserError
 
 
@@ -165,6 +165,7 @@ def check_outputs(
 
 def _tolerant(apply: Callable) -> Callable[..., tuple[Array, NetworkState]]:
     """`apply` given only those of `train`, `key` and `axis_name` that it names."""
+    is_told(apply, getattr(apply, "__name__", "apply"))
     parameters = inspect.signature(apply).parameters.values()
     anything = any(p.kind is p.VAR_KEYWORD for p in parameters)
     named = {p.name for p in parameters}

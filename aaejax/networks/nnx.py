@@ -32,7 +32,7 @@ def from_nnx(make: Callable[[nnx.Rngs], nnx.Module]) -> Network:
     definition, *parts = _split(example)
     params_like, streams_like, state_like = map(_flat, parts)
     signature = inspect.signature(type(example).__call__).parameters
-    told = is_told(type(example))
+    told = is_told(type(example).__call__, type(example).__name__)
 
     def init(key: Key, *inputs: Array) -> NetworkVariables:
         del inputs  # the module knows its sizes

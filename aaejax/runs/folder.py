@@ -131,6 +131,14 @@ class RunFolder:
         """The lines of metrics.jsonl, the oldest first; [] where there are none yet."""
         return [json.loads(line) for line in MetricsLog(self.metrics).lines()]
 
+    def check_foreign(self, out: Path) -> None:
+        """Raises UserError where a file that is to be written is one of the run's own."""
+        own, path = self.path.resolve(), out.resolve()
+        if path in [own / name for name in (*FILES, ".lock")] or path.is_relative_to(
+            own / "checkpoints"
+        ):
+            raise UserError(f"--out {out} is a file of the run itself: give another name")
+
     def write_config(self, config: dict[str, Any]) -> None:
         """Writes config.json."""
         write_atomically(self.config, (json.dumps(config, indent=2) + "\n").encode())
@@ -267,8 +275,14 @@ def locked(path: Path) -> Iterator[RunFolder]:
       UserError: another process has it.
       OSError: it can't be made or written.
     """
-    path.mkdir(parents=True, exist_ok=True)
-    with open(open_own(path / ".lock", os.O_RDWR), "r+b") as lock:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise UserError(
+            f"{path} is there and is no folder: give another --workdir"
+        ) from error
+    file, before = path / ".lock", set(os.listdir(path))
+    with open(open_own(file, os.O_RDWR), "r+b") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -276,4 +290,9 @@ def locked(path: Path) -> Iterator[RunFolder]:
                 f"{path} is in use by another process: wait for it, "
                 "or give another --workdir"
             ) from error
-        yield RunFolder(path)
+        try:
+            yield RunFolder(path)
+        except UserError:
+            if set(os.listdir(path)) - before == {file.name}:  # it did not become a run
+                file.unlink()
+            raise

@@ -54,7 +54,7 @@ def train(
       OSError: the disk is full or read-only.
     """
     config = RunConfig() if config is None else config
-    _check_kinds(model, config)
+    _check_kinds(model, config, hooks)
     logs.check(config.log)
     if jax.process_count() > 1:
         raise UserError(
@@ -137,7 +137,7 @@ def run_folder(model: Model | ModelOptions, dataset: Dataset, config: RunConfig)
     return Path("runs") / f"{model_name(model) or 'custom'}-{Path(dataset.name).stem}"
 
 
-def _check_kinds(model: Any, config: Any) -> None:
+def _check_kinds(model: Any, config: Any, hooks: Any) -> None:
     """Raises UserError where the arguments of `train` are none of theirs."""
     if isinstance(model, type) or not (isinstance(model, Model) or hasattr(model, "build")):
         raise UserError(
@@ -146,6 +146,12 @@ def _check_kinds(model: Any, config: Any) -> None:
         )
     if not isinstance(config, RunConfig):
         raise UserError(f"config is {reprlib.repr(config)}: it must be a RunConfig")
+    listed = isinstance(hooks, Sequence)
+    if not listed or not all(isinstance(each, Hook) for each in hooks):
+        raise UserError(
+            f"hooks are {reprlib.repr(hooks)}: they must be a list of objects of "
+            "subclasses of aaejax.runs.hooks.Hook"
+        )
 
 
 def _check_batches(config: RunConfig, dataset: Dataset) -> None:

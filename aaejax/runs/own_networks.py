@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from aaejax.models._options import OwnNetworks
+from aaejax.runs.files import read_bytes
 from aaejax.types import UserError
 
 
@@ -29,7 +30,7 @@ def load(path: str | Path) -> OwnNetworks:
       UserError: there is no such file, it fails, or it lacks a function.
     """
     try:
-        code = Path(path).read_bytes()
+        code = read_bytes(Path(path))
     except OSError as error:
         raise UserError(
             f"--network {path}: {error.strerror or error}: give mlp, conv, or a Python "

@@ -112,7 +112,10 @@ class Run:
             self.tell(f"resuming {self.folder.path} at step {first} of {self.steps}")
             if first >= self.steps or self._stops_early():
                 at_first = jax.device_put(restored, self.devices[0])
-                event = self._evaluated(at_first, {"step": first})
+                last = self.folder.history()[-1:]
+                event = self._evaluated(
+                    at_first, {"step": first, **(last[0] if last else {})}
+                )
                 told = Hooks([self.pictures, *hooks])
                 told.on_evaluate(event)
                 self.pictures.on_checkpoint(event)

@@ -14,6 +14,7 @@ from typing import TypeVar
 import jax
 import tyro
 
+import aaejax
 from aaejax.runs.compile_cache import keep_compiled
 from aaejax.types import UserError, printable
 
@@ -60,6 +61,12 @@ def script(name: str) -> Callable[[Callable[[], int]], Callable[[], int]]:
         return run
 
     return decorate
+
+
+def say_version() -> int:
+    """Prints the version; returns the exit status."""
+    print(aaejax.__version__)
+    return 0
 
 
 def parse(options: type[T], args: Sequence[str], prog: str, description: str | None) -> T:
