@@ -202,7 +202,9 @@ def in_batches(
       Each batch has a key of its own.
     """
     jitted = jax.jit(
-        lambda n, images, key, labels: function(n, to_unit(images), key, labels)
+        lambda variables, images, key, labels: function(
+            variables, to_unit(images), key, labels
+        )
     )
 
     def over_all(
@@ -236,7 +238,9 @@ def _filled(x: np.ndarray, size: int, value: int = 0) -> np.ndarray:
 def probabilities(model: Model, variables: Variables, images: Any, key: Key) -> np.ndarray:
     """q(y|x) of a dataset on the host, [N, K], where the encoder has that head."""
     classify = model.classify
-    ask = in_batches(lambda n, x, key, _: {"y": classify(n, x, key)})  # type: ignore[misc]
+    ask = in_batches(
+        lambda variables, x, key, _: {"y": classify(variables, x, key)}  # type: ignore[misc]
+    )
     return ask(variables, images, None, key)["y"]
 
 

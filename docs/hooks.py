@@ -46,7 +46,8 @@ def reference(name: str) -> str:
     folder = ROOT / "aaejax" / name
     if not folder.is_dir():
         return f"::: aaejax.{name}\n\n"
-    modules = sorted(path.stem for path in folder.glob("[!_]*.py"))
+    # Those of models that begin with _ are what a new model is made of.
+    modules = sorted(path.stem for path in folder.glob("*.py") if path.stem != "__init__")
     options = "    options:\n      members: false\n"
     text = f"::: aaejax.{name}\n{options}\n"
     return text + "".join(f"::: aaejax.{name}.{module}\n\n" for module in modules)

@@ -24,7 +24,11 @@ def _drawn(question: Question) -> np.ndarray:
     count, label = question.count, question.label_number()
     labels = None if label is None else np.full(count, label, np.int32)
     return question.run(
-        lambda m, n, k, y: sampling.samples(m, n, k, count, y), question.key, labels
+        lambda model, variables, key, labels: sampling.samples(
+            model, variables, key, count, labels
+        ),
+        question.key,
+        labels,
     )
 
 
@@ -89,20 +93,29 @@ def arithmetic(question: Question) -> Arrays:
 def manifold(question: Question) -> Arrays:
     """Makes "images" [side, side, ...]."""
     side = sampling.square(question.count)
-    made = question.run(lambda m, n, k: sampling.manifold(m, n, k, side), question.key)
+    made = question.run(
+        lambda model, variables, key: sampling.manifold(model, variables, key, side),
+        question.key,
+    )
     return {"images": made}
 
 
 def walk(question: Question) -> Arrays:
     """Makes "images" [K, LINE, ...]: along each class's part of the prior."""
-    made = question.run(lambda m, n, k: sampling.walk(m, n, k, LINE), question.key)
+    made = question.run(
+        lambda model, variables, key: sampling.walk(model, variables, key, LINE),
+        question.key,
+    )
     return {"images": made}
 
 
 def styles(question: Question) -> Arrays:
     """Makes "images" [rows, K, ...]: a row keeps the style."""
     rows = max(1, question.count // question.trained.model.classes)
-    made = question.run(lambda m, n, k: sampling.styles(m, n, k, rows), question.key)
+    made = question.run(
+        lambda model, variables, key: sampling.styles(model, variables, key, rows),
+        question.key,
+    )
     return {"images": made}
 
 

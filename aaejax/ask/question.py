@@ -118,7 +118,7 @@ class Question:
         of_class = None if is_path else self._of_class(str(asked))
         examples = of_class or self._of_data(asked if is_path else str(asked))
         encode = self.trained.model.encode
-        ask = sampling.in_batches(lambda n, x, k, y: {"z": encode(n, x, k, y)})
+        ask = sampling.in_batches(lambda *given: {"z": encode(*given)})
         variables = self.trained.variables
         return ask(variables, examples.images, examples.labels, key)["z"].mean(axis=0)
 

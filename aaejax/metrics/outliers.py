@@ -104,7 +104,7 @@ class Outliers:
         density = priors.log_density(model.prior)
         if density is not None:
             return lambda codes: -density(codes)
-        draw = jax.jit(lambda n, key: model.prior(n, key, DRAWN))
+        draw = jax.jit(lambda variables, key: model.prior(variables, key, DRAWN))
         drawn = np.asarray(draw(self._variables, self._prior_key), np.float64)
         mean = drawn.mean(axis=0, keepdims=True).astype(np.float32)
         # "pinv": a one-hot part varies in fewer dimensions than it has.

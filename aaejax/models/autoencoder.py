@@ -31,32 +31,32 @@ RATE = 0.01  # weight of one batch in the moving average
 
 
 def autoencoder(
-    networks: Autoencoder, optimizers: Mapping[str, optax.GradientTransformation]
+    autoencoder: Autoencoder, optimizers: Mapping[str, optax.GradientTransformation]
 ) -> Model:
     """An autoencoder: reconstruction, then the fit.
 
     Args:
-      networks: encoder and decoder.
+      autoencoder: encoder and decoder.
       optimizers: "reconstruction".
 
     Raises:
       UserError: other optimizers.
     """
     check_optimizers(optimizers, ("reconstruction",))
-    latent = networks.posterior.latent
+    latent = autoencoder.posterior.latent
 
     def init(key: Key) -> Variables:
         # In 64-bit mode too a state is float32.
         mean, second = jnp.zeros(latent, jnp.float32), jnp.eye(latent, dtype=jnp.float32)
         moments = {"mean": mean, "second": second}
-        return {**networks.init(key), "prior": {"params": moments}}
+        return {**autoencoder.init(key), "prior": {"params": moments}}
 
     def fit(
         variables: Variables, batch: Batch, draw: Draw
     ) -> tuple[Array, Metrics, States]:
         # Under SGD the distance to each code's moments is an exponential moving average.
         moments = variables["prior"]["params"]
-        codes, _ = networks.draw_code(variables, batch, draw)
+        codes, _ = autoencoder.draw_code(variables, batch, draw)
         mean = jnp.square(codes - moments["mean"][None]).sum(axis=1)
         products = codes[:, :, None] * codes[:, None]
         second = jnp.square(products - moments["second"][None]).sum(axis=(1, 2))
@@ -71,14 +71,14 @@ def autoencoder(
     return Model(
         init=init,
         phases=(
-            networks.reconstruction_phase(optimizers["reconstruction"]),
-            Phase("fit", ("prior",), fit, optax.sgd(RATE), networks.inputs),
+            autoencoder.reconstruction_phase(optimizers["reconstruction"]),
+            Phase("fit", ("prior",), fit, optax.sgd(RATE), autoencoder.inputs),
         ),
         prior=prior,
         latent=latent,
-        decode=networks.decode,
-        encode=networks.encode,
-        error=networks.error,
+        decode=autoencoder.decode,
+        encode=autoencoder.encode,
+        error=autoencoder.error,
     )
 
 

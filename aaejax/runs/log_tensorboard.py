@@ -30,9 +30,7 @@ class TensorBoard(Hook):
         self._end: Any = None
         self._projected = watched.model.encodes and len(watched.images) > 0
         encode = watched.model.encode
-        self._encode = sampling.in_batches(
-            lambda n, x, key, y: {"codes": encode(n, x, key, y)}
-        )
+        self._encode = sampling.in_batches(lambda *given: {"codes": encode(*given)})
 
     def on_log(self, event: Event) -> None:
         """Writes the line."""

@@ -220,11 +220,13 @@ class Trained:
         """Compiled once for each length of a batch."""
         model = self.model
         functions = {
-            "sample": lambda n, x, key, y: sampling.samples(model, n, key, len(x), y),
-            "encode": lambda n, x, key, y: model.encode(n, x, key, y),
-            "decode": lambda n, x, key, y: model.decode(n, x),
-            "reconstruct": lambda n, x, key, y: sampling.reconstructions(
-                model, n, x, key, y
+            "sample": lambda variables, x, key, labels: sampling.samples(
+                model, variables, key, len(x), labels
+            ),
+            "encode": model.encode,
+            "decode": lambda variables, x, key, labels: model.decode(variables, x),
+            "reconstruct": lambda variables, x, key, labels: sampling.reconstructions(
+                model, variables, x, key, labels
             ),
         }
         return {
