@@ -93,7 +93,10 @@ def test_what_a_source_may_not_be():
     for fragment, change in (
         ("answers ndarray, not a dict", lambda x: x),
         ('not a dict with "image"', lambda x: {"picture": x}),
-        ("asked for 60 rows, the source gives 59", lambda x: {"image": x[1:]}),
+        (
+            "asked for 60 rows, the source gives 59",
+            lambda x: {"image": x if len(x) == 1 else x[1:]},
+        ),
         ("allowed are uint8", lambda x: {"image": x.astype(int)}),
         ("row 1 lie in [5", lambda x: {"image": x * 300}),
     ):
@@ -109,6 +112,43 @@ def test_values_are_checked_as_they_come_and_the_row_is_named(tmp_path):
     # In training too: one line, and no checkpoint of it.
     options = {"model": tiny_options("autoencoder"), "devices": 1, "epochs": 1}
     fails("row 501 hold", train_tiny, tmp_path / "run", data, **options)
+
+
+class Stored:
+    """Rows of an array; notes how many were asked for at once."""
+
+    def __init__(self, x):
+        self.x, self.asked = x, []
+
+    def __len__(self):
+        return len(self.x)
+
+    def __getitem__(self, rows):
+        self.asked.append(len(rows))
+        return {"image": self.x[rows]}
+
+
+@pytest.mark.parametrize(("dtype", "most"), [(np.uint8, 1), (np.uint16, 255)])
+def test_dark_values_are_refused_whether_they_are_in_memory_or_not(dtype, most):
+    """And not where one row, which is none of those read at the start, is brighter."""
+    x = np.full((500, 4, 5, 1), most, dtype)
+    fragment = f"{np.dtype(dtype)} but reach only {most}, where white is"
+    fails(fragment, from_arrays, x)
+    fails(fragment, from_source, Stored(x))
+    x[301] += 1
+    want = from_arrays(x, hold_out=False).train_images
+    source = Stored(x)
+    np.testing.assert_array_equal(from_source(source, hold_out=False).train_images[:], want)
+    assert 301 not in np.linspace(0, 499, 64).astype(int)
+
+
+def test_few_rows_are_read_at_the_start_where_they_are_large(monkeypatch):
+    x = images(100, (8, 8, 1))
+    for room, most in ((2**28, 64), (64 * 10, 10), (1, 1)):
+        monkeypatch.setattr(lazy, "_SAMPLE_BYTES", room)
+        source = Stored(x)
+        data = from_source(source, hold_out=False)
+        assert max(source.asked) == most and data.example_shape == (8, 8, 1)
 
 
 @pytest.fixture

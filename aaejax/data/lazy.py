@@ -5,10 +5,11 @@ A source has a length and answers an array of row numbers with a dict of arrays
 """
 
 import copy
+import itertools
 import os
 import weakref
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,13 @@ from typing import Any
 import numpy as np
 
 from aaejax.data import memory
-from aaejax.data.checks import check_kind, check_values, converted, extremes
+from aaejax.data.checks import check_kind, check_values, check_white, converted, extremes
 from aaejax.types import Source, UserError
 
 # Data of up to so many bytes are read when they are loaded.
 READ_BELOW = 2**30
-_SAMPLE = 64  # rows that stand for all where those can't be read at the start
+_SAMPLE = 64  # rows that stand for all where those can't be read at the start,
+_SAMPLE_BYTES = 2**28  # fewer where they would take more than this
 _BLOCK = 2**24  # bytes that are read at once
 
 
@@ -69,18 +71,18 @@ class Rows:
         self.unit_range, self._raw = False, None
         if not len(source):
             raise UserError(f"{what} have 0 examples: give some")
-        chosen = np.unique(np.linspace(0, len(source) - 1, _SAMPLE).astype(np.int64))
-        raw = self._read(chosen)
+        raw = self._read(self._numbers[:1])
         self._raw = raw.dtype, raw.shape[1:]
+        first = self._checked(raw, self._numbers[:1])
+        self._shape = prepare(first).shape[1:]
+        count = max(1, min(_SAMPLE, _SAMPLE_BYTES // max(raw.nbytes, first.nbytes)))
+        chosen = np.unique(np.linspace(0, len(source) - 1, count).astype(np.int64))
+        raw = self._read(chosen)
+        check_white(itertools.chain([raw], self._blocks(first.nbytes)), raw.dtype, what)
         sample = self._checked(raw, chosen)
-        if sample.dtype == np.uint8 and sample.max() == 1:
-            raise UserError(
-                f"{what} are uint8 but reach only 1, where white is 255; give bool"
-            )
         self.dtype, self.unit_range = sample.dtype, True
         if sample.dtype != np.uint8:
             self.unit_range = _in_unit(sample)
-        self._shape = prepare(sample).shape[1:]
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -103,8 +105,11 @@ class Rows:
         which = zlib.crc32(np.ascontiguousarray(self._numbers).data)
         own = getattr(self.source, "identity", None)
         if own is None:
-            chosen = np.linspace(0, len(self.source) - 1, 16).astype(np.int64)
-            own = f"{zlib.crc32(np.ascontiguousarray(self._read(chosen)).data):08x}"
+            total = 0
+            for row in np.linspace(0, len(self.source) - 1, 16).astype(np.int64):
+                raw = np.ascontiguousarray(self._read(row[None]))
+                total = zlib.crc32(raw.data, total)
+            own = f"{total:08x}"
         return f"{own} {self._prepared} {which:08x}"
 
     def __len__(self) -> int:
@@ -151,6 +156,12 @@ class Rows:
         chosen = copy.copy(self)
         chosen._numbers = self._numbers[numbers]
         return chosen
+
+    def _blocks(self, size: int) -> Iterator[np.ndarray]:
+        """All rows as the source has them; in pieces of `_BLOCK`, as rows of `size` are."""
+        step = max(1, _BLOCK // max(1, size))
+        for start in range(0, len(self), step):
+            yield self._read(self._numbers[start : start + step])
 
     def _read(self, rows: np.ndarray) -> np.ndarray:
         found = self.source[rows]
