@@ -23,9 +23,9 @@ def samples(question: Question) -> Arrays:
 def _drawn(question: Question) -> np.ndarray:
     count, label = question.count, question.label_number()
     labels = None if label is None else np.full(count, label, np.int32)
-    return question.run(
-        lambda m, n, k, y: sampling.samples(m, n, k, count, y), question.key, labels
-    )
+    # Decoded in batches, as layers between may take much more than what they make.
+    codes = question.run(lambda m, n, k, y: m.prior(n, k, count, y), question.key, labels)
+    return question.trained.decode(codes)
 
 
 def nearest(question: Question) -> Arrays:
