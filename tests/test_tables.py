@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from aaejax import Likelihood
-from aaejax.ask.kinds import sample, write
+from aaejax.ask.kinds import sample
+from aaejax.ask.out import write
 from aaejax.data import from_arrays, from_table, load
 from aaejax.data.columns import columns_of
 from aaejax.data.lazy import Rows
