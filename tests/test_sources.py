@@ -300,15 +300,37 @@ def test_what_was_decoded_is_kept(pictures, tmp_path, monkeypatch):
 
 def test_a_cache_that_is_cut_is_written_again(pictures, tmp_path):
     kept = tmp_path / "cache"
-    plain = load(pictures, pictures, cache=kept).train_images[:]
+    plain = load(pictures, pictures, hold_out=False, cache=kept).train_images[:]
     (file,) = kept.iterdir()
     whole = file.read_bytes()
-    for spoilt in (whole[:-5], whole[:50], b"", b"none"):
+    about = whole[whole.index(b'{"identity"') :]
+
+    def rows(x):
+        np.save(file, x)
+        return file.read_bytes()
+
+    for spoilt in (
+        *(whole[:-5], whole[:50], b"", b"none", whole + b" x", rows(plain)),
+        # Whole files of other rows: fewer, of another rank, dtype or order.
+        *(rows(x) + about for x in (plain[1:], plain[0], plain.astype(np.float32))),
+        rows(np.asfortranarray(plain)) + about,
+        whole.replace(b" files ", b" filed "),
+    ):
         file.write_bytes(spoilt)
         np.testing.assert_array_equal(
-            load(pictures, pictures, cache=kept).train_images, plain
+            load(pictures, pictures, hold_out=False, cache=kept).train_images, plain
         )
         assert file.read_bytes() == whole
+
+
+def test_what_was_said_of_pictures_is_said_of_kept_ones(pictures, tmp_path):
+    frames = [Image.new("RGB", (8, 6), (c, c, c)) for c in (40, 200)]
+    frames[0].save(pictures / "cat" / "a.gif", save_all=True, append_images=frames[1:])
+    for times in (1, 0):
+        said: list[str] = []
+        load(pictures, pictures, cache=tmp_path / "cache", tell=said.append)
+        assert sum("kept in" in line for line in said) == times
+        assert said[-1].endswith("1 of 21 pictures have several frames; the first is used")
 
 
 def test_a_full_disk_leaves_nothing(pictures, tmp_path, monkeypatch):

@@ -8,7 +8,7 @@ import numpy as np
 from aaejax.data import memory
 from aaejax.types import UserError
 
-# Of these dtypes: the most that another one's values reach, their own white, that other one.
+# Of a dtype: the most that values of a narrower one reach, its own white, that one.
 _NARROWER = {
     np.dtype(np.uint8): (1, 255, "x.astype(bool)"),
     np.dtype(np.uint16): (255, 65535, "x.astype(np.uint8)"),

@@ -204,7 +204,7 @@ class Trained:
         return images
 
     def check_room(self, n: int) -> None:
-        """Raises UserError where n made examples are larger than the memory that is free."""
+        """Raises UserError where n made examples need more memory than is free."""
         # Batches of them are put together: for a moment they are there twice.
         memory.check(2 * int(n) * self._example_bytes, f"{n:,} examples, twice,")
 
