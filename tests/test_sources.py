@@ -89,6 +89,9 @@ def test_what_a_source_may_not_be():
             return self.change(super().__getitem__(rows)["image"])
 
     fails("int is no source", from_source, 7)
+    one = {"image": images(2), "label": np.arange(2)}
+    for collection in (one, [one], (one,), "mnist5k", images(), Squares):
+        fails("a source can't be a", from_source, collection)
     fails("have 0 examples", from_source, Squares(0))
     for fragment, change in (
         ("answers ndarray, not a dict", lambda x: x),
@@ -101,6 +104,56 @@ def test_what_a_source_may_not_be():
         ("row 1 lie in [5", lambda x: {"image": x * 300}),
     ):
         fails(fragment, from_source, Odd(change))
+
+
+class Some(Squares):
+    """Only some rows have a label: one by one, or all that are asked for at once."""
+
+    def __init__(self, labelled, one_by_one=False, **apart):
+        super().__init__(200)
+        self.has_label = labelled
+        self.__dict__ |= apart
+        if one_by_one:
+            self.__class__ = type("Several", (Some,), {"__getitems__": self.items})
+
+    def __getitem__(self, rows):
+        self.labelled = all(map(self.has_label, rows))
+        return super().__getitem__(rows)
+
+    def items(self, rows):
+        found = [self[np.array([row])] for row in rows]
+        return [{name: x[0] for name, x in each.items()} for each in found]
+
+
+@pytest.mark.parametrize("one_by_one", [True, False])
+@pytest.mark.parametrize(
+    ("labelled", "words"),
+    [
+        (lambda row: row > 0, '"label" here, but not the first'),
+        (lambda row: row != 150, 'no "label" here, but the first has one'),
+    ],
+)
+def test_all_rows_have_a_label_or_none(labelled, words, one_by_one):
+    if one_by_one or "no " in words:
+        fails(words, from_source, Some(labelled, one_by_one))
+    some = Some(labelled, one_by_one, labels=np.arange(200) % 2)
+    assert from_source(some).class_names == ("0", "1")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda found: [(x["image"], x["label"]) for x in found], "row 0 is tuple, not a"),
+        (lambda found: [{"label": x["label"]} for x in found], 'with "image" in it'),
+        (lambda found: found[1:], "asked for 1 examples, the source gives 0"),
+    ],
+)
+def test_what_examples_one_by_one_may_not_be(change, words):
+    class Odd(OneByOne):
+        def __getitems__(self, rows):
+            return change(self.items(rows))
+
+    fails(words, from_source, Odd(False))
 
 
 def test_values_are_checked_as_they_come_and_the_row_is_named(tmp_path):

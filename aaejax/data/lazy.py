@@ -69,6 +69,9 @@ class Rows:
         self._prepare, self._prepared, self._missing = prepare, prepared, missing
         self._numbers = np.arange(len(source))
         self.unit_range, self._raw = False, None
+        # Whether rows have a label, once one was read.
+        self._labelled: bool | None = None
+        self._labels_apart = getattr(source, "labels", None) is not None
         if not len(source):
             raise UserError(f"{what} have 0 examples: give some")
         raw = self._read(self._numbers[:1])
@@ -170,6 +173,13 @@ class Rows:
                 f"{self._what}: the source answers {type(found).__name__}, not a dict with "
                 '"image" in it: see aaejax.types.Source'
             )
+        labelled = "label" in found or self._labels_apart
+        if self._labelled is None:
+            self._labelled = labelled
+        if labelled != self._labelled:
+            raise UserError(
+                f"{self._what}, {self._name(rows[0])} and on: {_some_labels(labelled)}"
+            )
         images = np.asarray(found["image"])
         if len(images) != len(rows):
             raise UserError(
@@ -229,11 +239,29 @@ def labels_of(source: Source) -> np.ndarray | None:
     whole = getattr(source, "labels", None)
     if whole is not None:
         return np.asarray(whole)
-    if "label" not in source[np.array([0])]:
+    first = source[np.array([0])]
+    if "label" not in first:
         return None
-    blocks = np.array_split(np.arange(len(source)), max(1, len(source) // 1000))
+    # All of a row is read for its label.
+    size = sum(np.asarray(value).nbytes for value in first.values())
+    step = max(1, min(1000, _BLOCK // max(1, size)))
+    blocks = [
+        np.arange(at, min(at + step, len(source))) for at in range(0, len(source), step)
+    ]
+
+    def labels(rows: np.ndarray) -> np.ndarray:
+        found = source[rows]
+        if "label" not in found:
+            raise UserError(f"the source, row {rows[0]} and on: {_some_labels(False)}")
+        return found["label"]
+
     with ThreadPoolExecutor(workers()) as pool:
-        return np.concatenate(list(pool.map(lambda rows: source[rows]["label"], blocks)))
+        return np.concatenate(list(pool.map(labels, blocks)))
+
+
+def _some_labels(these: bool) -> str:
+    have, others = ("", "not the first") if these else ("no ", "the first has one")
+    return f'{have}"label" here, but {others}: give all one, -1 where it is unknown'
 
 
 class MappedFile:
@@ -305,7 +333,20 @@ class ByExample:
             examples = several(numbers)
         else:
             examples = [self._source[number] for number in numbers]
-        names = [name for name in ("image", "label") if name in examples[0]]
+        if len(examples) != len(numbers):
+            raise UserError(
+                f"asked for {len(numbers)} examples, the source gives {len(examples)}"
+            )
+        for number, each in zip(numbers, examples, strict=True):
+            if not isinstance(each, Mapping) or "image" not in each:
+                raise UserError(
+                    f"row {number} is {type(each).__name__}, not a dict with "
+                    '"image" in it: see aaejax.types.Source'
+                )
+            if self.labels is None and ("label" in each) != ("label" in examples[0]):
+                raise UserError(f"row {number}: {_some_labels('label' in each)}")
+        labelled = self.labels is None and "label" in examples[0]
+        names = ["image", "label"] if labelled else ["image"]
         try:
             return {name: np.stack([each[name] for each in examples]) for name in names}
         except ValueError as error:
@@ -320,8 +361,14 @@ def as_source(value: Any) -> Source:
     """A source of anything that can be one: see `aaejax.types.Source`.
 
     Raises:
-      UserError: it has no length or no rows.
+      UserError: it has no length or no rows, or is a collection of Python's own.
     """
+    if isinstance(value, str | bytes | list | tuple | Mapping | np.ndarray | type):
+        raise UserError(
+            f"a source can't be a {type(value).__name__}: it is an object that answers an "
+            "array of row numbers with a dict of arrays, see aaejax.types.Source; arrays "
+            "go to from_arrays, names of files to load"
+        )
     if hasattr(value, "__getitems__") or type(value).__module__.startswith("grain."):
         value = ByExample(value)
     if not hasattr(value, "__len__") or not hasattr(value, "__getitem__"):
