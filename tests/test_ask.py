@@ -296,6 +296,15 @@ def test_what_can_not_be_meant_is_refused(pets, kind, more, words):
         sample(pets, kind, **more)
 
 
+@pytest.mark.parametrize("kind", ["samples", "nearest", "styles"])
+def test_more_than_the_memory_holds_is_refused_before_it_starts(pets, kind):
+    made = 10**16 if kind == "nearest" else 10**15  # with nine others beside each
+    with pytest.raises(UserError, match=f"{made:,} examples, twice, would") as raised:
+        sample(pets, kind, count=10**15)
+    assert "\n" not in str(raised.value)
+    assert len(sample(pets, "reconstructions", count=10**15)["images"]) == 6
+
+
 def test_one_image_is_enough_where_one_can_be(pets, tmp_path):
     one = save(tmp_path / "one.npz", ["dog"])
     assert sample(pets, "reconstructions", data=one)["images"].shape[0] == 1

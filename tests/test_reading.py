@@ -10,7 +10,7 @@ from PIL import Image
 from aaejax import init_state, train_step
 from aaejax.ask.kinds import sample
 from aaejax.components.distortions import flipped
-from aaejax.data import from_arrays, load
+from aaejax.data import from_arrays, from_source, load, memory
 from aaejax.runs.loop import train
 from aaejax.runs.restore import restore
 from aaejax.types import DataSpec
@@ -99,6 +99,26 @@ def test_sizes_are_sides_in_pixels(tmp_path, resize):
         "it must be a side, as 64, or width x height", load, "any", tmp_path, resize=resize
     )
     fails("it must be a side", run_config, tmp_path, resize=resize)
+
+
+def test_sizes_that_the_memory_has_no_room_for(mixed, monkeypatch):
+    monkeypatch.setattr(memory, "free", lambda: 2**32)
+    size = "16384x8192"
+    fails(f"train images of {size} would take", from_arrays, images(400), resize=size)
+    fails(f"3,072 pixels that become {size}, would take", load, mixed, mixed, resize=size)
+    source = from_source(Squares(), resize=size)  # whose rows are read when asked for
+    fails("train images would take", np.asarray, source.train_images)
+    fails(f"train images of {size} would take", source.train_images.__getitem__, slice(40))
+
+
+class Squares:
+    """A source of small grey pictures."""
+
+    def __len__(self):
+        return 60
+
+    def __getitem__(self, rows):
+        return {"image": images(60)[rows]}
 
 
 def test_what_has_no_size_or_no_colour(tmp_path):

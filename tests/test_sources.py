@@ -89,15 +89,71 @@ def test_what_a_source_may_not_be():
             return self.change(super().__getitem__(rows)["image"])
 
     fails("int is no source", from_source, 7)
+    one = {"image": images(2), "label": np.arange(2)}
+    for collection in (one, [one], (one,), "mnist5k", images(), Squares):
+        fails("a source can't be a", from_source, collection)
     fails("have 0 examples", from_source, Squares(0))
     for fragment, change in (
         ("answers ndarray, not a dict", lambda x: x),
         ('not a dict with "image"', lambda x: {"picture": x}),
-        ("asked for 60 rows, the source gives 59", lambda x: {"image": x[1:]}),
+        (
+            "asked for 60 rows, the source gives 59",
+            lambda x: {"image": x if len(x) == 1 else x[1:]},
+        ),
         ("allowed are uint8", lambda x: {"image": x.astype(int)}),
         ("row 1 lie in [5", lambda x: {"image": x * 300}),
     ):
         fails(fragment, from_source, Odd(change))
+
+
+class Some(Squares):
+    """Only some rows have a label: one by one, or all that are asked for at once."""
+
+    def __init__(self, labelled, one_by_one=False, **apart):
+        super().__init__(200)
+        self.has_label = labelled
+        self.__dict__ |= apart
+        if one_by_one:
+            self.__class__ = type("Several", (Some,), {"__getitems__": self.items})
+
+    def __getitem__(self, rows):
+        self.labelled = all(map(self.has_label, rows))
+        return super().__getitem__(rows)
+
+    def items(self, rows):
+        found = [self[np.array([row])] for row in rows]
+        return [{name: x[0] for name, x in each.items()} for each in found]
+
+
+@pytest.mark.parametrize("one_by_one", [True, False])
+@pytest.mark.parametrize(
+    ("labelled", "words"),
+    [
+        (lambda row: row > 0, '"label" here, but not the first'),
+        (lambda row: row != 150, 'no "label" here, but the first has one'),
+    ],
+)
+def test_all_rows_have_a_label_or_none(labelled, words, one_by_one):
+    if one_by_one or "no " in words:
+        fails(words, from_source, Some(labelled, one_by_one))
+    some = Some(labelled, one_by_one, labels=np.arange(200) % 2)
+    assert from_source(some).class_names == ("0", "1")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda found: [(x["image"], x["label"]) for x in found], "row 0 is tuple, not a"),
+        (lambda found: [{"label": x["label"]} for x in found], 'with "image" in it'),
+        (lambda found: found[1:], "asked for 1 examples, the source gives 0"),
+    ],
+)
+def test_what_examples_one_by_one_may_not_be(change, words):
+    class Odd(OneByOne):
+        def __getitems__(self, rows):
+            return change(self.items(rows))
+
+    fails(words, from_source, Odd(False))
 
 
 def test_values_are_checked_as_they_come_and_the_row_is_named(tmp_path):
@@ -109,6 +165,43 @@ def test_values_are_checked_as_they_come_and_the_row_is_named(tmp_path):
     # In training too: one line, and no checkpoint of it.
     options = {"model": tiny_options("autoencoder"), "devices": 1, "epochs": 1}
     fails("row 501 hold", train_tiny, tmp_path / "run", data, **options)
+
+
+class Stored:
+    """Rows of an array; notes how many were asked for at once."""
+
+    def __init__(self, x):
+        self.x, self.asked = x, []
+
+    def __len__(self):
+        return len(self.x)
+
+    def __getitem__(self, rows):
+        self.asked.append(len(rows))
+        return {"image": self.x[rows]}
+
+
+@pytest.mark.parametrize(("dtype", "most"), [(np.uint8, 1), (np.uint16, 255)])
+def test_dark_values_are_refused_whether_they_are_in_memory_or_not(dtype, most):
+    """And not where one row, which is none of those read at the start, is brighter."""
+    x = np.full((500, 4, 5, 1), most, dtype)
+    fragment = f"{np.dtype(dtype)} but reach only {most}, where white is"
+    fails(fragment, from_arrays, x)
+    fails(fragment, from_source, Stored(x))
+    x[301] += 1
+    want = from_arrays(x, hold_out=False).train_images
+    source = Stored(x)
+    np.testing.assert_array_equal(from_source(source, hold_out=False).train_images[:], want)
+    assert 301 not in np.linspace(0, 499, 64).astype(int)
+
+
+def test_few_rows_are_read_at_the_start_where_they_are_large(monkeypatch):
+    x = images(100, (8, 8, 1))
+    for room, most in ((2**28, 64), (64 * 10, 10), (1, 1)):
+        monkeypatch.setattr(lazy, "_SAMPLE_BYTES", room)
+        source = Stored(x)
+        data = from_source(source, hold_out=False)
+        assert max(source.asked) == most and data.example_shape == (8, 8, 1)
 
 
 @pytest.fixture
@@ -260,15 +353,37 @@ def test_what_was_decoded_is_kept(pictures, tmp_path, monkeypatch):
 
 def test_a_cache_that_is_cut_is_written_again(pictures, tmp_path):
     kept = tmp_path / "cache"
-    plain = load(pictures, pictures, cache=kept).train_images[:]
+    plain = load(pictures, pictures, hold_out=False, cache=kept).train_images[:]
     (file,) = kept.iterdir()
     whole = file.read_bytes()
-    for spoilt in (whole[:-5], whole[:50], b"", b"none"):
+    about = whole[whole.index(b'{"identity"') :]
+
+    def rows(x):
+        np.save(file, x)
+        return file.read_bytes()
+
+    for spoilt in (
+        *(whole[:-5], whole[:50], b"", b"none", whole + b" x", rows(plain)),
+        # Whole files of other rows: fewer, of another rank, dtype or order.
+        *(rows(x) + about for x in (plain[1:], plain[0], plain.astype(np.float32))),
+        rows(np.asfortranarray(plain)) + about,
+        whole.replace(b" files ", b" filed "),
+    ):
         file.write_bytes(spoilt)
         np.testing.assert_array_equal(
-            load(pictures, pictures, cache=kept).train_images, plain
+            load(pictures, pictures, hold_out=False, cache=kept).train_images, plain
         )
         assert file.read_bytes() == whole
+
+
+def test_what_was_said_of_pictures_is_said_of_kept_ones(pictures, tmp_path):
+    frames = [Image.new("RGB", (8, 6), (c, c, c)) for c in (40, 200)]
+    frames[0].save(pictures / "cat" / "a.gif", save_all=True, append_images=frames[1:])
+    for times in (1, 0):
+        said: list[str] = []
+        load(pictures, pictures, cache=tmp_path / "cache", tell=said.append)
+        assert sum("kept in" in line for line in said) == times
+        assert said[-1].endswith("1 of 21 pictures have several frames; the first is used")
 
 
 def test_a_full_disk_leaves_nothing(pictures, tmp_path, monkeypatch):

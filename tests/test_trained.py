@@ -89,6 +89,7 @@ def test_samples_repeat_and_take_classes(trained):
     ("call", "words"),
     [
         (lambda t: t.sample(-1), "-1 samples"),
+        (lambda t: t.sample(10**15), "1,000,000,000,000,000 examples, twice, would take"),
         (lambda t: t.sample(1, seed=2**32), "seed 4294967296"),
         (lambda t: t.sample(2, labels=3), r"in -1 \.\.\. 2"),
         (lambda t: t.sample(2, labels=[0.5, 1]), "give class numbers"),

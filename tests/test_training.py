@@ -15,7 +15,7 @@ from aaejax import data
 from aaejax.models._optimizers import Optimizer
 from aaejax.runs import examples
 from aaejax.runs.finite import NonFiniteLoss, check_finite
-from aaejax.runs.hooks import Hook
+from aaejax.runs.hooks import Event, Hook, Progress
 from aaejax.runs.restore import restore
 from aaejax.types import UserError
 from tests.conftest import (
@@ -422,6 +422,18 @@ def test_a_hook_that_raises_ends_the_run_with_a_checkpoint(finished, digits, tmp
     assert final_params(tmp_path)[0] == 20
     train_tiny(tmp_path, digits, **one)
     assert same(final_params(tmp_path)[1], final_params(finished[0])[1])
+
+
+def test_the_first_checkpoint_does_not_say_how_long_others_take(capsys):
+    """It compiles what scores held-out examples."""
+    bar = Progress(steps=44, first=0, batch_size=10, save_every=4)
+    line = {"epoch": 1.0, "images_per_second": 10.0}  # a step a second
+    for step, seconds in ((4, 60.0), (8, 0.5), (12, 2.0)):
+        bar.saved(seconds)
+        bar.on_log(Event(step, {"step": step, **line}, None))  # type: ignore[arg-type]
+    bar.close()
+    left = [text.rpartition("images/s")[2] for text in capsys.readouterr().out.splitlines()]
+    assert left == ["  40 s left", "  40 s left", "  36 s left"]
 
 
 def test_vectors_are_in_the_unit_range_where_both_parts_are():

@@ -23,13 +23,13 @@ def samples(question: Question) -> Arrays:
 def _drawn(question: Question) -> np.ndarray:
     count, label = question.count, question.label_number()
     labels = None if label is None else np.full(count, label, np.int32)
-    return question.run(
-        lambda model, variables, key, labels: sampling.samples(
-            model, variables, key, count, labels
-        ),
+    # Decoded in batches, as layers between may take much more than what they make.
+    codes = question.run(
+        lambda model, variables, key, labels: model.prior(variables, key, count, labels),
         question.key,
         labels,
     )
+    return question.trained.decode(codes)
 
 
 def nearest(question: Question) -> Arrays:

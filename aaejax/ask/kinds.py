@@ -52,6 +52,8 @@ class Kind:
     # of a table with a row for each example; () where there is none
     columns: tuple[str, ...] = ()
     of_columns: bool = False  # whether "images" may be such a table, of a run on one
+    # examples made for each of `count`; 0 where the data or the model bound their number
+    makes: int = 0
 
 
 KINDS = {
@@ -61,11 +63,13 @@ KINDS = {
         reads=("label", "sampler"),
         draw=pictures.write_grid,
         of_columns=True,
+        makes=1,
     ),
     "nearest": Kind(
         answers.nearest,
         "training images beside samples",
         reads=("label", "data", "sampler"),
+        makes=answers.LINE,
     ),
     "reconstructions": Kind(
         answers.reconstructions,
@@ -104,8 +108,13 @@ KINDS = {
         npy="score",
         columns=("reconstruction", "latent", "score", "is_outlier"),
     ),
-    "manifold": Kind(answers.manifold, "a grid over the prior, decoded", PLANE),
-    "styles": Kind(answers.styles, "a row keeps the style, a column the class", CLASS),
+    "manifold": Kind(answers.manifold, "a grid over the prior, decoded", PLANE, makes=1),
+    "styles": Kind(
+        answers.styles,
+        "a row keeps the style, a column the class",
+        CLASS,
+        makes=1,
+    ),
     "walk": Kind(answers.walk, "along each class's part of the prior", PARTS),
     "clusters": Kind(
         answers.clusters,
@@ -187,8 +196,8 @@ def sample(
       Arrays by name; which, the kind's function in `ask/answers.py` says.
 
     Raises:
-      UserError: a kind that the model doesn't have, classes that the run never saw, or data
-        of another shape or scale.
+      UserError: a kind that the model doesn't have, classes that the run never saw, data
+        of another shape or scale, or a count that the free memory has no room for.
     """
     possible = kinds(trained.model)
     if kind not in possible:
@@ -196,6 +205,7 @@ def sample(
         raise UserError(f"this run has no kind {kind}{needs}: it has {', '.join(possible)}")
     if count < 1:
         raise UserError(f"a count of {count}: it must be at least 1")
+    trained.check_room(count * KINDS[kind].makes)
     check_word("path", path, sampling.Path)
     check_seed(seed)
     asked = Question(

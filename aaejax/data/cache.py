@@ -1,6 +1,7 @@
 """Packed data: what costs decoding is decoded once, into a file that is then mapped."""
 
 import contextlib
+import json
 import math
 import os
 import shutil
@@ -11,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.lib import format as npy
@@ -20,6 +22,7 @@ from aaejax.data.notes import Tell
 from aaejax.types import UserError
 
 _BLOCK = 2**24  # bytes that each thread has in memory
+_MOST_SAID = 2**20  # bytes behind the rows of a file
 
 
 @dataclass(frozen=True)
@@ -47,56 +50,93 @@ def of_rows(rows: Rows) -> Packing:
     return Packing(rows.shape, rows.dtype, partial(_in_parallel, rows))
 
 
+@dataclass(frozen=True)
+class Expected:
+    """What rows in a file must be.
+
+    Attributes:
+      identity: of what they are made of; another one is another file.
+      shape: [N, ...], None where any length will do.
+      dtype: of the values.
+    """
+
+    identity: str
+    shape: tuple[int | None, ...]
+    dtype: np.dtype
+
+    def fits(self, array: np.ndarray) -> bool:
+        """Whether an array is such rows."""
+        return (
+            array.dtype == self.dtype
+            and array.ndim == len(self.shape)
+            and array.flags.c_contiguous
+            and all(
+                length == wanted or (wanted is None and length > 0)
+                for length, wanted in zip(array.shape, self.shape, strict=True)
+            )
+        )
+
+
 def kept(
-    cache: Path, identity: str, make: Callable[[], "Packing"], what: str, tell: Tell
+    cache: Path,
+    expected: Expected,
+    make: Callable[[Tell], Packing],
+    what: str,
+    tell: Tell,
 ) -> MappedFile:
     """Rows from a file of a cache, which is written first where it is not there.
 
     The file is written under another name, in blocks, and takes its own when all of it is
     on the disk: whoever finds it finds it whole, and of processes that write it at the same
-    time one wins.
+    time one wins. A file that is not as expected is written anew; its values have no
+    checksum, which would have to be read in full at every start.
 
     Args:
       cache: a folder of such files, made if need be.
-      identity: of what the rows are made of; another one is another file.
-      make: gives what is written.
+      expected: of the rows.
+      make: gives what is written. What it tells is kept with the rows, and told again
+        whenever they are read.
       what: names them in messages.
-      tell: takes a line when a file was written.
+      tell: takes lines: those, and one when a file was written.
 
     Raises:
       UserError: the cache can't be written; no part of a file is left there.
     """
-    digest = zlib.crc32(identity.encode())
+    digest = zlib.crc32(expected.identity.encode())
     path = cache / f"{_plain(what)}-{digest:08x}.npy"
-    found = _open(path, identity)
+    found = _open(path, expected)
     if found is None:
-        packing = make()
-        _write(path, packing, what)
-        tell(f"{what}: kept in {path} ({packing.nbytes / 2**20:,.0f} MiB)")
-        found = _open(path, identity)
+        said: list[str] = []
+        packing = make(said.append)
+        _write(path, packing, {"identity": expected.identity, "said": said}, what)
+        found = _open(path, expected)
         if found is None:
             raise UserError(f"{path} can't be read back: use another --cache folder")
-    return found
+        tell(f"{what}: kept in {path} ({packing.nbytes / 2**20:,.0f} MiB)")
+    rows, said = found
+    for line in said:
+        tell(line)
+    return rows
 
 
-def _open(path: Path, identity: str) -> MappedFile | None:
-    """None where there is no whole file."""
+def _open(path: Path, expected: Expected) -> tuple[MappedFile, list[str]] | None:
+    """The rows and what was said of them; None where there is no whole file of these."""
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (
-        OSError,
-        ValueError,
-        EOFError,
-    ):  # not there, or cut: NumPy maps no more than there is
+        if not isinstance(array, np.memmap) or not expected.fits(array):
+            return None
+        with path.open("rb") as file:
+            file.seek(array.offset + array.nbytes)
+            # Behind the rows, and to the end: of a file that was cut it is not whole.
+            about = json.loads(file.read(_MOST_SAID + 1))
+        identity, said = about["identity"], [str(line) for line in about["said"]]
+    # Not there, cut (NumPy maps no more than there is), or another's file.
+    except (OSError, ValueError, EOFError, KeyError, TypeError):
         return None
-    if not isinstance(array, np.memmap) or path.stat().st_size != (
-        array.offset + array.nbytes
-    ):
-        return None
-    return MappedFile(array, identity)
+    return (MappedFile(array, identity), said) if identity == expected.identity else None
 
 
-def _write(path: Path, packing: Packing, what: str) -> None:
+def _write(path: Path, packing: Packing, about: dict[str, Any], what: str) -> None:
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -110,6 +150,7 @@ def _write(path: Path, packing: Packing, what: str) -> None:
         temporary = Path(name)
         with open(descriptor, "wb") as file:
             _write_blocks(file, packing)
+            file.write(json.dumps(about).encode())
             file.flush()
             os.fsync(file.fileno())
         temporary.chmod(0o644)  # mkstemp lets nobody else read

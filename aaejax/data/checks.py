@@ -1,12 +1,18 @@
 """Images and vectors from outside, checked: dtype, shape, range."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 
 from aaejax.data import memory
 from aaejax.types import UserError
+
+# Of a dtype: the most that values of a narrower one reach, its own white, that one.
+_NARROWER = {
+    np.dtype(np.uint8): (1, 255, "x.astype(bool)"),
+    np.dtype(np.uint16): (255, 65535, "x.astype(np.uint8)"),
+}
 
 
 def blocks(x: Any) -> Iterator[tuple[int, np.ndarray]]:
@@ -46,28 +52,36 @@ def check_images(value: Any, what: str, missing: bool = False) -> np.ndarray:
     """
     x = as_array(value, what)
     check_kind(x, what)
-    if x.dtype == np.uint16 and x.max() < 256:
-        raise UserError(
-            f"{what} are uint16 but reach only {x.max()}, where white is 65535; pass "
-            "x.astype(np.uint8)"
-        )
-    if x.dtype == np.uint8:
-        high = 0
-        for _, block in blocks(x):
-            high = max(high, int(block.max()))
-            if high > 1:  # the rest need not be read from disk
-                break
-        if high == 1:
-            raise UserError(
-                f"{what} are uint8 but reach only 1, where white is 255; pass "
-                "x.astype(bool)"
-            )
-    elif x.dtype != np.float32:
+    check_white((block for _, block in blocks(x)), x.dtype, what)
+    if x.dtype not in (np.uint8, np.float32):
         memory.check(4 * x.size, f"{what} as float32")
     x = converted(x)
     if x.dtype != np.uint8:
         check_values(x, what, x.ndim == 4, missing)
     return x
+
+
+def check_white(pieces: Iterable[np.ndarray], dtype: np.dtype, what: str) -> None:
+    """Raises UserError for integers that are those of a narrower dtype: nearly black.
+
+    Args:
+      pieces: of all values; they are read up to the first that is brighter.
+      dtype: of the values.
+      what: names them in messages.
+    """
+    if dtype not in _NARROWER:
+        return
+    most, white, narrower = _NARROWER[dtype]
+    high = 0
+    for piece in pieces:
+        high = max(high, int(piece.max()))
+        if high > most:
+            return
+    if high:
+        raise UserError(
+            f"{what} are {dtype} but reach only {high}, where white is {white}; pass "
+            f"{narrower}"
+        )
 
 
 def check_kind(x: np.ndarray, what: str) -> None:

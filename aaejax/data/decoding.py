@@ -23,7 +23,8 @@ SUFFIXES = (
 )
 _WORKERS = 8
 # Bytes a pixel while one picture is decoded: itself, with alpha, the ground and the two
-# blended, of 4 each.
+# blended, of 4 each. And while it becomes one of another size: that, its bytes, and these
+# as an array.
 _WORKING = 16
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -87,9 +88,12 @@ class PictureFiles:
         if reading.size is None:
             _check_sizes([head.size for head in heads], what)
         largest = max(head.size[0] * head.size[1] for head in heads)
+        at_once = min(len(paths), _WORKERS)
+        width, height = reading.size or (0, 0)
+        resized = f" that become {width}x{height}" if reading.size else ""
         memory.check(
-            largest * min(len(paths), _WORKERS) * _WORKING,
-            f"{what}: {_WORKERS} pictures at once, of up to {largest:,} pixels,",
+            (largest + width * height) * at_once * _WORKING,
+            f"{what}: {at_once} pictures at once, of up to {largest:,} pixels{resized},",
         )
         self.shape = self._pixels(0).shape
 

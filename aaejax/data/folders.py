@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from aaejax.data.cache import kept, of_rows
+from aaejax.data.cache import Expected, kept, of_rows
 from aaejax.data.decoding import SUFFIXES, PictureFiles
 from aaejax.data.lazy import READ_BELOW, Images, Rows, files_identity
 from aaejax.data.notes import Tell, listing
@@ -114,7 +114,7 @@ def _images(
     tell: Tell,
     cache: Path | None,
 ) -> Images:
-    def decoded() -> Rows:
+    def decoded(tell: Tell) -> Rows:
         files = PictureFiles(paths, folder, reading, what)
         if files.several_frames:
             tell(
@@ -124,10 +124,16 @@ def _images(
         return Rows(files, what)
 
     if cache is None:
-        images = decoded()
+        images = decoded(tell)
     else:
-        identity = files_identity(paths, folder, repr(reading))
-        images = Rows(kept(cache, identity, lambda: of_rows(decoded()), what, tell), what)
+        width, height = reading.size or (None, None)
+        expected = Expected(
+            files_identity(paths, folder, repr(reading)),
+            (len(paths), height, width, 1 if reading.grey else None),
+            np.dtype(np.uint8),
+        )
+        file = kept(cache, expected, lambda tell: of_rows(decoded(tell)), what, tell)
+        images = Rows(file, what)
     return np.asarray(images) if images.nbytes <= READ_BELOW else images
 
 

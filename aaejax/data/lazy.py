@@ -5,10 +5,11 @@ A source has a length and answers an array of row numbers with a dict of arrays
 """
 
 import copy
+import itertools
 import os
 import weakref
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,13 @@ from typing import Any
 import numpy as np
 
 from aaejax.data import memory
-from aaejax.data.checks import check_kind, check_values, converted, extremes
+from aaejax.data.checks import check_kind, check_values, check_white, converted, extremes
 from aaejax.types import Source, UserError
 
 # Data of up to so many bytes are read when they are loaded.
 READ_BELOW = 2**30
-_SAMPLE = 64  # rows that stand for all where those can't be read at the start
+_SAMPLE = 64  # rows that stand for all where those can't be read at the start,
+_SAMPLE_BYTES = 2**28  # fewer where they would take more than this
 _BLOCK = 2**24  # bytes that are read at once
 
 
@@ -67,20 +69,23 @@ class Rows:
         self._prepare, self._prepared, self._missing = prepare, prepared, missing
         self._numbers = np.arange(len(source))
         self.unit_range, self._raw = False, None
+        # Whether rows have a label, once one was read.
+        self._labelled: bool | None = None
+        self._labels_apart = getattr(source, "labels", None) is not None
         if not len(source):
             raise UserError(f"{what} have 0 examples: give some")
-        chosen = np.unique(np.linspace(0, len(source) - 1, _SAMPLE).astype(np.int64))
-        raw = self._read(chosen)
+        raw = self._read(self._numbers[:1])
         self._raw = raw.dtype, raw.shape[1:]
+        first = self._checked(raw, self._numbers[:1])
+        self._shape = prepare(first).shape[1:]
+        count = max(1, min(_SAMPLE, _SAMPLE_BYTES // max(raw.nbytes, first.nbytes)))
+        chosen = np.unique(np.linspace(0, len(source) - 1, count).astype(np.int64))
+        raw = self._read(chosen)
+        check_white(itertools.chain([raw], self._blocks(first.nbytes)), raw.dtype, what)
         sample = self._checked(raw, chosen)
-        if sample.dtype == np.uint8 and sample.max() == 1:
-            raise UserError(
-                f"{what} are uint8 but reach only 1, where white is 255; give bool"
-            )
         self.dtype, self.unit_range = sample.dtype, True
         if sample.dtype != np.uint8:
             self.unit_range = _in_unit(sample)
-        self._shape = prepare(sample).shape[1:]
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -103,8 +108,11 @@ class Rows:
         which = zlib.crc32(np.ascontiguousarray(self._numbers).data)
         own = getattr(self.source, "identity", None)
         if own is None:
-            chosen = np.linspace(0, len(self.source) - 1, 16).astype(np.int64)
-            own = f"{zlib.crc32(np.ascontiguousarray(self._read(chosen)).data):08x}"
+            total = 0
+            for row in np.linspace(0, len(self.source) - 1, 16).astype(np.int64):
+                raw = np.ascontiguousarray(self._read(row[None]))
+                total = zlib.crc32(raw.data, total)
+            own = f"{total:08x}"
         return f"{own} {self._prepared} {which:08x}"
 
     def __len__(self) -> int:
@@ -152,12 +160,25 @@ class Rows:
         chosen._numbers = self._numbers[numbers]
         return chosen
 
+    def _blocks(self, size: int) -> Iterator[np.ndarray]:
+        """All rows as the source has them; in pieces of `_BLOCK`, as rows of `size` are."""
+        step = max(1, _BLOCK // max(1, size))
+        for start in range(0, len(self), step):
+            yield self._read(self._numbers[start : start + step])
+
     def _read(self, rows: np.ndarray) -> np.ndarray:
         found = self.source[rows]
         if not isinstance(found, Mapping) or "image" not in found:
             raise UserError(
                 f"{self._what}: the source answers {type(found).__name__}, not a dict with "
                 '"image" in it: see aaejax.types.Source'
+            )
+        labelled = "label" in found or self._labels_apart
+        if self._labelled is None:
+            self._labelled = labelled
+        if labelled != self._labelled:
+            raise UserError(
+                f"{self._what}, {self._name(rows[0])} and on: {_some_labels(labelled)}"
             )
         images = np.asarray(found["image"])
         if len(images) != len(rows):
@@ -218,11 +239,29 @@ def labels_of(source: Source) -> np.ndarray | None:
     whole = getattr(source, "labels", None)
     if whole is not None:
         return np.asarray(whole)
-    if "label" not in source[np.array([0])]:
+    first = source[np.array([0])]
+    if "label" not in first:
         return None
-    blocks = np.array_split(np.arange(len(source)), max(1, len(source) // 1000))
+    # All of a row is read for its label.
+    size = sum(np.asarray(value).nbytes for value in first.values())
+    step = max(1, min(1000, _BLOCK // max(1, size)))
+    blocks = [
+        np.arange(at, min(at + step, len(source))) for at in range(0, len(source), step)
+    ]
+
+    def labels(rows: np.ndarray) -> np.ndarray:
+        found = source[rows]
+        if "label" not in found:
+            raise UserError(f"the source, row {rows[0]} and on: {_some_labels(False)}")
+        return found["label"]
+
     with ThreadPoolExecutor(workers()) as pool:
-        return np.concatenate(list(pool.map(lambda rows: source[rows]["label"], blocks)))
+        return np.concatenate(list(pool.map(labels, blocks)))
+
+
+def _some_labels(these: bool) -> str:
+    have, others = ("", "not the first") if these else ("no ", "the first has one")
+    return f'{have}"label" here, but {others}: give all one, -1 where it is unknown'
 
 
 class MappedFile:
@@ -294,7 +333,20 @@ class ByExample:
             examples = several(numbers)
         else:
             examples = [self._source[number] for number in numbers]
-        names = [name for name in ("image", "label") if name in examples[0]]
+        if len(examples) != len(numbers):
+            raise UserError(
+                f"asked for {len(numbers)} examples, the source gives {len(examples)}"
+            )
+        for number, each in zip(numbers, examples, strict=True):
+            if not isinstance(each, Mapping) or "image" not in each:
+                raise UserError(
+                    f"row {number} is {type(each).__name__}, not a dict with "
+                    '"image" in it: see aaejax.types.Source'
+                )
+            if self.labels is None and ("label" in each) != ("label" in examples[0]):
+                raise UserError(f"row {number}: {_some_labels('label' in each)}")
+        labelled = self.labels is None and "label" in examples[0]
+        names = ["image", "label"] if labelled else ["image"]
         try:
             return {name: np.stack([each[name] for each in examples]) for name in names}
         except ValueError as error:
@@ -309,8 +361,14 @@ def as_source(value: Any) -> Source:
     """A source of anything that can be one: see `aaejax.types.Source`.
 
     Raises:
-      UserError: it has no length or no rows.
+      UserError: it has no length or no rows, or is a collection of Python's own.
     """
+    if isinstance(value, str | bytes | list | tuple | Mapping | np.ndarray | type):
+        raise UserError(
+            f"a source can't be a {type(value).__name__}: it is an object that answers an "
+            "array of row numbers with a dict of arrays, see aaejax.types.Source; arrays "
+            "go to from_arrays, names of files to load"
+        )
     if hasattr(value, "__getitems__") or type(value).__module__.startswith("grain."):
         value = ByExample(value)
     if not hasattr(value, "__len__") or not hasattr(value, "__getitem__"):

@@ -1,5 +1,6 @@
 """How data are read: pictures at which size and in which colours, tables by columns."""
 
+import math
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -7,6 +8,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from aaejax.data import memory
+from aaejax.data.checks import blocks
 from aaejax.types import UserError
 
 # Options that say where in a file something is, and of what kind that file is.
@@ -107,30 +110,41 @@ class Reading:
           what: names them in messages.
 
         Raises:
-          UserError: vectors, or channels that have no grey.
+          UserError: vectors, channels that have no grey, or pictures that would be larger
+            than the memory that is free.
         """
         if not self.changes:
             return images
         word = "--resize" if self.resize else "--grey"
         if images.ndim != 4:
             raise UserError(f"{what} are vectors: {word} is for images, leave it out")
-        if self.grey and images.shape[3] != 1:
-            if images.shape[3] != 3:
-                raise UserError(
-                    f"{what} have {images.shape[3]} channels: --grey is for the 3 of RGB, "
-                    "leave it out"
-                )
-            images = _luma(images)
-        if self.resize is None:
+        channels = images.shape[3]
+        to_grey = self.grey and channels != 1
+        if to_grey and channels != 3:
+            raise UserError(
+                f"{what} have {channels} channels: --grey is for the 3 of RGB, leave it out"
+            )
+        if self.resize is None and not to_grey:
             return images
-        width, height = self.size or (0, 0)
-        made = np.empty((len(images), height, width, images.shape[3]), images.dtype)
+        width, height = self.size or images.shape[2:0:-1]
+        shape = len(images), height, width, 1 if to_grey else channels
+        memory.check(math.prod(shape) * images.itemsize, f"{what} of {width}x{height}")
+        made = np.empty(shape, images.dtype)
+        for start, block in blocks(images):
+            part = made[start : start + len(block)]
+            block = _luma(block) if to_grey else block
+            if self.resize is None:
+                part[:] = block
+            else:
+                self._resize(block, part)
+        return made
+
+    def _resize(self, images: np.ndarray, into: np.ndarray) -> None:
         for number, image in enumerate(images):
             for channel in range(image.shape[2]):
                 # uint8 becomes PIL's mode L, float32 its mode F.
                 one = Image.fromarray(np.ascontiguousarray(image[..., channel]))
-                made[number, ..., channel] = np.asarray(self.resized(one))
-        return made
+                into[number, ..., channel] = np.asarray(self.resized(one))
 
 
 def _luma(images: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from aaejax.data import memory
-from aaejax.data.cache import Packing, kept
+from aaejax.data.cache import Expected, Packing, kept
 from aaejax.data.checks import blocks
 from aaejax.data.columns import MOST_CATEGORIES, Column, Columns, moments
 from aaejax.data.labels import check_count, sorted_names
@@ -91,7 +91,8 @@ def _features(
     )
     if cache is not None and packing.nbytes > READ_BELOW:
         identity = f"{table.identity} {columns}"
-        file = kept(cache, identity, lambda: packing, table.what, tell)
+        expected = Expected(identity, packing.shape, packing.dtype)
+        file = kept(cache, expected, lambda _: packing, table.what, tell)
         return Rows(file, table.what, missing=columns.missing)
     hint = "" if cache else " (--cache DIR keeps a table on disk)"
     # While it is split and standardised.

@@ -5,7 +5,6 @@ it raises an exception, the run ends as at a Ctrl-C, with a checkpoint, and the 
 goes on to the caller.
 """
 
-import math
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -100,7 +99,8 @@ class Progress(Hook):
         """
         self._steps, self._first, self._save_every = steps, first, save_every
         self._batch_size, self._shown = batch_size, first
-        self._trained, self._to_save = 0.0, math.inf  # seconds
+        self._trained = 0.0  # seconds
+        self._saves: list[float] = []  # seconds of each
         self._bar = tqdm(
             total=steps, initial=first, unit="step", disable=not sys.stderr.isatty()
         )
@@ -115,8 +115,8 @@ class Progress(Hook):
         self._bar.unpause()
 
     def saved(self, seconds: float) -> None:
-        """Learns how long a checkpoint and its evaluation take; the first compiles too."""
-        self._to_save = min(self._to_save, seconds)
+        """Learns how long a checkpoint and its evaluation take."""
+        self._saves.append(seconds)
 
     def on_log(self, event: Event) -> None:
         """Shows one line of metrics.jsonl."""
@@ -144,5 +144,6 @@ class Progress(Hook):
         if not left:
             return 0.0
         saves = -(-self._steps // self._save_every) - self._shown // self._save_every
-        saving = saves * self._to_save if math.isfinite(self._to_save) else 0.0
-        return left * self._trained / done + saving
+        # The first compiles too: it does not say how long others take.
+        each = min(self._saves[1:], default=0.0)
+        return left * self._trained / done + saves * each

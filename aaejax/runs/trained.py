@@ -12,7 +12,7 @@ import numpy as np
 
 from aaejax import sampling
 from aaejax.components.checks import check_seed
-from aaejax.data import tables
+from aaejax.data import memory, tables
 from aaejax.data.checks import check_images
 from aaejax.data.columns import Columns
 from aaejax.data.lazy import Images, Rows
@@ -92,10 +92,12 @@ class Trained:
           float32 [n, ...], images in [0, 1].
 
         Raises:
-          UserError: a negative n, a seed out of range, or a class that the prior has not.
+          UserError: a negative n, more than the free memory holds, a seed out of range, or
+            a class that the prior has not.
         """
         if n < 0:
             raise UserError(f"{n} samples: ask for 0 or more")
+        self.check_room(n)
         classes = self.model.prior_classes
         if labels is not None:
             if not classes:
@@ -200,6 +202,17 @@ class Trained:
         self.data.check_shape(what, images.shape[1:])
         self.data.check_scale(what, images)
         return images
+
+    def check_room(self, n: int) -> None:
+        """Raises UserError where n made examples need more memory than is free."""
+        # Batches of them are put together: for a moment they are there twice.
+        memory.check(2 * int(n) * self._example_bytes, f"{n:,} examples, twice,")
+
+    @cached_property
+    def _example_bytes(self) -> int:
+        code = jax.ShapeDtypeStruct((1, self.model.latent), np.float32)
+        made = jax.eval_shape(self.model.decode, self.variables, code)
+        return made.size * made.dtype.itemsize
 
     def _known(self, labels: np.ndarray | None, x: Any) -> np.ndarray | None:
         return None if labels is None else _labels(labels, len(x), self._most_classes)
