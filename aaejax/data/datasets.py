@@ -11,15 +11,10 @@ import numpy as np
 from aaejax.data import memory
 from aaejax.data.checks import blocks, check_images
 from aaejax.data.columns import Columns, moments, numbered
+from aaejax.data.given_sources import as_source, labels_of
 from aaejax.data.labels import check_labels, name_classes
-from aaejax.data.lazy import (
-    READ_BELOW,
-    Images,
-    MappedFile,
-    Rows,
-    as_source,
-    labels_of,
-)
+from aaejax.data.lazy import READ_BELOW, Images, Rows
+from aaejax.data.mapped_file import MappedFile
 from aaejax.data.notes import Tell, listing, to_stderr
 from aaejax.data.reading import Reading
 from aaejax.types import Source, UserError, printable

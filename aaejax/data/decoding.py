@@ -12,7 +12,7 @@ import numpy as np
 from PIL import ExifTags, Image
 
 from aaejax.data import memory
-from aaejax.data.lazy import files_identity
+from aaejax.data.mapped_file import files_identity
 from aaejax.data.notes import listing
 from aaejax.data.reading import Reading
 from aaejax.types import UserError

@@ -10,7 +10,8 @@ import numpy as np
 
 from aaejax.data.cache import Expected, kept, of_rows
 from aaejax.data.decoding import SUFFIXES, PictureFiles
-from aaejax.data.lazy import READ_BELOW, Images, Rows, files_identity
+from aaejax.data.lazy import READ_BELOW, Images, Rows
+from aaejax.data.mapped_file import files_identity
 from aaejax.data.notes import Tell, listing
 from aaejax.data.parts import PARTS, part_of, parts_like
 from aaejax.data.reading import Reading

@@ -14,7 +14,8 @@ import numpy as np
 
 from aaejax.data.columns import Column, Columns
 from aaejax.data.hdf5 import File, gathered
-from aaejax.data.lazy import Rows, files_identity
+from aaejax.data.lazy import Rows
+from aaejax.data.mapped_file import files_identity
 from aaejax.data.notes import Tell, listing
 from aaejax.data.tables import check_columns, class_labels, tell_of_scales
 from aaejax.types import UserError

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from aaejax.data.arrays_in_files import choose
-from aaejax.data.lazy import READ_BELOW, Images, Rows, files_identity
+from aaejax.data.lazy import READ_BELOW, Images, Rows
+from aaejax.data.mapped_file import files_identity
 from aaejax.data.notes import Tell, listing
 from aaejax.types import UserError
 

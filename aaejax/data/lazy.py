@@ -1,17 +1,11 @@
-"""Sources of examples: rows that are read when a step needs them, and checked as they come.
-
-A source has a length and answers an array of row numbers with a dict of arrays
-(`aaejax.types.Source`).
-"""
+"""Rows of a source (`aaejax.types.Source`): read when they are needed, and checked then."""
 
 import copy
 import itertools
 import os
-import weakref
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,7 +18,7 @@ from aaejax.types import Source, UserError
 READ_BELOW = 2**30
 _SAMPLE = 64  # rows that stand for all where those can't be read at the start,
 _SAMPLE_BYTES = 2**28  # fewer where they would take more than this
-_BLOCK = 2**24  # bytes that are read at once
+BLOCK = 2**24  # bytes that are read at once
 
 
 def workers() -> int:
@@ -130,7 +124,7 @@ class Rows:
         """All rows in memory; raises UserError where they don't fit."""
         memory.check(self.nbytes, self._what)
         whole = np.empty(self.shape, self.dtype)
-        step = max(1, _BLOCK // max(1, self.nbytes // len(self)))
+        step = max(1, BLOCK // max(1, self.nbytes // len(self)))
         starts = range(0, len(self), min(step, max(1, len(self) // (4 * workers()))))
 
         def fill(start: int) -> None:
@@ -161,8 +155,8 @@ class Rows:
         return chosen
 
     def _blocks(self, size: int) -> Iterator[np.ndarray]:
-        """All rows as the source has them; in pieces of `_BLOCK`, as rows of `size` are."""
-        step = max(1, _BLOCK // max(1, size))
+        """All rows as the source has them; in pieces of `BLOCK`, as rows of `size` are."""
+        step = max(1, BLOCK // max(1, size))
         for start in range(0, len(self), step):
             yield self._read(self._numbers[start : start + step])
 
@@ -178,7 +172,7 @@ class Rows:
             self._labelled = labelled
         if labelled != self._labelled:
             raise UserError(
-                f"{self._what}, {self._name(rows[0])} and on: {_some_labels(labelled)}"
+                f"{self._what}, {self._name(rows[0])} and on: {some_labels(labelled)}"
             )
         images = np.asarray(found["image"])
         if len(images) != len(rows):
@@ -231,165 +225,7 @@ def _in_unit(x: np.ndarray) -> bool:
     return low >= 0 and high <= 1
 
 
-def labels_of(source: Source) -> np.ndarray | None:
-    """The labels of all rows of a source, [N], or None where it has none.
-
-    Where it has no `labels` every row is read for it.
-    """
-    whole = getattr(source, "labels", None)
-    if whole is not None:
-        return np.asarray(whole)
-    first = source[np.array([0])]
-    if "label" not in first:
-        return None
-    # All of a row is read for its label.
-    size = sum(np.asarray(value).nbytes for value in first.values())
-    step = max(1, min(1000, _BLOCK // max(1, size)))
-    blocks = [
-        np.arange(at, min(at + step, len(source))) for at in range(0, len(source), step)
-    ]
-
-    def labels(rows: np.ndarray) -> np.ndarray:
-        found = source[rows]
-        if "label" not in found:
-            raise UserError(f"the source, row {rows[0]} and on: {_some_labels(False)}")
-        return found["label"]
-
-    with ThreadPoolExecutor(workers()) as pool:
-        return np.concatenate(list(pool.map(labels, blocks)))
-
-
-def _some_labels(these: bool) -> str:
+def some_labels(these: bool) -> str:
+    """What is said where some rows have a label and others none."""
     have, others = ("", "not the first") if these else ("no ", "the first has one")
     return f'{have}"label" here, but {others}: give all one, -1 where it is unknown'
-
-
-class MappedFile:
-    """The rows of an .npy file, read by their place in it.
-
-    They are read and not mapped, since what is mapped counts as memory of the process.
-    """
-
-    def __init__(self, array: np.memmap, identity: str | None = None):
-        """Of a memory map of the whole file or of rows of it.
-
-        Args:
-          array: [N, ...], in C order.
-          identity: of the file that it was made from; by default of its own.
-        """
-        filename = array.filename
-        assert filename is not None and array.flags.c_contiguous
-        self._path, self._dtype, self._shape = Path(filename), array.dtype, array.shape
-        # A view has the offset of its parent: its start says where it is in that.
-        self._start, base = array.offset, array
-        while isinstance(base.base, np.memmap):
-            base = base.base
-        self._start += (
-            array.__array_interface__["data"][0] - base.__array_interface__["data"][0]
-        )
-        self._file = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
-        weakref.finalize(self, os.close, self._file)
-        self.identity = identity or (
-            f"{files_identity([self._path], self._path.parent)} {self._start} "
-            f"{array.dtype} {array.shape}"
-        )
-
-    def __len__(self) -> int:
-        return self._shape[0]
-
-    def __getitem__(self, rows: np.ndarray) -> dict[str, np.ndarray]:
-        """The rows of these numbers."""
-        found = np.empty((len(rows), *self._shape[1:]), self._dtype)
-        flat = found.reshape(len(rows), -1).view(np.uint8)
-        size = flat.shape[1]
-        # Neighbours are read together.
-        starts = np.flatnonzero(np.diff(rows, prepend=-2) != 1).tolist()
-        for first, last in zip(starts, [*starts[1:], len(rows)], strict=True):
-            into, at = flat[first:last].reshape(-1), self._start + int(rows[first]) * size
-            while len(into):
-                got = os.preadv(self._file, [into.data], at)
-                if not got:
-                    raise UserError(f"{self._path} became shorter while it was read")
-                into, at = into[got:], at + got
-        return {"image": found}
-
-
-class ByExample:
-    """A source that answers one row number at a time, as those of Grain and TFDS do."""
-
-    def __init__(self, source: Any):
-        self._source = source
-        self.labels = getattr(source, "labels", None)
-
-    def __len__(self) -> int:
-        return len(self._source)
-
-    def __getitem__(self, rows: np.ndarray) -> dict[str, np.ndarray]:
-        """The rows of these numbers, of each the image and the label."""
-        numbers = [int(row) for row in rows]
-        several = getattr(self._source, "__getitems__", None)
-        examples: Sequence[Any]
-        if several is not None:
-            examples = several(numbers)
-        else:
-            examples = [self._source[number] for number in numbers]
-        if len(examples) != len(numbers):
-            raise UserError(
-                f"asked for {len(numbers)} examples, the source gives {len(examples)}"
-            )
-        for number, each in zip(numbers, examples, strict=True):
-            if not isinstance(each, Mapping) or "image" not in each:
-                raise UserError(
-                    f"row {number} is {type(each).__name__}, not a dict with "
-                    '"image" in it: see aaejax.types.Source'
-                )
-            if self.labels is None and ("label" in each) != ("label" in examples[0]):
-                raise UserError(f"row {number}: {_some_labels('label' in each)}")
-        labelled = self.labels is None and "label" in examples[0]
-        names = ["image", "label"] if labelled else ["image"]
-        try:
-            return {name: np.stack([each[name] for each in examples]) for name in names}
-        except ValueError as error:
-            sizes = {np.shape(each["image"]) for each in examples}
-            raise UserError(
-                f"examples differ in shape ({sorted(map(list, sizes))}): let the source "
-                "resize them"
-            ) from error
-
-
-def as_source(value: Any) -> Source:
-    """A source of anything that can be one: see `aaejax.types.Source`.
-
-    Raises:
-      UserError: it has no length or no rows, or is a collection of Python's own.
-    """
-    if isinstance(value, str | bytes | list | tuple | Mapping | np.ndarray | type):
-        raise UserError(
-            f"a source can't be a {type(value).__name__}: it is an object that answers an "
-            "array of row numbers with a dict of arrays, see aaejax.types.Source; arrays "
-            "go to from_arrays, names of files to load"
-        )
-    if hasattr(value, "__getitems__") or type(value).__module__.startswith("grain."):
-        value = ByExample(value)
-    if not hasattr(value, "__len__") or not hasattr(value, "__getitem__"):
-        raise UserError(
-            f"{type(value).__name__} is no source: it must have a length and answer an "
-            "array of row numbers with a dict of arrays, see aaejax.types.Source"
-        )
-    return value
-
-
-def files_identity(paths: Sequence[Path], root: Path, more: str = "") -> str:
-    """What stands for the bytes of files: their names, sizes and times.
-
-    Args:
-      paths: of the files.
-      root: that their names are counted from.
-      more: what else decides what is made of them.
-    """
-    total = zlib.crc32(more.encode())
-    for path in paths:
-        stat = path.stat()
-        line = f"{os.path.relpath(path, root)}\0{stat.st_size}\0{stat.st_mtime_ns}\n"
-        total = zlib.crc32(os.fsencode(line), total)
-    return f"{len(paths)} files {total:08x}"

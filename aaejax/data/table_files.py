@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from aaejax.data.lazy import files_identity
+from aaejax.data.mapped_file import files_identity
 from aaejax.types import UserError
 
 _CELLS = 2**20  # of a block
