@@ -312,7 +312,7 @@ class Half(nn.Module):
     ("encoder", "words"),
     [
         (NoTrain(), "keeps batch_stats, but its __call__ has no argument train"),
-        (Deterministic(), "has an argument deterministic, .* name it train"),
+        (Deterministic(), "has an argument deterministic, .* have one called train"),
         (Wide(), r"encoder Wide gives \(2, 3\) .* it must give \[B, 2\]"),
         (Strict(), r"encoder Strict can't be called on \[B, 4, 3, 1\]"),
         (Half(), "gives bfloat16: it must give float32"),
