@@ -11,7 +11,14 @@ import math
 import flax.linen as nn
 import jax.numpy as jnp
 
-from aaejax.networks.mlp import Norm, dropped, flatten, normalised
+from aaejax.networks.mlp import (
+    Norm,
+    NormAndDropout,
+    append_planes,
+    dropped,
+    flatten,
+    normalised,
+)
 from aaejax.types import Array
 
 # Positions along the longer side, at most: where the first units stand, as convolutions of
@@ -26,7 +33,7 @@ CONV_ADAM = {"learning_rate": 3e-3, "beta2": 0.95}
 EPSILON = 1e-3
 
 
-class ConvEncoder(nn.Module):
+class ConvEncoder(NormAndDropout, nn.Module):
     """Linear maps and residual convolutions at ever coarser scales, then a linear layer.
 
     The first scale reads square patches, each other one 2x2 positions of the one before: no
@@ -50,21 +57,13 @@ class ConvEncoder(nn.Module):
     dropout: float = 0.0
     leak: float = 0.0
 
-    @property
-    def same_in_training(self) -> bool:
-        """Whether training and evaluation are the same function of each example."""
-        return self.norm != "batch" and self.dropout == 0.0
-
     @nn.compact
     def __call__(
         self, images: Array, noise: Array | None = None, train: bool = False
     ) -> Array:
         """Images [B, H, W, C], noise [B, N] or None -> [B, outputs]."""
-        x = dropped(images, self.dropout, train)
-        if noise is not None:
-            # As constant channels: with a nonlinearity above it, it is more than a bias.
-            planes = jnp.broadcast_to(noise[:, None, None], (*x.shape[:3], noise.shape[1]))
-            x = jnp.concatenate([x, planes], axis=3)
+        # With a nonlinearity above them, constant channels are more than a bias.
+        x = append_planes(dropped(images, self.dropout, train), noise)
         height, width = x.shape[1:3]
         sides = patches(height, width, self.scales)
         size = math.prod(sides)
@@ -77,7 +76,7 @@ class ConvEncoder(nn.Module):
         return nn.Dense(self.outputs, name="output")(flatten(x))
 
 
-class ConvDecoder(nn.Module):
+class ConvDecoder(NormAndDropout, nn.Module):
     """A linear layer, then blocks at ever finer scales: `ConvEncoder` mirrored.
 
     Each block reads the code too, which scales and shifts its features (as the styles of
@@ -94,11 +93,6 @@ class ConvDecoder(nn.Module):
     scales: int = 0
     norm: Norm = "layer"
     dropout: float = 0.0
-
-    @property
-    def same_in_training(self) -> bool:
-        """Whether training and evaluation are the same function of each example."""
-        return self.norm != "batch" and self.dropout == 0.0
 
     @nn.compact
     def __call__(self, codes: Array, train: bool = False) -> Array:

@@ -7,9 +7,15 @@ channels.
 """
 
 import flax.linen as nn
-import jax.numpy as jnp
 
-from aaejax.networks.mlp import Norm, dropped, flatten, normalised
+from aaejax.networks.mlp import (
+    Norm,
+    NormAndDropout,
+    append_planes,
+    dropped,
+    flatten,
+    normalised,
+)
 from aaejax.types import Array
 
 KERNEL, STRIDES = (5, 5), (2, 2)
@@ -18,7 +24,7 @@ WEIGHTS = nn.initializers.normal(0.02)
 LEAK = 0.2
 
 
-class DCGANEncoder(nn.Module):
+class DCGANEncoder(NormAndDropout, nn.Module):
     """The discriminator; an encoder where it has more than one output.
 
     Attributes:
@@ -35,20 +41,12 @@ class DCGANEncoder(nn.Module):
     norm: Norm = "batch"
     dropout: float = 0.0
 
-    @property
-    def same_in_training(self) -> bool:
-        """Whether training and evaluation are the same function of each example."""
-        return self.norm != "batch" and self.dropout == 0.0
-
     @nn.compact
     def __call__(
         self, images: Array, noise: Array | None = None, train: bool = False
     ) -> Array:
         """Images [B, H, W, C], noise [B, N] or None -> [B, outputs]."""
-        x = dropped(images, self.dropout, train)
-        if noise is not None:
-            planes = jnp.broadcast_to(noise[:, None, None], (*x.shape[:3], noise.shape[1]))
-            x = jnp.concatenate([x, planes], axis=3)
+        x = append_planes(dropped(images, self.dropout, train), noise)
         for layer in range(len(sizes(x.shape[1], x.shape[2], self.scales)) - 1):
             x = nn.Conv(
                 self.channels * 2**layer,
@@ -63,7 +61,7 @@ class DCGANEncoder(nn.Module):
         return nn.Dense(self.outputs, kernel_init=WEIGHTS, name="output")(flatten(x))
 
 
-class DCGANDecoder(nn.Module):
+class DCGANDecoder(NormAndDropout, nn.Module):
     """The generator.
 
     Attributes as of `DCGANEncoder`, and one.
@@ -77,11 +75,6 @@ class DCGANDecoder(nn.Module):
     scales: int = 0
     norm: Norm = "batch"
     dropout: float = 0.0
-
-    @property
-    def same_in_training(self) -> bool:
-        """Whether training and evaluation are the same function of each example."""
-        return self.norm != "batch" and self.dropout == 0.0
 
     @nn.compact
     def __call__(self, codes: Array, train: bool = False) -> Array:
@@ -111,7 +104,7 @@ def sizes(height: int, width: int, scales: int = 0) -> list[tuple[int, int]]:
     one.
     """
     grids = [(height, width)]
-    while len(grids) < scales + 1 or (not scales and max(grids[-1]) > COARSEST):
+    while len(grids) <= max(scales, 1) or (not scales and max(grids[-1]) > COARSEST):
         rows, columns = grids[-1]
         grids.append((-(-rows // 2), -(-columns // 2)))
-    return grids if len(grids) > 1 else sizes(height, width, 1)
+    return grids

@@ -14,7 +14,19 @@ Dense = Callable[..., nn.Module]
 Norm = Literal["none", "layer", "batch"]
 
 
-class HiddenLayers(nn.Module, kw_only=True):
+class NormAndDropout:
+    """What a module that may have batch norm and dropout says of itself."""
+
+    norm: Norm
+    dropout: float
+
+    @property
+    def same_in_training(self) -> bool:
+        """Whether training and evaluation are the same function of each example."""
+        return self.norm != "batch" and self.dropout == 0.0
+
+
+class HiddenLayers(NormAndDropout, nn.Module, kw_only=True):
     """What the MLPs here have between inputs and last layer; by keyword.
 
     Attributes:
@@ -32,11 +44,6 @@ class HiddenLayers(nn.Module, kw_only=True):
     dense: Dense = nn.Dense
     norm: Norm = "none"
     dropout: float = 0.0
-
-    @property
-    def same_in_training(self) -> bool:
-        """Whether training and evaluation are the same function of each example."""
-        return self.norm != "batch" and self.dropout == 0.0
 
     def mlp(self, x: Array, outputs: int, train: bool) -> Array:
         """From x [B, F] through an `MLP` with these layers to [B, outputs]."""
@@ -129,3 +136,11 @@ def flatten(x: Array) -> Array:
 def append(x: Array, noise: Array | None) -> Array:
     """Inputs [B, F] beside noise [B, N]: [B, F + N]; they alone where the noise is None."""
     return x if noise is None else jnp.concatenate([x, noise], axis=1)
+
+
+def append_planes(images: Array, noise: Array | None) -> Array:
+    """Images [B, H, W, C] with noise [B, N] as N constant channels; `append` of images."""
+    if noise is None:
+        return images
+    planes = jnp.broadcast_to(noise[:, None, None], (*images.shape[:3], noise.shape[1]))
+    return jnp.concatenate([images, planes], axis=3)
