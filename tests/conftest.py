@@ -46,6 +46,7 @@ from aaejax.data import load
 from aaejax.models._optimizers import Optimizer
 from aaejax.phases import phase_step
 from aaejax.runs.config import RunConfig
+from aaejax.runs.hooks import Hook
 from aaejax.runs.loop import train
 from aaejax.runs.restore import restore
 from aaejax.types import DataSpec
@@ -199,6 +200,21 @@ def finished_run(digits, tmp_path_factory):
 def run(finished_run, tmp_path):
     """A copy of it, to damage."""
     return Path(shutil.copytree(finished_run, tmp_path / "run"))
+
+
+class Cut(BaseException):
+    """No Exception: at those a checkpoint is written."""
+
+
+class CutAt(Hook):
+    """Ends a run at a step as a kill does, without a checkpoint."""
+
+    def __init__(self, step):
+        self.step = step
+
+    def on_log(self, event):
+        if event.step == self.step:
+            raise Cut
 
 
 def environment(devices=1, **more):

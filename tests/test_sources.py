@@ -11,9 +11,16 @@ from PIL import Image
 
 from aaejax.data import batches, cache, folders, from_arrays, from_source, lazy, load
 from aaejax.runs import examples
-from aaejax.runs.hooks import Hook
 from aaejax.runs.restore import restore
-from tests.conftest import final_params, read_lines, same, tiny_options, train_tiny
+from tests.conftest import (
+    Cut,
+    CutAt,
+    final_params,
+    read_lines,
+    same,
+    tiny_options,
+    train_tiny,
+)
 from tests.made_data import fails, images, labels_of
 
 
@@ -209,19 +216,6 @@ def streamed(monkeypatch):
     """Nothing fits, and a chunk is of few steps."""
     monkeypatch.setattr(examples.batches, "fits_on", lambda *_: False)
     monkeypatch.setattr(batches, "CHUNK_BYTES", 4 * 20 * 10 * 5)
-
-
-class Cut(BaseException):
-    """No Exception: at those a checkpoint is written."""
-
-
-class CutAt(Hook):
-    def __init__(self, step):
-        self.step = step
-
-    def on_log(self, event):
-        if event.step == self.step:
-            raise Cut
 
 
 def test_a_streamed_run_that_was_killed_goes_on_bit_for_bit(

@@ -20,6 +20,8 @@ from aaejax.runs.restore import restore
 from aaejax.types import UserError
 from tests.conftest import (
     ROOT,
+    Cut,
+    CutAt,
     environment,
     final_params,
     read_lines,
@@ -112,17 +114,6 @@ def test_a_run_cut_anywhere_ends_bit_for_bit_where_an_unbroken_one_does(
     finished, digits, tmp_path
 ):
     folder, _, _ = finished
-
-    class Cut(BaseException):  # no Exception: at those a checkpoint is written
-        pass
-
-    class CutAt(Hook):
-        def __init__(self, step):
-            self.step = step
-
-        def on_log(self, event):
-            if event.step == self.step:
-                raise Cut
 
     told = []
     two = {"devices": 2, "tell": told.append}
