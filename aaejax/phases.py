@@ -340,6 +340,10 @@ def _check_input(wanted: Input, batch: Batch, phase: str) -> None:
         raise UserError(
             f"{name!r} of the batch lies in [{low:.9g}, {high:.9g}]: it must lie in [0, 1]"
         )
+    if wanted.counts and not (low >= 0 and (values == np.floor(values)).all()):
+        raise UserError(
+            f"{name!r} of the batch are no counts: give whole numbers from 0 on"
+        )
     least = -1 if wanted.unknown else 0
     if wanted.classes is not None and not (low >= least and high < wanted.classes):
         raise UserError(

@@ -29,8 +29,14 @@ def samples(
 def reconstructions(
     model: Model, variables: Variables, images: Array, key: Key, labels: Array | None = None
 ) -> Array:
-    """Encodes and decodes images [n, ...] in [0, 1], of these labels [n]: [n, ...]."""
-    return model.decode(variables, model.encode(variables, images, key, labels))
+    """Encodes and decodes images [n, ...] in [0, 1], of these labels [n]: [n, ...].
+
+    Of counts a reconstruction has the sum that the example has.
+    """
+    made = model.decode(variables, model.encode(variables, images, key, labels))
+    if not model.counts:
+        return made
+    return made * (images.sum(axis=1) / made.sum(axis=1))[:, None]
 
 
 def styles(model: Model, variables: Variables, key: Key, rows: int) -> Array:

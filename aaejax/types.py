@@ -156,6 +156,7 @@ class Input:
       unknown: whether a label may be -1, for "unknown", too.
       unit_range: whether all values lie in [0, 1].
       missing: whether a value may be NaN, which is one that is not known.
+      counts: whether all values are counts, whole numbers from 0 on.
     """
 
     name: str
@@ -164,13 +165,12 @@ class Input:
     unknown: bool = True
     unit_range: bool = False
     missing: bool = False
+    counts: bool = False
 
 
-def image_input(
-    shape: tuple[int, ...], unit_range: bool, prefix: str = "", missing: bool = False
-) -> Input:
+def image_input(shape: tuple[int, ...], unit_range: bool, prefix: str = "") -> Input:
     """The image of a batch."""
-    return Input(name=f"{prefix}image", shape=shape, unit_range=unit_range, missing=missing)
+    return Input(name=f"{prefix}image", shape=shape, unit_range=unit_range)
 
 
 def label_input(classes: int, prefix: str = "") -> Input:
@@ -212,7 +212,7 @@ class Model:
         variables are read where p(z) is learned.
       latent: Z, of the whole code: a class's one-hot part is in it.
       decode: `(variables, codes [B, Z]) -> images [B, ...]`, in [0, 1] unless the output is
-        linear.
+        linear; counts per 10,000 where examples are counts.
       encode: `(variables, images [B, ...], key, labels [B] or None) -> codes [B, Z]`; the
         key is consumed, or unused where q(z|x) is deterministic; labels are read where the
         code has them in it (supervised). By default the model has no encoder.
@@ -253,6 +253,11 @@ class Model:
     def encodes(self) -> bool:
         """Whether it has an encoder."""
         return self.encode is not no_encoder
+
+    @property
+    def counts(self) -> bool:
+        """Whether its examples are counts, whole numbers from 0 on."""
+        return any(each.counts for phase in self.phases for each in phase.inputs)
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -344,3 +349,4 @@ class DataSpec:
     unit_range: bool  # all values in [0, 1], as in every image
     labelled: int = 0  # training examples whose label is known
     missing: bool = False  # whether values may be NaN, which is one that is not known
+    counts: bool = False  # of vectors: whether all are counts, whole numbers from 0 on

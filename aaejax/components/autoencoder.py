@@ -9,6 +9,7 @@ A code is [y, z]: K class probabilities, where a model has them, then Z style di
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import jax
@@ -18,7 +19,8 @@ import optax
 from aaejax.components.checks import check_at_least, check_words
 from aaejax.components.likelihoods import Likelihood
 from aaejax.components.posteriors import Posterior
-from aaejax.networks import as_network, check_outputs
+from aaejax.networks import Network, as_network, check_outputs
+from aaejax.networks.dispersions import with_dispersions
 from aaejax.types import (
     Array,
     Batch,
@@ -30,7 +32,6 @@ from aaejax.types import (
     States,
     UserError,
     Variables,
-    image_input,
     label_input,
 )
 
@@ -88,6 +89,18 @@ class Autoencoder:
             inputs.append((self.posterior.noise_inputs,))
         check_outputs(self.encoder, "encoder", inputs, (outputs,))
         check_outputs(self.decoder, "decoder", [(self.decoder_inputs,)], self.shape)
+        if self.likelihood.of_counts and len(self.shape) != 1:
+            raise UserError(
+                f"a {self.likelihood.reconstruction} reconstruction is for vectors of "
+                f"counts, not for examples of shape {list(self.shape)}"
+            )
+
+    @cached_property
+    def _decoder(self) -> Network:
+        """With the dispersions, where the likelihood has some."""
+        if self.likelihood.reconstruction == "negative-binomial":
+            return with_dispersions(self.decoder, self.shape[0])
+        return self.decoder
 
     @property
     def decoder_inputs(self) -> int:
@@ -105,8 +118,13 @@ class Autoencoder:
     def image_input(self, prefix: str = "") -> Input:
         """The image of a batch, as this autoencoder takes it."""
         likelihood = self.likelihood
-        unit = likelihood.output == "sigmoid"
-        return image_input(self.shape, unit, prefix, likelihood.missing)
+        return Input(
+            name=f"{prefix}image",
+            shape=self.shape,
+            unit_range=likelihood.output == "sigmoid",
+            missing=likelihood.missing,
+            counts=likelihood.of_counts,
+        )
 
     def init(self, key: Key) -> Variables:
         """Variables of both networks; the key is consumed."""
@@ -116,7 +134,7 @@ class Autoencoder:
         encoder_inputs = images, *self.posterior.encoder_noise(noise)
         return {
             "encoder": self.encoder.init(encoder_key, *encoder_inputs),
-            "decoder": self.decoder.init(decoder_key, codes),
+            "decoder": self._decoder.init(decoder_key, codes),
         }
 
     # In evaluation.
@@ -130,7 +148,7 @@ class Autoencoder:
     def decoder_outputs(self, variables: Variables, codes: Array) -> Array:
         """The decoder's outputs [B, ...], before any sigmoid."""
         inputs = self.join(variables, codes)
-        return self.decoder.evaluate(variables["decoder"], inputs)
+        return self._decoder.evaluate(variables["decoder"], inputs)
 
     def code(
         self,
@@ -199,7 +217,7 @@ class Autoencoder:
         self, variables: Variables, codes: Array, draw: Draw
     ) -> tuple[Array, States]:
         """`decoder_outputs` as in training."""
-        outputs, state = self.decoder.train(
+        outputs, state = self._decoder.train(
             variables["decoder"], self.join(variables, codes), draw=draw, stream="decoder"
         )
         return outputs, {"decoder": state}

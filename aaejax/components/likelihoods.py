@@ -7,10 +7,14 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
-from aaejax.components import losses
+from aaejax.components import counts, losses
 from aaejax.components.checks import check_fields, check_positive
 from aaejax.cpu import flat
 from aaejax.types import Array, UserError
+
+Reconstruction = Literal["bernoulli", "squared-error", "poisson", "negative-binomial"]
+Output = Literal["sigmoid", "linear", "softmax"]
+COUNTS = ("poisson", "negative-binomial")
 
 
 @dataclass(frozen=True)
@@ -18,19 +22,20 @@ class Likelihood:
     """How a decoder's last layer becomes an image and an error.
 
     Attributes:
-      reconstruction: cross-entropy from logits, or half the squared error.
-      output: what the last layer goes through.
+      reconstruction: cross-entropy from logits, half the squared error, or, of counts
+        [B, F], -log p(x|z) of a Poisson or negative binomial (`components.counts`).
+      output: what the last layer goes through; softmax, of counts, gives shares.
       std: of the Gaussian that squared error stands for.
       missing: whether a value of an image may be NaN, which is one that is not known: the
         error is then that of the others.
 
     Raises:
-      UserError: a word that is none, a Bernoulli decoder with linear output, or a std that
-        is not positive.
+      UserError: a word that is none, an output that does not go with the reconstruction,
+        counts with missing values, or a std that is not positive.
     """
 
-    reconstruction: Literal["bernoulli", "squared-error"] = "bernoulli"
-    output: Literal["sigmoid", "linear"] = "sigmoid"
+    reconstruction: Reconstruction = "bernoulli"
+    output: Output = "sigmoid"
     std: float = 1.0
     missing: bool = False
 
@@ -42,25 +47,52 @@ class Likelihood:
                 "a bernoulli reconstruction needs sigmoid output: "
                 "take squared-error for a linear one"
             )
+        if self.of_counts != (self.output == "softmax"):
+            raise UserError(
+                f"a {self.reconstruction} reconstruction with {self.output} output: "
+                f"softmax is for counts ({', '.join(COUNTS)}), and they need it"
+            )
+        if self.of_counts and self.missing:
+            raise UserError(
+                f"a {self.reconstruction} reconstruction needs all counts: fill those that "
+                "are missing, or leave their rows out"
+            )
+
+    @property
+    def of_counts(self) -> bool:
+        """Whether examples are counts: whole numbers from 0 on, [B, F]."""
+        return self.reconstruction in COUNTS
 
     def images(self, outputs: Array) -> Array:
-        """The decoder's outputs [B, ...] as images [B, ...]."""
+        """The decoder's outputs [B, ...] as images [B, ...]; as counts per 10,000."""
+        if self.of_counts:
+            return counts.LIBRARY * jax.nn.softmax(self._logits(outputs))
         return jax.nn.sigmoid(outputs) if self.output == "sigmoid" else outputs
 
     def seen(self, images: Array) -> Array:
-        """Images [B, ...] as networks read them: 0 in place of what is not known."""
+        """Images [B, ...] as networks read them: 0 in place of what is not known.
+
+        Of counts x networks read log(1 + x).
+        """
+        if self.of_counts:
+            return jnp.log1p(images)
         return jnp.where(jnp.isnan(images), 0.0, images) if self.missing else images
 
     def error(self, outputs: Array, images: Array) -> Array:
         """Reconstruction loss of each example, summed over its pixels.
 
         Args:
-          outputs: [B, ...], the decoder's, before any sigmoid.
+          outputs: [B, ...], the decoder's, before any sigmoid; of a negative binomial
+            [B, 2, F], logits and dispersions.
           images: [B, ...].
 
         Returns:
           float32 [B], nats (squared error: nats but for a constant).
         """
+        if self.reconstruction == "poisson":
+            return counts.poisson_error(outputs, images)
+        if self.reconstruction == "negative-binomial":
+            return counts.negative_binomial_error(outputs[:, 0], outputs[:, 1], images)
         if self.missing:
             # A decoder that is sure of 0 where the image is 0: no error, no gradient.
             sure = -200.0 if self.output == "sigmoid" else 0.0
@@ -73,10 +105,14 @@ class Likelihood:
     def log_density(self, outputs: Array, images: Array) -> Array:
         """Log p(x|z), [B], nats, the Gaussian's constant included."""
         error = self.error(outputs, images)
-        if self.reconstruction == "bernoulli":
+        if self.reconstruction != "squared-error":
             return -error
         constant = math.log(self.std * math.sqrt(2 * math.pi))
         size = math.prod(images.shape[1:])
         if self.missing:
             size = (~jnp.isnan(flat(images))).sum(axis=1)
         return -error - size * constant
+
+    def _logits(self, outputs: Array) -> Array:
+        """Of the shares, [B, F]."""
+        return outputs[:, 0] if self.reconstruction == "negative-binomial" else outputs

@@ -88,6 +88,8 @@ def check_kind(x: np.ndarray, what: str) -> None:
     """Raises UserError for a dtype or a shape that no examples have."""
     if x.dtype not in (np.uint8, np.uint16, np.bool_) and x.dtype.kind != "f":
         hint = "; if they lie in 0..255 pass x.astype(np.uint8)" * (x.dtype.kind in "iu")
+        if hint and x.ndim == 2:
+            hint += ", if they are counts x.astype(np.float32)"
         raise UserError(
             f"{what} are {x.dtype}; allowed are uint8, uint16, bool, float{hint}"
         )
@@ -149,6 +151,28 @@ def check_values(x: np.ndarray, what: str, unit_range: bool, missing: bool = Fal
             f"{what} lie in [{low:.9g}, {high:.9g}]; float images must lie in "
             f"[0, 1]: {hint}"
         )
+
+
+def are_counts(x: np.ndarray) -> bool:
+    """Whether all values are whole numbers from 0 on."""
+    return all(
+        bool((block >= 0).all() and (block == np.floor(block)).all())
+        for _, block in blocks(x)
+    )
+
+
+def check_counts(x: np.ndarray, what: str) -> np.ndarray:
+    """The values as they are; raises UserError for some that are no counts."""
+    for start, block in blocks(x):
+        bad = (block < 0) | (block != np.floor(block))
+        if bad.any():
+            row, column = np.argwhere(bad)[0].tolist()
+            where = f", row {start + row}" * (len(x) > 1)
+            raise UserError(
+                f"{what}{where}: {block[row, column]:.9g}, feature {column}, is no count: "
+                "counts are whole numbers from 0 on"
+            )
+    return x
 
 
 def extremes(x: np.ndarray) -> tuple[float, float]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from aaejax.data import memory
-from aaejax.data.checks import blocks, check_images
+from aaejax.data.checks import blocks, check_counts, check_images
 from aaejax.data.columns import Columns, moments, numbered
 from aaejax.data.given_sources import as_source, labels_of
 from aaejax.data.labels import check_labels, name_classes
@@ -93,6 +93,24 @@ class Dataset:
                 )
             kept[members[:each]] = label
         return replace(self, train_labels=kept)
+
+    def counted(self) -> "Dataset":
+        """Refuses vectors that are no counts; of `Rows` each when it is read.
+
+        Raises:
+          UserError: a value that is no whole number from 0 on.
+        """
+
+        def checked(images: Images, part: str) -> Images:
+            if isinstance(images, Rows):
+                return images.counted()
+            return check_counts(images, f"{self.name}, {part} examples")
+
+        return replace(
+            self,
+            train_images=checked(self.train_images, "training"),
+            test_images=checked(self.test_images, "held-out"),
+        )
 
     @cached_property
     def fingerprint(self) -> str:

@@ -11,7 +11,15 @@ from typing import Any
 import numpy as np
 
 from aaejax.data import memory
-from aaejax.data.checks import check_kind, check_values, check_white, converted, extremes
+from aaejax.data.checks import (
+    are_counts,
+    check_counts,
+    check_kind,
+    check_values,
+    check_white,
+    converted,
+    extremes,
+)
 from aaejax.types import Source, UserError
 
 # Data of up to so many bytes are read when they are loaded.
@@ -63,6 +71,7 @@ class Rows:
         self._prepare, self._prepared, self._missing = prepare, prepared, missing
         self._numbers = np.arange(len(source))
         self.unit_range, self._raw = False, None
+        self._counts = False
         # Whether rows have a label, once one was read.
         self._labelled: bool | None = None
         self._labels_apart = getattr(source, "labels", None) is not None
@@ -118,6 +127,9 @@ class Rows:
         if not len(rows):
             return np.empty((*numbers.shape, *self._shape), self.dtype)
         images = self._prepare(self._checked(self._read(rows), rows))
+        if self._counts and not are_counts(images):
+            for row, image in zip(rows.tolist(), images, strict=True):
+                check_counts(image[None], f"{self._what}, {self._name(row)}")
         return images.reshape(*numbers.shape, *self._shape)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
@@ -146,6 +158,12 @@ class Rows:
         chosen._prepare = lambda images: prepare(before(images))
         chosen._prepared = f"{self._prepared} {prepared}"
         chosen.dtype, chosen.unit_range = np.dtype(np.float32), False
+        return chosen
+
+    def counted(self) -> "Rows":
+        """Those of which each must be counts, whole numbers from 0 on, when it is read."""
+        chosen = copy.copy(self)
+        chosen._counts = True
         return chosen
 
     def take(self, numbers: np.ndarray | slice) -> "Rows":
@@ -218,6 +236,11 @@ def in_unit_range(images: Images) -> bool:
     if isinstance(images, Rows):
         return images.unit_range
     return _in_unit(images)
+
+
+def in_counts(images: Images) -> bool:
+    """Whether all values are whole numbers from 0 on; of `Rows` by some of them."""
+    return are_counts(images[:64] if isinstance(images, Rows) else images)
 
 
 def _in_unit(x: np.ndarray) -> bool:

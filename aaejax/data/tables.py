@@ -11,7 +11,7 @@ import numpy as np
 
 from aaejax.data import memory
 from aaejax.data.cache import Expected, Packing, kept
-from aaejax.data.checks import blocks
+from aaejax.data.checks import are_counts, blocks
 from aaejax.data.columns import MOST_CATEGORIES, Column, Columns, moments
 from aaejax.data.labels import check_count, sorted_names
 from aaejax.data.lazy import READ_BELOW, Images, Rows
@@ -136,10 +136,11 @@ def tell_of_scales(x: Images, columns: Columns, what: str, tell: Tell) -> None:
     ]
     (small, few), (large, many) = (f(numbers, default=(1.0, "")) for f in (min, max))
     if large > _SCALES_DIFFER * small:
+        counts = "; counts take --output softmax --reconstruction negative-binomial"
         tell(
             f"{what}: the scales of its columns differ ({many!r} is about {large:.3g}, "
             f"{few!r} {small:.3g}), and the largest outweigh the others in the loss: "
-            "--standardise makes them alike"
+            f"--standardise makes them alike{counts * are_counts(x)}"
         )
 
 

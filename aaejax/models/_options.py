@@ -13,7 +13,7 @@ from aaejax import networks
 from aaejax.components import priors
 from aaejax.components.autoencoder import Autoencoder
 from aaejax.components.checks import check_at_least, check_fields, check_positive
-from aaejax.components.likelihoods import Likelihood
+from aaejax.components.likelihoods import COUNTS, Likelihood, Output, Reconstruction
 from aaejax.components.posteriors import Posterior
 from aaejax.models._optimizers import Optimizer
 from aaejax.types import DataSpec, Prior, UserError
@@ -98,8 +98,9 @@ class NetworkOptions:
     precision: Literal["float32", "bf16"] = "float32"
     """Operands of the MLPs' matrix products; their sums, parameters and all else stay
     float32. bf16 is for machines that have units for it."""
-    output: Literal["sigmoid", "linear"] = "sigmoid"
-    """Last layer of the decoder; data outside [0, 1] need a linear one."""
+    output: Output = "sigmoid"
+    """Last layer of the decoder: softmax for counts; other data outside [0, 1] need a
+    linear one."""
     norm: networks.Norm | None = None
     """Before the units of hidden layers: none, layer norm or batch norm; by default none in
     MLPs, layer norm in conv and batch norm in dcgan."""
@@ -184,9 +185,13 @@ class NetworkOptions:
                 f"the networks are those of {self.network}: say --network {self.network}"
             )
         if self.output == "sigmoid" and not data.unit_range:
+            counts = (
+                ", or for counts --output softmax --reconstruction negative-binomial"
+                * data.counts
+            )
             raise UserError(
                 "the data have values outside [0, 1]: scale them, or take "
-                "--output linear --reconstruction squared-error"
+                f"--output linear --reconstruction squared-error{counts}"
             )
         if self.network in ("conv", "dcgan") and len(data.shape) != 3:
             raise UserError(
@@ -237,8 +242,9 @@ class AutoencoderOptions(NetworkOptions):
 
     input_noise: float = 0.0
     """Standard deviation of noise added to the encoder's input while training."""
-    reconstruction: Literal["bernoulli", "squared-error"] = "bernoulli"
-    """Reconstruction loss: cross-entropy, or half the squared error."""
+    reconstruction: Reconstruction = "bernoulli"
+    """Reconstruction loss: cross-entropy, half the squared error, or for tables of counts
+    the negative log-likelihood of a Poisson or negative binomial."""
     reconstruction_optimizer: Optimizer = field(
         default_factory=lambda: Optimizer(schedule="cosine")
     )
@@ -262,6 +268,11 @@ class AutoencoderOptions(NetworkOptions):
         Raises:
           UserError: options that don't fit each other or the data.
         """
+        if self.reconstruction in COUNTS and not data.counts:
+            raise UserError(
+                f"a {self.reconstruction} reconstruction is for tables of counts, whole "
+                "numbers from 0 on, and these data are none: take squared-error"
+            )
         posterior = self.make_posterior()
         outputs = posterior.encoder_outputs + (classes if y_from == "encoder" else 0)
         return Autoencoder(

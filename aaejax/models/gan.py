@@ -7,7 +7,7 @@ conditional on the label as in Mirza & Osindero 2014.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,7 @@ from aaejax import networks
 from aaejax.components import losses, priors
 from aaejax.components.adversaries import Adversary
 from aaejax.components.checks import check_at_least, check_number, check_optimizers
-from aaejax.components.likelihoods import Likelihood
+from aaejax.components.likelihoods import Likelihood, Output
 from aaejax.models._adversaries import OneAdversaryOptions
 from aaejax.models._options import PriorOptions, need_labels
 from aaejax.types import (
@@ -44,7 +44,7 @@ def gan(
     optimizers: Mapping[str, optax.GradientTransformation],
     *,
     classes: int = 0,
-    output: Literal["sigmoid", "linear"] = "sigmoid",
+    output: Output = "sigmoid",
     steps: int = 1,
     generator_loss: losses.GeneratorLoss = "non-saturating",
     r1: float = 0.0,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from aaejax.data import Dataset, batches
-from aaejax.data.lazy import Images, Rows, in_unit_range
+from aaejax.data.lazy import Images, Rows, in_counts, in_unit_range
 from aaejax.data.notes import Tell
 from aaejax.metrics.heldout import mixed_order
 from aaejax.types import DataSpec, Device
@@ -68,4 +68,9 @@ def data_spec(dataset: Dataset) -> DataSpec:
     labels = dataset.train_labels
     labelled = 0 if labels is None else int((labels >= 0).sum())
     missing = dataset.columns is not None and dataset.columns.missing
-    return DataSpec(dataset.example_shape, dataset.classes, bool(unit), labelled, missing)
+    images = dataset.train_images
+    may_count = len(dataset.example_shape) == 1 and images.dtype == np.float32
+    counts = may_count and not missing and in_counts(images)
+    return DataSpec(
+        dataset.example_shape, dataset.classes, bool(unit), labelled, missing, counts
+    )

@@ -1,5 +1,6 @@
 """The training of one run: what is checked before it, its folder, and how it ends."""
 
+import dataclasses
 import reprlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -73,6 +74,10 @@ def train(
     _check_classes(built, dataset)
     if spec.missing:
         _check_missing(built, dataset)
+    if built.counts:
+        dataset = dataset.counted()
+    else:
+        spec = dataclasses.replace(spec, counts=False)  # other data may be none
     like = jax.eval_shape(lambda key: init_state(built, key, config.ema), jax.random.key(0))
     check_model(like, devices, copies=2)  # the one that a step reads, and what it makes
     folder = RunFolder(run_folder(model, dataset, config))

@@ -8,7 +8,7 @@ import numpy as np
 
 from aaejax.data.checks import extremes
 from aaejax.data.columns import Columns, columns_of
-from aaejax.data.lazy import Images, Rows
+from aaejax.data.lazy import Images, Rows, in_counts
 from aaejax.types import DataSpec, UserError
 
 MOST_VALUES, MOST_CLASSES = 2**28, 10**6  # of one example, of a run
@@ -44,6 +44,11 @@ class RunData:
 
     def check_scale(self, name: str, images: Images) -> None:
         """Raises UserError where values mean something else than they did in training."""
+        if self.spec.counts and not in_counts(images):
+            raise UserError(
+                f"{name} are no counts, as those are that the run was trained on: give "
+                "whole numbers from 0 on"
+            )
         if images.dtype == np.uint8:
             if not self.spec.unit_range:
                 raise UserError(
@@ -73,11 +78,12 @@ def run_data(saved: dict[str, Any]) -> RunData:
         _integer(saved["classes"], 0, MOST_CLASSES),
         saved["unit_range"],
         _integer(saved["labelled"]),
-        saved.get("missing", False),  # younger than some runs
+        saved.get("missing", False),  # younger than some runs, as is the next
+        saved.get("counts", False),
     )
     if len(spec.shape) not in (1, 3) or math.prod(spec.shape) > MOST_VALUES:
         raise ValueError(f"shape {saved['shape']}")
-    for name in ("unit_range", "missing"):
+    for name in ("unit_range", "missing", "counts"):
         if not isinstance(getattr(spec, name), bool):
             raise TypeError(f"{name} {getattr(spec, name)!r}"[:100])
     names, fingerprint = saved["class_names"], saved["fingerprint"]
