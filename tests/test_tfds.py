@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from aaejax.data import Dataset, load, tfds
+from aaejax.data.lazy import Rows
 from tests.conftest import ROOT, run_python
 from tests.made_data import fails, labels_of
 
@@ -125,3 +126,16 @@ def test_mnist_trains_through_tfds(mnist_dir, tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "60,000 training and 10,000 held-out" in done.stdout
+
+
+def test_a_large_set_is_decoded_as_it_is_read(mnist, mnist_dir, tmp_path, monkeypatch):
+    for path in copied(mnist_dir, tmp_path).glob("decoded-*"):
+        shutil.rmtree(path)
+    monkeypatch.setattr(tfds, "READ_BELOW", 2**23)  # the 60,000, not the 10,000
+    data = load("mnist", tmp_path, tell=print)
+    assert isinstance(data.train_images, Rows)
+    rows = np.array([59_999, 0, 31_234])
+    np.testing.assert_array_equal(data.train_images[rows], mnist.train_images[rows])
+    for part, labels in zip(labels_of(data), labels_of(mnist), strict=True):
+        np.testing.assert_array_equal(part, labels)
+    assert not list(tmp_path.rglob("decoded-train"))  # nothing is decoded whole

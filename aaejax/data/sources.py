@@ -70,7 +70,7 @@ def load(
         these very columns, found by their names. The labels may be lacking then.
       cache: a folder where pictures of a folder are kept once they are decoded, at the size
         that they get, for as long as the files have the same names, sizes and times; and
-        the features of tables that take more than 1 GiB.
+        the images of TFDS sets and the features of tables that take more than 1 GiB.
       most: files and folders of a folder of pictures that are looked at before it is
         refused as too large; None for no such bound.
       tell: takes a line on each thing that is there and not used, or used in another way
@@ -115,7 +115,7 @@ def load(
         from aaejax.data import tfds
 
         reading.check_reads(text)
-        short, arrays = text, tfds.read(text, Path(data_dir), said.append)
+        short, arrays = text, tfds.read(text, Path(data_dir), said.append, keep)
     dataset = from_arrays(
         **arrays,
         name=short,

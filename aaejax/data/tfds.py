@@ -6,6 +6,7 @@ this one TensorFlow would take the GPU's memory and seconds of every start.
 
 import difflib
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -13,11 +14,16 @@ import sys
 import tempfile
 import textwrap
 import zlib
+from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from aaejax.data.cache import Expected, kept, of_rows
+from aaejax.data.lazy import READ_BELOW, Rows, workers
+from aaejax.data.mapped_file import files_identity
 from aaejax.data.notes import Tell, listing
 from aaejax.types import UserError
 
@@ -41,16 +47,20 @@ except Exception as error:
 """
 
 
-def read(name: str, data_dir: Path, tell: Tell) -> dict[str, Any]:
+def read(
+    name: str, data_dir: Path, tell: Tell, cache: Path | None = None
+) -> dict[str, Any]:
     """Reads a TFDS image set, after preparing it where that is still to be done.
 
-    Decoding 70,000 digits takes about 20 s, so the decoded arrays are kept beside the
-    prepared data (see `_read_split`) and memory-mapped from then on.
+    Images that take up to `lazy.READ_BELOW` are decoded once and kept beside the prepared
+    data (see `_read_split`), to be memory-mapped from then on. Larger ones are decoded when
+    their rows are asked for.
 
     Args:
       name: of the set.
       data_dir: where TFDS keeps its data.
-      tell: takes a line on splits that are not read.
+      tell: takes a line on splits that are not read, and where something was kept.
+      cache: a folder that keeps the larger ones once they are decoded, see `cache.kept`.
 
     Returns:
       Arguments of `aaejax.data.from_arrays`: images uint8 [N, H, W, C], and labels
@@ -88,7 +98,11 @@ def read(name: str, data_dir: Path, tell: Tell) -> dict[str, Any]:
         if split is not None:
             splits.remove(split)
             try:
-                arrays = _read_split(builder, split, keys)
+                source = SplitImages(builder, split, keys)
+                if source.nbytes > READ_BELOW:
+                    arrays = _large_split(source, f"{name} {split}", cache, tell)
+                else:
+                    arrays = _read_split(builder, split, source)
             except (OSError, RuntimeError) as error:  # array_record raises RuntimeError
                 raise UserError(
                     f"the prepared TFDS data in {builder.data_path} cannot be read "
@@ -150,13 +164,72 @@ def _prepare(name: str, data_dir: Path) -> None:
         )
 
 
-def _read_split(builder: Any, split: str, keys: tuple[str, ...]) -> dict[str, np.ndarray]:
+class SplitImages:
+    """The images of a prepared split as a source, decoded when they are read.
+
+    Attributes:
+      identity: names, sizes and times of the files.
+    """
+
+    def __init__(self, builder: Any, split: str, keys: tuple[str, ...]):
+        self._builder, self._split, self.keys = builder, split, keys
+        self._images = builder.as_data_source(split=split)
+        self._shape = builder.info.features["image"].shape
+        paths = [Path(os.fspath(path)) for path in builder.info.splits[split].filepaths]
+        self.identity = files_identity(paths, Path(os.fspath(builder.data_path)))
+        # binarized_mnist stores 0 and 1.
+        some = np.unique(np.linspace(0, len(self) - 1, 64).astype(np.int64))
+        self._white = 1
+        self._white = 255 if self[some]["image"].max() == 1 else 1
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all images once they are decoded."""
+        return len(self) * math.prod(self._shape)
+
+    def __getitem__(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+        """Those of these numbers: "image" uint8 [n, H, W, C], and "label" int32 [n]."""
+        examples = self._images.__getitems__(rows.tolist())
+        found = {"image": np.stack([example["image"] for example in examples])}
+        found["image"] *= np.uint8(self._white)
+        if "label" in self.keys:
+            found["label"] = np.array([x["label"] for x in examples], np.int32)
+        return found
+
+    def label_blocks(self) -> Generator[np.ndarray]:
+        """The labels of all, some at a time, for which no image is decoded."""
+        import tensorflow_datasets as tfds
+
+        skip = {"image": tfds.decode.SkipDecoding()}
+        source = self._builder.as_data_source(split=self._split, decoders=skip)
+        for start in range(0, len(self), 1000):
+            examples = source.__getitems__(range(start, min(start + 1000, len(self))))
+            yield np.array([example["label"] for example in examples], np.int32)
+
+
+def _large_split(
+    source: SplitImages, what: str, cache: Path | None, tell: Tell
+) -> dict[str, Any]:
+    """Images that are decoded when they are read, or were once, and all labels."""
+    images = Rows(source, what)
+    if cache is not None:
+        expected = Expected(source.identity, images.shape, images.dtype)
+        images = Rows(kept(cache, expected, lambda _: of_rows(images), what, tell), what)
+    if "label" not in source.keys:
+        return {"image": images}
+    return {"image": images, "label": np.concatenate(list(source.label_blocks()))}
+
+
+def _read_split(builder: Any, split: str, source: SplitImages) -> dict[str, np.ndarray]:
     """The decoded arrays of a split, memory-mapped from `decoded-<split>`.
 
     That folder is used only where the checksums of the prepared shards and of its own
     files are those that it was written with; otherwise it is made anew.
     """
-    shards = 0
+    keys, shards = source.keys, 0
     for path in builder.info.splits[split].filepaths:
         shards = _file_sum(path, shards)
     folder = Path(builder.data_path) / f"decoded-{split}"
@@ -166,9 +239,9 @@ def _read_split(builder: Any, split: str, keys: tuple[str, ...]) -> dict[str, np
     try:
         temporary = Path(tempfile.mkdtemp(prefix="decoding-", dir=folder.parent))
     except OSError:  # a data folder that only its owner may write
-        return _decode(builder, split, keys)
+        return _decode(source, builder, split)
     try:
-        arrays = _decode(builder, split, keys)
+        arrays = _decode(source, builder, split)
         sums: dict[str, int] = {"shards": shards}
         for key, array in arrays.items():
             np.save(temporary / f"{key}.npy", array, allow_pickle=False)
@@ -204,22 +277,13 @@ def _file_sum(path: Any, start: int = 0) -> int:
     return zlib.crc32(np.memmap(os.fspath(path), np.uint8, "r").data, start)
 
 
-def _decode(builder: Any, split: str, keys: tuple[str, ...]) -> dict[str, np.ndarray]:
-    source = builder.as_data_source(split=split)
+def _decode(source: SplitImages, builder: Any, split: str) -> dict[str, np.ndarray]:
     n = len(source)
     print(f"decoding {builder.info.full_name} {split}: {n} images", file=sys.stderr)
-    arrays: dict[str, np.ndarray] = {}
-    arrays["image"] = np.empty((n, *builder.info.features["image"].shape), np.uint8)
-    if "label" in keys:
-        arrays["label"] = np.empty(n, np.int32)
-    for start in range(0, n, 1000):
-        examples = source.__getitems__(range(start, min(start + 1000, n)))
-        for i, example in enumerate(examples, start):
-            for key, array in arrays.items():
-                array[i] = example[key]
-    if arrays["image"].max(initial=0) == 1:
-        arrays["image"] *= 255  # binarized_mnist stores 0 and 1
-    return arrays
+    starts = range(0, n, 1000)
+    with ThreadPoolExecutor(workers()) as pool:
+        parts = list(pool.map(lambda at: source[np.arange(at, min(at + 1000, n))], starts))
+    return {key: np.concatenate([part[key] for part in parts]) for key in source.keys}
 
 
 def _one_line(error: object) -> str:
