@@ -9,7 +9,6 @@ fold_in(name of the draw) -> fold_in(position in the global batch). So a step dr
 noise on any number of devices, and a resumed run the same as an unbroken one.
 """
 
-import difflib
 import reprlib
 import zlib
 from collections.abc import Callable, Sequence
@@ -17,16 +16,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
-from jax.core import Tracer
 
 from aaejax import cpu
+from aaejax.components.inputs import batch_size
 from aaejax.types import (
     Array,
     Batch,
     Draw,
-    Input,
     Key,
     Keys,
     Metrics,
@@ -39,12 +36,12 @@ from aaejax.types import (
 
 
 def init_state(model: Model, key: Key, ema: float = 0.0) -> TrainState:
-    """The state before the first step; the key is consumed.
+    """Makes the state before the first step.
 
     Args:
-      model: to train.
-      key: of the first parameters.
-      ema: as of `train_step`.
+      model: The model to train.
+      key: The key of the first parameters; it is consumed.
+      ema: The decay of a moving average, as of `train_step`; 0 for none.
 
     Raises:
       UserError: phases that don't fit each other or the networks.
@@ -76,14 +73,14 @@ def init_state(model: Model, key: Key, ema: float = 0.0) -> TrainState:
 
 
 def phase_step(phase: Phase, axis_name: str | None = None) -> Step:
-    """One update of the networks that the phase trains; `state.step` stays.
+    """Makes the step of one phase: an update of its networks; `state.step` stays.
 
     The metrics are "<phase>/loss", "<phase>/gradient_norm" and those of the loss, each
     under the phase's name: float32, shape (), means over the global batch.
 
     Args:
-      phase: to step.
-      axis_name: the axis over devices, under pmap or shard_map; None where there is none.
+      phase: The phase.
+      axis_name: The axis over devices, under pmap or shard_map; None where there is none.
 
     Returns:
       `(state, batch, key) -> (state, metrics)`. When traced it raises UserError where the
@@ -91,9 +88,9 @@ def phase_step(phase: Phase, axis_name: str | None = None) -> Step:
     """
 
     def step(state: TrainState, batch: Batch, key: Key) -> tuple[TrainState, Metrics]:
-        batch_size = _batch_size(phase, batch)
+        size = batch_size(phase, batch)
         key = _fold_in_name(jax.random.fold_in(key, state.step), phase.name)
-        draw = _ExampleDraw(key, batch_size, axis_name)
+        draw = _ExampleDraw(key, size, axis_name)
         trained = {name: state.params[name] for name in phase.trains}
         if axis_name is not None:
             trained = _of_each_device(trained, axis_name)
@@ -136,16 +133,21 @@ def train_step(
     ema: float = 0.0,
     augment: Callable[[Batch, Draw], Batch] | None = None,
 ) -> Step:
-    """All phases in order, each seeing the parameters that the one before left.
+    """Makes the step of all phases in order, each seeing what the one before left.
 
     Args:
-      phases: of the step.
-      axis_name: as of `phase_step`.
-      ema: decay of the exponential moving average of all parameters after each step, as of
-        `optax.ema` with its bias correction; 0 for none. The state must be of
+      phases: The phases of the step.
+      axis_name: The axis over devices, as of `phase_step`.
+      ema: The decay of the exponential moving average of all parameters after each step,
+        as of `optax.ema` with its bias correction; 0 for none. The state must be of
         `init_state(..., ema)`.
-      augment: changes the batch that all phases of a step see, by draws of its own, as
+      augment: Changes the batch that all phases of a step see, by draws of its own, as
         `distortions.flipped` does.
+
+    Returns:
+      `(state, batch, key) -> (state, metrics)`; the key is the run's, the same at every
+      step. When traced it raises UserError as `phase_step`, and where the state has a
+      moving average and `ema` is 0, or the other way round.
     """
     steps = [phase_step(phase, axis_name) for phase in phases]
 
@@ -180,7 +182,7 @@ def averaged_params(state: TrainState, ema: float) -> dict[str, Any]:
 def phase_losses(
     phases: Sequence[Phase],
 ) -> Callable[[TrainState, Batch, Key], list[Array]]:
-    """A step without its gradients: `(state, batch, key) -> losses`, float32 () each.
+    """Makes a step without its gradients: `(state, batch, key) -> losses`, float32 () each.
 
     All are of the parameters before the step. To be traced, in a third of the time that a
     step takes, for a look at what the phases compute; raises UserError as `phase_step`.
@@ -188,7 +190,7 @@ def phase_losses(
 
     def losses(state: TrainState, batch: Batch, key: Key) -> list[Array]:
         def value(phase: Phase) -> Array:
-            draw = _ExampleDraw(key, _batch_size(phase, batch), None)
+            draw = _ExampleDraw(key, batch_size(phase, batch), None)
             return phase.loss(state.variables, batch, draw)[0]
 
         return [value(phase) for phase in phases]
@@ -197,11 +199,12 @@ def phase_losses(
 
 
 def scan_steps(step: Step) -> Callable:
-    """Many steps as one program: `(state, batches, key, count=None) -> (state, metrics)`.
+    """Makes one program of many steps.
 
-    `batches` has a leading axis of steps on every array, and so have the metrics. With a
-    `count`, an integer (), only so many steps of them run and the other metrics are 0: one
-    compiled program for any number of steps, which all come out of it bit for bit alike.
+    It is `(state, batches, key, count=None) -> (state, metrics)`. `batches` has a leading
+    axis of steps on every array, and so have the metrics. With a `count`, an integer (),
+    only so many steps of them run and the other metrics are 0: one compiled program for any
+    number of steps, which all come out of it bit for bit alike.
     """
 
     def steps(state: TrainState, batches: Batch, key: Key, count: Array | None = None):
@@ -284,69 +287,3 @@ def _check_phases(phases: Sequence[Phase], networks: Any) -> None:
                 f"two phases are called {phase.name} but train {', '.join(same.trains)} "
                 f"and {', '.join(phase.trains)}: give them two names"
             )
-
-
-def _batch_size(phase: Phase, batch: Batch) -> int:
-    """B, of what the phase reads; raises UserError where that is lacking or differs."""
-    for each in phase.inputs:
-        _check_input(each, batch, phase.name)
-    sizes = {each.name: batch[each.name].shape[0] for each in phase.inputs}
-    if not sizes:
-        return jax.tree.leaves(dict(batch))[0].shape[0]
-    (first, size), *_ = sizes.items()
-    for name in sizes:
-        if sizes[name] != size:
-            raise UserError(
-                f"{name!r} of the batch has {sizes[name]} examples and {first!r} has "
-                f"{size}: they must be the same"
-            )
-    return size
-
-
-def _check_input(wanted: Input, batch: Batch, phase: str) -> None:
-    """Raises UserError where the batch has not what the phase reads."""
-    name = wanted.name
-    if name not in batch:
-        near = difflib.get_close_matches(name, batch, n=1, cutoff=0.5)
-        hint = f"; is it the {near[0]!r} there?" if near else ""
-        raise UserError(
-            f"phase {phase} reads {name!r} of the batch, which has "
-            f"{', '.join(map(repr, batch))}{hint}"
-        )
-    x = batch[name]
-    if not hasattr(x, "dtype") or not hasattr(x, "shape"):
-        raise UserError(
-            f"{name!r} of the batch is of type {type(x).__name__}: it must be an array"
-        )
-    kind = jnp.floating if wanted.classes is None else jnp.integer
-    if not jnp.issubdtype(x.dtype, kind):
-        what = "float32" if wanted.classes is None else "int32"
-        hint = ": divide by 255" * (x.dtype == jnp.uint8 and wanted.classes is None)
-        raise UserError(f"{name!r} of the batch is {x.dtype}: it must be {what}{hint}")
-    if tuple(x.shape[1:]) != tuple(wanted.shape) or x.ndim == 0:
-        expected = ", ".join(map(str, ("B", *wanted.shape)))
-        raise UserError(
-            f"{name!r} of the batch has shape {list(x.shape)}: it must be [{expected}]"
-        )
-    if not x.shape[0]:
-        raise UserError(f"{name!r} of the batch has no examples: give at least one")
-    if isinstance(x, Tracer):
-        return  # under jit the values are not known
-    values = np.asarray(x)
-    if wanted.missing:
-        values = values[~np.isnan(values)]
-    low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
-    if wanted.unit_range and not (low >= 0 and high <= 1):
-        raise UserError(
-            f"{name!r} of the batch lies in [{low:.9g}, {high:.9g}]: it must lie in [0, 1]"
-        )
-    if wanted.counts and not (low >= 0 and (values == np.floor(values)).all()):
-        raise UserError(
-            f"{name!r} of the batch are no counts: give whole numbers from 0 on"
-        )
-    least = -1 if wanted.unknown else 0
-    if wanted.classes is not None and not (low >= least and high < wanted.classes):
-        raise UserError(
-            f"{name!r} of the batch lies in {low:.0f} ... {high:.0f}: it must lie in "
-            f"0 ... {wanted.classes - 1}{', or be -1 for unknown' * wanted.unknown}"
-        )

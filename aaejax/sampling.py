@@ -22,16 +22,16 @@ Path = Literal["linear", "spherical"]
 def samples(
     model: Model, variables: Variables, key: Key, n: int, labels: Array | None = None
 ) -> Array:
-    """Decodes n samples of the prior, of these labels [n] where given: [n, ...]."""
+    """Decodes n samples of the prior, of these labels [n] where given, to [n, ...]."""
     return model.decode(variables, model.prior(variables, key, n, labels))
 
 
 def reconstructions(
     model: Model, variables: Variables, images: Array, key: Key, labels: Array | None = None
 ) -> Array:
-    """Encodes and decodes images [n, ...] in [0, 1], of these labels [n]: [n, ...].
+    """Encodes and decodes images [n, ...] in [0, 1], of these labels [n], to [n, ...].
 
-    Of counts a reconstruction has the sum that the example has.
+    Of counts a reconstruction has the sum that its example has.
     """
     made = model.decode(variables, model.encode(variables, images, key, labels))
     if not model.counts:
@@ -40,10 +40,10 @@ def reconstructions(
 
 
 def styles(model: Model, variables: Variables, key: Key, rows: int) -> Array:
-    """A style grid (figure 7): a row keeps the style z, a column sets the class.
+    """Decodes a grid of styles (figure 7): a row keeps the style z, a column the class.
 
     Returns:
-      [rows, K, ...].
+      The images, [rows, K, ...].
     """
     labels = jnp.arange(model.classes)
 
@@ -57,7 +57,7 @@ def styles(model: Model, variables: Variables, key: Key, rows: int) -> Array:
 
 
 def heads(model: Model, variables: Variables) -> Array:
-    """Cluster heads (figure 9): each class decoded with the style z = 0. [K, ...]."""
+    """Decodes the cluster heads (figure 9): each class with the style z = 0, [K, ...]."""
     style = jnp.zeros((model.classes, model.latent - model.classes))
     return model.decode(variables, jnp.concatenate([jnp.eye(model.classes), style], axis=1))
 
@@ -65,6 +65,7 @@ def heads(model: Model, variables: Variables) -> Array:
 def interpolation(
     model: Model,
     variables: Variables,
+    *,
     first: Array,
     last: Array,
     steps: int,
@@ -75,18 +76,21 @@ def interpolation(
     """Decodes points on the way between pairs of codes.
 
     Args:
-      model: the model.
-      variables: of its networks.
-      first: [n, ...] images where the lines start.
-      last: [n, ...] images where they end.
-      steps: points on each line, both ends included.
-      key: of the posterior's noise.
-      labels: [2 n], of `first` and then of `last`.
+      model: A model that has an encoder.
+      variables: The variables of its networks.
+      first: The images where the lines start, [n, ...].
+      last: The images where they end, [n, ...].
+      steps: How many points each line has, both ends included.
+      key: The key of the posterior's noise.
+      labels: The classes of `first` and then of `last`, int32 [2 n], or None.
       path: "linear", or "spherical" along the great circle (White 2016, section 2.1),
         which keeps the length that samples of a Gaussian prior have.
 
     Returns:
-      [n, steps, ...].
+      The images, [n, steps, ...].
+
+    Raises:
+      UserError: A model without an encoder, or a path that is none.
     """
     codes = model.encode(variables, jnp.concatenate([first, last]), key, labels)
     start, end = jnp.split(codes[:, None], 2)  # [n, 1, Z]
@@ -97,7 +101,7 @@ def interpolation(
 
 
 def between(start: Array, end: Array, t: Array, path: Path) -> Array:
-    """The point at t in [0, 1] of the way from code to code; shapes that broadcast.
+    """The point at t in [0, 1] of the way from code to code, of shapes that broadcast.
 
     Raises:
       UserError: a path that is none.
@@ -119,6 +123,7 @@ def arithmetic(
     model: Model,
     variables: Variables,
     images: Array,
+    *,
     direction: Array,
     steps: int,
     key: Key,
@@ -127,16 +132,21 @@ def arithmetic(
     """Moves the codes of images along a direction (Radford et al. 2015, section 6.3.2).
 
     Args:
-      model: the model.
-      variables: of its networks.
-      images: [n, ...], in [0, 1].
-      direction: [Z], such as the mean code of one set of images less that of another.
-      steps: points from the code itself to the code plus the direction, both included.
-      key: of the posterior's noise.
-      labels: [n] or None.
+      model: A model that has an encoder.
+      variables: The variables of its networks.
+      images: The images, in [0, 1], [n, ...].
+      direction: A vector [Z], such as the mean code of one set of images less that of
+        another.
+      steps: How many points there are from the code itself to the code plus the direction,
+        both included.
+      key: The key of the posterior's noise.
+      labels: The classes of the images, int32 [n], or None.
 
     Returns:
-      [n, steps, ...].
+      The images, [n, steps, ...].
+
+    Raises:
+      UserError: A model without an encoder.
     """
     codes = model.encode(variables, images, key, labels)
     t = jnp.linspace(0, 1, steps)[None, :, None]
@@ -148,11 +158,11 @@ def arithmetic(
 def manifold(model: Model, variables: Variables, key: Key, side: int) -> Array:
     """Decodes a grid over a 2-D prior, at evenly spaced percentiles of each dimension.
 
-    As figure 2e of Makhzani et al. 2015. The percentiles are those of 10,000 samples, so
+    It is figure 2e of Makhzani et al. 2015. The percentiles are those of 10,000 samples, so
     that any prior has them. z1 grows to the right, z2 upwards.
 
     Returns:
-      [side, side, ...].
+      The images, [side, side, ...].
     """
     drawn = model.prior(variables, key, 10_000)
     levels = (jnp.arange(side) + 0.5) / side
@@ -170,7 +180,7 @@ def walk(model: Model, variables: Variables, key: Key, steps: int) -> Array:
     equal heaps; the mean of a heap is a point of the walk.
 
     Returns:
-      [K, steps, ...].
+      The images, [K, steps, ...].
     """
 
     def points(label: Array) -> Array:
@@ -192,15 +202,15 @@ def in_batches(
     function: Callable[[Variables, Array, Key, Array | None], dict[str, Array]],
     batch: int = 500,
 ) -> Callable[..., dict[str, np.ndarray]]:
-    """A function of a batch -> one of a dataset on the host, in its order; jitted once.
+    """Makes a function of a dataset on the host, in its order, of one of a batch.
 
-    A batch that is not full is filled up, alone to the next power of two and behind others
-    to their size, so that arrays of any length need few programs.
+    It is jitted once. A batch that is not full is filled up, alone to the next power of two
+    and behind others to their size, so that arrays of any length need few programs.
 
     Args:
       function: `(variables, images [B, ...] in [0, 1], key, labels [B] or None)` to arrays
         [B, ...] by name, each example's its own.
-      batch: images at once, at most.
+      batch: How many images are asked about at once, at most.
 
     Returns:
       `(variables, images, labels, key)` to arrays [N, ...] by name; images uint8 or
@@ -242,7 +252,7 @@ def _filled(x: np.ndarray, size: int, value: int = 0) -> np.ndarray:
 
 
 def probabilities(model: Model, variables: Variables, images: Any, key: Key) -> np.ndarray:
-    """q(y|x) of a dataset on the host, [N, K], where the encoder has that head."""
+    """Gives q(y|x) of a dataset on the host, [N, K], where the encoder has that head."""
     classify = model.classify
     ask = in_batches(
         lambda variables, x, key, _: {"y": classify(variables, x, key)}  # type: ignore[misc]

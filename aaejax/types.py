@@ -5,7 +5,7 @@ Letters used for shapes everywhere: `B` examples of a batch, `Z` code size, `K` 
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, Protocol
 
 import flax.struct
@@ -35,7 +35,7 @@ LABELLED = "labelled_"  # prefix of a batch of labelled examples
 
 
 def printable(text: object) -> str:
-    r"""Text from outside as one line that does nothing to a terminal.
+    r"""Makes one line of text from outside, which does nothing to a terminal.
 
     Line breaks become spaces; other characters that are not seen (control characters,
     marks that turn the direction of writing, bytes that are no text) become escapes such
@@ -59,41 +59,13 @@ class Prior(Protocol):
         """Draws codes.
 
         Args:
-          key: consumed.
-          n: how many codes.
-          labels: int32 [n]; where a label is 0 or more the code comes from that class's
-            part of the prior, where it is -1 (or without labels) from all of it.
+          key: A key, which is consumed.
+          n: How many codes.
+          labels: Classes, int32 [n]; where a label is 0 or more the code comes from that
+            class's part of the prior, where it is -1 (or without labels) from all of it.
 
         Returns:
-          float32 [n, Z].
-        """
-        ...
-
-
-class Source(Protocol):
-    """Examples that are read when they are asked for.
-
-    It is asked by several threads at once. It may also have
-
-    - `labels`: [N], as of `aaejax.data.from_arrays`; without them the label of every row is
-      read once, at the start;
-    - `identity`: a string that changes with the data; by default some rows stand for all;
-    - `name_of(row) -> str`: of a row, in messages.
-    """
-
-    def __len__(self) -> int:
-        """How many examples, N."""
-        ...
-
-    def __getitem__(self, rows: np.ndarray, /) -> Mapping[str, np.ndarray]:
-        """Those of some row numbers.
-
-        Args:
-          rows: int [n], each in 0 ... N - 1.
-
-        Returns:
-          "image" [n, ...], as of `aaejax.data.from_arrays`, the same shape and dtype for
-          every row; and perhaps "label" [n].
+          The codes, float32 [n, Z].
         """
         ...
 
@@ -104,7 +76,7 @@ class Loss(Protocol):
     def __call__(
         self, variables: Variables, batch: Batch, draw: "Draw", /
     ) -> tuple[Array, Metrics, States]:
-        """The loss and what else was found on the way.
+        """Computes the loss, and what else is found on the way.
 
         Returns:
           The mean loss over the batch, shape (); named float32 scalars; and the new states
@@ -123,13 +95,13 @@ class Draw(Protocol):
     axis_name: str | None
 
     def __call__(self, name: str, sampler: Callable[..., Array], *args: Array) -> Array:
-        """`sampler(key, *one_example_of_each_arg)` for every example of the batch.
+        """Calls `sampler(key, *one_example_of_each_arg)` for every example of the batch.
 
         Each name is a stream of its own. The key of an example depends on its position in
         the global batch alone, so the noise is the same on one device and on eight.
 
         Returns:
-          [B, ...]: the samplers' results, stacked.
+          The samplers' results, stacked, [B, ...].
         """
         ...
 
@@ -138,9 +110,9 @@ class Draw(Protocol):
         ...
 
     def gather(self, x: Array) -> Array:
-        """[B, ...] of one device's examples -> those of the global batch, on every device.
+        """Gathers [B, ...] of a device's examples to those of the global batch, on each.
 
-        For losses that are no mean over examples, as a distance between two samples is.
+        It is for losses that are no mean over examples, as a distance between samples is.
         """
         ...
 
@@ -150,13 +122,13 @@ class Input:
     """An array that a phase reads from its batch.
 
     Attributes:
-      name: its key in the batch.
-      shape: of one example.
+      name: The key of the array in the batch.
+      shape: The shape of one example.
       classes: K of a label, an integer in 0 ... K - 1; None where the array is float32.
-      unknown: whether a label may be -1, for "unknown", too.
-      unit_range: whether all values lie in [0, 1].
-      missing: whether a value may be NaN, which is one that is not known.
-      counts: whether all values are counts, whole numbers from 0 on.
+      unknown: Whether a label may be -1, for "unknown", too.
+      unit_range: Whether all values lie in [0, 1].
+      missing: Whether a value may be NaN, which is one that is not known.
+      counts: Whether all values are counts, whole numbers from 0 on.
     """
 
     name: str
@@ -168,33 +140,32 @@ class Input:
     counts: bool = False
 
 
-def image_input(shape: tuple[int, ...], unit_range: bool, prefix: str = "") -> Input:
-    """The image of a batch."""
-    return Input(name=f"{prefix}image", shape=shape, unit_range=unit_range)
-
-
-def label_input(classes: int, prefix: str = "") -> Input:
-    """The label of a batch; one of labelled examples is known."""
-    return Input(name=f"{prefix}label", classes=classes, unknown=prefix != LABELLED)
-
-
 @dataclass(frozen=True)
 class Phase:
     """A loss, the networks that it trains, and an optimizer.
 
     Phases of one name (a discriminator's k steps) share the state of the optimizer, so they
     train the same networks with the same optimizer.
+
+    Attributes:
+      name: The name of the phase, which its metrics and its optimizer's state bear.
+      trains: The names of the networks that it trains; it touches no other network's
+        parameters or state.
+      loss: What it minimises.
+      optimizer: What turns gradients into updates.
+      inputs: The arrays of a batch that the loss reads, checked when a step is traced.
     """
 
     name: str
-    trains: tuple[str, ...]  # no other network's parameters or state are touched
+    trains: tuple[str, ...]
     loss: Loss
+    _: KW_ONLY
     optimizer: optax.GradientTransformation
-    inputs: tuple[Input, ...] = ()  # what the loss reads, checked when a step is traced
+    inputs: tuple[Input, ...] = ()
 
 
 def no_encoder(*_: object) -> Array:
-    """`Model.encode` and `Model.error` of a model that can't encode."""
+    """Stands for `Model.encode` and `Model.error` of a model that can't encode."""
     raise UserError("this model has no encoder")
 
 
@@ -203,32 +174,34 @@ class Model:
     """Networks, a prior and an ordered list of phases, and what the result can do.
 
     Functions whose first argument is `variables` read those of all networks, and run them
-    as in evaluation: with running averages, without dropout.
+    as in evaluation: with running averages, without dropout. The first five fields are
+    needed; the others say what else the model can be asked for, and what it can't is
+    refused.
 
     Attributes:
-      init: `(key) -> variables` of all networks; the key is consumed.
-      phases: of a step, in order.
-      prior: `(variables, key, n, labels [n] or None) -> codes [n, Z]`, as `Prior`; the
-        variables are read where p(z) is learned.
-      latent: Z, of the whole code: a class's one-hot part is in it.
+      init: `(key) -> variables` makes the variables of all networks; the key is consumed.
+      phases: The phases of a step, in order.
+      prior: `(variables, key, n, labels [n] or None) -> codes [n, Z]` draws codes, as
+        `Prior`; the variables are read where p(z) is learned.
+      latent: Z, the size of the whole code: a class's one-hot part is in it.
       decode: `(variables, codes [B, Z]) -> images [B, ...]`, in [0, 1] unless the output is
         linear; counts per 10,000 where examples are counts.
       encode: `(variables, images [B, ...], key, labels [B] or None) -> codes [B, Z]`; the
         key is consumed, or unused where q(z|x) is deterministic; labels are read where the
         code has them in it (supervised). By default the model has no encoder.
-      error: `(variables, images [B, ...], codes [B, Z]) ->` reconstruction loss of each
-        example [B].
-      log_weights: `(variables, images [B, ...], key, labels [B] or None) ->`
-        log p(x, z) - log q(z|x) of one z for each image, [B], nats; None where the model
-        has no such densities.
-      classify: `(variables, images [B, ...], key) -> q(y|x)` [B, K]; None where the encoder
-        has no such head.
+      error: `(variables, images [B, ...], codes [B, Z]) -> errors [B]` gives the
+        reconstruction loss of each example, in nats.
+      log_weights: `(variables, images [B, ...], key, labels [B] or None) -> weights [B]`
+        gives log p(x, z) - log q(z|x) of one z for each image, in nats; None where the
+        model has no such densities.
+      classify: `(variables, images [B, ...], key) -> probabilities [B, K]` gives q(y|x);
+        None where the encoder has no such head.
       classes: K where a code is [one-hot class, style]; 0 where it is a style alone.
-      prior_classes: K where the prior can be asked for a class; by default `classes`.
-      represent: `(variables, codes [B, Z]) -> [B, n]`: what stands for a code where it is
-        looked at; None where that is the code itself.
-      plane: `(variables, codes [B, Z]) -> [B, 2]`: how codes are drawn; by default what
-        stands for them, where it has two dimensions.
+      prior_classes: K where the prior can be asked for a class; 0 for as many as `classes`.
+      represent: `(variables, codes [B, Z]) -> [B, n]` gives what stands for a code where it
+        is looked at; None where that is the code itself.
+      plane: `(variables, codes [B, Z]) -> [B, 2]` gives where codes are drawn; None for
+        what stands for them, where that has two dimensions.
     """
 
     init: Callable[[Key], Variables]
@@ -261,7 +234,7 @@ class Model:
 
     @property
     def reads(self) -> tuple[str, ...]:
-        """Prefixes of the batches of a step, from what its phases read.
+        """The prefixes of the batches of a step, from what its phases read.
 
         "" is the training batch, `LABELLED` one of labelled examples, any other a further
         training batch in an order of its own.
@@ -288,29 +261,17 @@ class Model:
         return shown if shown.shape[1] == 2 else None
 
 
-class ModelOptions(Protocol):
-    """A recipe for a model, which can be built for any data: the `Options` of a model."""
-
-    def build(self, data: "DataSpec", steps: int) -> Model:
-        """The model for such data and a run of so many steps.
-
-        Raises:
-          UserError: the options don't fit the data.
-        """
-        ...
-
-
 @flax.struct.dataclass
 class TrainState:
     """All that changes while training: no functions and no key.
 
     Attributes:
-      step: steps done, int32 ().
-      params: by network name.
-      network_state: batch statistics and the like, by network name; {} of a network that
+      step: How many steps are done, int32 ().
+      params: The parameters, by network name.
+      network_state: Batch statistics and the like, by network name; {} of a network that
         has parameters only.
-      opt_state: by phase name.
-      ema: the exponential moving average of the parameters (an `optax.EmaState`), or None.
+      opt_state: The states of the optimizers, by phase name.
+      ema: The exponential moving average of the parameters (an `optax.EmaState`), or None.
     """
 
     step: Array
@@ -329,7 +290,7 @@ class TrainState:
 
     @property
     def variables(self) -> Variables:
-        """Parameters and state of each network, by name."""
+        """The parameters and the state of each network, by name."""
         return {
             name: {"params": params, **self.network_state[name]}
             for name, params in self.params.items()

@@ -218,7 +218,13 @@ def train(
     clock = Seconds(batch_size * len(seeds))
     labels = split.labels.astype(np.int32)
     trained = train_seeds(
-        model, split.images, labels, seeds, steps, batch_size, hooks=[clock]
+        model,
+        split.images,
+        labels,
+        seeds=seeds,
+        steps=steps,
+        batch_size=batch_size,
+        hooks=[clock],
     )
     return trained, clock.seconds
 
@@ -395,7 +401,9 @@ def picture_row(model: Model, networks: Variables, digits: Digits, path: Path) -
         )
     panels["samples"] = sampling.samples(model, networks, key, 36)
     if model.encodes:
-        line = sampling.interpolation(model, networks, real[36:42], real[42:48], 6, key)
+        line = sampling.interpolation(
+            model, networks, first=real[36:42], last=real[42:48], steps=6, key=key
+        )
         panels["interpolation"] = line.reshape(-1, 28, 28, 1)
     columns = ["real", "reconstructions", "samples", "interpolation"]
     if model.latent == 2:

@@ -209,9 +209,9 @@ def measure_seeds(options: Options, seeds: int = 10) -> Record:
         the_model(options, steps),
         images,
         np.full(len(images), -1, np.int32),
-        range(seeds),
-        steps,
-        options.batch_size,
+        seeds=range(seeds),
+        steps=steps,
+        batch_size=options.batch_size,
         chunk=dispatch,
         tell=lambda _: ends.append(clock()),
     )

@@ -53,7 +53,10 @@ assert images.shape == (5, 28, 28, 1)
 assert codes.shape == (5, 2)
 assert result.step == 40
 autoencoder = Autoencoder(
-    Encoder(), decoder, Posterior("deterministic", latent=2), Likelihood("bernoulli"),
+    Encoder(),
+    decoder,
+    posterior=Posterior("deterministic", latent=2),
+    likelihood=Likelihood("bernoulli"),
     shape=(28, 28, 1),
 )
 optimizers = dict.fromkeys(["reconstruction", "match"], optax.adam(1e-3))

@@ -81,6 +81,17 @@ def pair(inputs, shape):
     return init, apply
 
 
+def coded(encoder, decoder=None, posterior=None):
+    """An autoencoder of these networks, whose decoder fits where none is given."""
+    return Autoencoder(
+        encoder,
+        decoder or Linen(SHAPE),
+        posterior=posterior or Posterior("deterministic", LATENT),
+        likelihood=Likelihood("bernoulli"),
+        shape=SHAPE,
+    )
+
+
 def make(kind, optimizer=None):
     def network(inputs, shape):
         if kind == "linen":
@@ -91,13 +102,7 @@ def make(kind, optimizer=None):
 
     names = ("reconstruction", "discriminator", "generator")
     return aae(
-        Autoencoder(
-            network(12, (LATENT,)),
-            network(LATENT, SHAPE),
-            Posterior("deterministic", LATENT),
-            Likelihood("bernoulli"),
-            shape=SHAPE,
-        ),
+        coded(network(12, (LATENT,)), network(LATENT, SHAPE)),
         network(LATENT, ()),
         priors.gaussian(LATENT),
         dict.fromkeys(names, optimizer or optax.sgd(0.1)),
@@ -258,14 +263,11 @@ def test_a_discriminator_with_state_sees_prior_and_codes_in_two_passes():
         return {"params": {"w": jnp.ones(LATENT)}}
 
     watched = aae(
-        Autoencoder(
-            Linen((LATENT,)), Linen(SHAPE), Posterior("deterministic", LATENT),
-            Likelihood(), shape=SHAPE,
-        ),
+        coded(Linen((LATENT,))),
         (init, apply),
         priors.gaussian(LATENT),
         dict.fromkeys(("reconstruction", "discriminator", "generator"), optax.sgd(0.1)),
-    )  # fmt: skip
+    )
     state = init_state(watched, jax.random.key(0))
     seen.clear()
     batch = {"image": jnp.ones((6, *SHAPE))}
@@ -323,22 +325,20 @@ class Half(nn.Module):
     ],
 )
 def test_an_encoder_that_does_not_fit_is_refused_when_the_model_is_built(encoder, words):
-    posterior = Posterior("deterministic", 2)
     with pytest.raises(UserError, match=words) as refused:
-        Autoencoder(encoder, Linen(SHAPE), posterior, Likelihood(), shape=SHAPE)
+        coded(encoder)
     assert "\n" not in str(refused.value)
 
 
 def test_a_universal_posterior_needs_an_encoder_that_takes_noise():
     with pytest.raises(UserError, match="encoder Wide takes no argument noise"):
-        Autoencoder(Wide(), Linen(SHAPE), Posterior("universal", 3), Likelihood(), SHAPE)
+        coded(Wide(), posterior=Posterior("universal", 3))
 
 
 def test_decoder_and_discriminator_are_checked_too():
-    posterior = Posterior("deterministic", LATENT)
     with pytest.raises(UserError, match=r"decoder Linen gives \(2, 5\)"):
-        Autoencoder(Linen((LATENT,)), Linen((5,)), posterior, Likelihood(), SHAPE)
-    good = Autoencoder(Linen((LATENT,)), Linen(SHAPE), posterior, Likelihood(), SHAPE)
+        coded(Linen((LATENT,)), Linen((5,)))
+    good = coded(Linen((LATENT,)))
     with pytest.raises(UserError, match=r"discriminator Linen gives \(2, 7\)"):
         phases = "reconstruction", "discriminator", "generator"
         optimizers = dict.fromkeys(phases, optax.sgd(0.1))

@@ -88,8 +88,8 @@ def test_deterministic_posterior_ignores_noise_and_universal_reads_it(getkey):
         module = Autoencoder(
             networks.MLPEncoder(posterior.encoder_outputs, width=8),
             networks.MLPDecoder((3,), width=8),
-            posterior,
-            Likelihood(),
+            posterior=posterior,
+            likelihood=Likelihood(),
             shape=(3,),
         )
         params = module.init(getkey())

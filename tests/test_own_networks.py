@@ -185,6 +185,81 @@ def test_a_gan_takes_the_discriminator_of_a_file(tmp_path):
         assert outputs == asked
 
 
+NNX_FILE = """
+import math
+import jax.numpy as jnp
+from flax import nnx
+from aaejax import networks
+
+
+class Net(nnx.Module):
+    def __init__(self, inputs, shape, rngs):
+        self.layer = nnx.Linear(inputs, math.prod(shape), rngs=rngs)
+        self.norm = nnx.BatchNorm(math.prod(shape), rngs=rngs)
+        self.shape = shape
+
+    def __call__(self, x, noise=None):
+        given = [y.reshape(len(y), -1) for y in (x, noise) if y is not None]
+        x = self.norm(self.layer(jnp.concatenate(given, axis=1)))
+        return x.reshape(len(x), *self.shape)
+
+
+def net(inputs, shape):
+    return networks.from_nnx(lambda rngs: Net(inputs, shape, rngs))
+
+
+def encoder(data, outputs, inputs):
+    return net(inputs, (outputs,))
+
+
+def decoder(data, inputs):
+    return net(inputs, data.shape)
+
+
+def discriminator(data, inputs):
+    return net(inputs, ())
+"""
+
+
+@pytest.mark.parametrize(
+    ("model", "changes"),
+    [
+        ("aae", {"posterior": "universal"}),
+        ("vae", {"conditional": True}),
+        ("gan", {"conditional": True}),
+        ("label-regularized", {"components": 3}),
+        ("supervised", {}),
+        ("supervised", {"joint_style": True}),
+        ("semi-supervised", {}),
+        ("semi-supervised", {"joint_style": True}),
+        ("clustering", {"clusters": 4}),
+        ("reduction", {}),
+    ],
+)
+def test_nnx_modules_of_a_file_are_told_what_they_read(model, changes, tmp_path):
+    path = tmp_path / "nets.py"
+    options = tiny_options(model, network=str(path), **changes)
+    texts = [NNX_FILE]
+    if model == "gan":  # without a discriminator an encoder judges
+        texts.append(NNX_FILE[: NNX_FILE.index("def discriminator")])
+    for text in texts:
+        path.write_text(text)
+        own = options.with_networks(own_networks.load(path))
+        built = own.build(dataclasses.replace(TINY, labelled=9), 1)
+        like = jax.eval_shape(built.init, jax.random.key(0))
+        for name in like.keys() - {"heads"}:
+            assert set(like[name]["state"]) == {"norm/mean", "norm/var"}
+
+
+def test_an_nnx_file_trains_and_is_asked_again(dataset, tmp_path):
+    path = tmp_path / "nets.py"
+    path.write_text(NNX_FILE)
+    folder = start(path, dataset, tmp_path / "run", epochs=1)
+    trained = restore(folder, network=path)
+    assert trained.variables["discriminator"]["state"]["norm/mean"].shape == (1,)
+    assert np.isfinite(trained.sample(3)).all()
+
+
 def test_a_file_of_networks_may_import_what_lies_beside_it(tmp_path):
     before = list(sys.path)
     for name, number in (("a", 3), ("b", 5)):

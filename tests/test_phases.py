@@ -113,7 +113,7 @@ def test_a_step_does_what_the_optimizer_says(optimizer, w, getkey):
     def loss(variables, batch, draw):
         return (variables["net"]["params"]["w"] * batch["image"]).mean(), {}, {}
 
-    phase = Phase("only", ("net",), loss, optimizer)
+    phase = Phase("only", ("net",), loss, optimizer=optimizer)
 
     state = init_state(one_number(5.0, phase), getkey())
     state, metrics = phase_step(phase)(
@@ -134,7 +134,7 @@ def test_noise_depends_on_step_phase_name_and_position_alone(getkey):
     state = init_state(one_number(0.0), getkey())
     key = getkey()
     for size, step, name in ((4, 0, "x"), (2, 0, "x"), (4, 1, "x"), (4, 0, "y")):
-        phase = Phase(name, ("net",), loss, optax.sgd(0.1))
+        phase = Phase(name, ("net",), loss, optimizer=optax.sgd(0.1))
         at = state.replace(
             step=jnp.int32(step), opt_state={name: optax.sgd(0.1).init({"net": {"w": 0.0}})}
         )

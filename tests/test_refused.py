@@ -54,11 +54,11 @@ def parts(kind="deterministic", classes=0, y_from="labels", **changes):
     return Autoencoder(
         networks.MLPEncoder(outputs, **small),
         networks.MLPDecoder(TINY.shape, **small),
-        posterior,
-        Likelihood(),
-        TINY.shape,
-        classes,
-        y_from,
+        posterior=posterior,
+        likelihood=Likelihood(),
+        shape=TINY.shape,
+        classes=classes,
+        y_from=y_from,
         **changes,
     )
 
@@ -97,7 +97,8 @@ def a_vae(prior=PLAIN, log_prior=None, kind="gaussian", **changes):
 def a_gan(prior=PLAIN, optimizers=ADVERSARIAL[1:], **changes):
     maker = networks.MLPDecoder(TINY.shape, width=4, depth=1)
     reader = networks.one_output(networks.MLPEncoder(1, width=4, depth=1))
-    return gan(maker, reader, prior, 2, TINY.shape, sgd(*optimizers), **changes)
+    sizes = {"latent": 2, "shape": TINY.shape}
+    return gan(maker, reader, prior, sgd(*optimizers), **sizes, **changes)
 
 
 def a_reduction(**changes):
@@ -147,7 +148,7 @@ def a_reduction(**changes):
         (lambda: a_semi(optimizers=HEADS[1:]), "have no reconstruction: give rec"),
         (lambda: a_semi(optimizers=(*HEADS, "heads")), "have heads, which no phase has"),
         (lambda: a_semi(labelled=True), "have no classification"),
-        (lambda: a_semi(consistency=Consistency(1.0)), "have no consistency"),
+        (lambda: a_semi(consistency=Consistency(radius=1.0)), "have no consistency"),
         (lambda: a_reduction(), "have no heads"),
         (lambda: autoencoder(parts(), {}), "have no reconstruction"),
         (lambda: a_gan(optimizers=["generator"]), "have no discriminator"),

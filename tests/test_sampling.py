@@ -35,7 +35,7 @@ def test_arithmetic_goes_from_the_reconstruction_along_the_direction(getkey):
     networks = model.init(getkey())
     images = np.random.default_rng(0).random((3, *TINY.shape), np.float32)
     direction = jnp.array([1.0, -2.0])
-    made = arithmetic(model, networks, images, direction, 5, getkey())
+    made = arithmetic(model, networks, images, direction=direction, steps=5, key=getkey())
     assert made.shape == (3, 5, *TINY.shape)
     codes = model.encode(networks, images, getkey())
     for step, t in ((0, 0.0), (2, 0.5), (4, 1.0)):

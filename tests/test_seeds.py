@@ -30,10 +30,11 @@ class Log(Hook):
     """Keeps what it is told, and may break."""
 
     def __init__(self, breaks=None):
-        self.lines, self.breaks = [], breaks
+        self.lines, self.breaks, self.state = [], breaks, None
 
     def on_log(self, event):
         self.lines.append(dict(event.metrics))
+        self.state = event.state
         if event.step == self.breaks:
             raise KeyError(event.step)
 
@@ -46,11 +47,12 @@ def together(case, folder=None, log=None, images=None):
         model,
         dataset.train_images if images is None else images,
         known,
-        (0, 3),
-        STEPS,
-        BATCH,
+        seeds=(0, 3),
+        steps=STEPS,
+        batch_size=BATCH,
         folder=folder,
         chunk=15,
+        ema=0.9,
         hooks=[log or Log()],
     )
 
@@ -72,6 +74,7 @@ def test_a_seed_is_the_run_of_that_seed_and_of_no_other(case, unbroken, tmp_path
         batch_size=BATCH,
         log_every=15,
         save_every=45,
+        ema=0.9,
         workdir=tmp_path,
     )
     result = train(options, dataset, config, devices=jax.devices()[:1])
@@ -83,11 +86,13 @@ def test_a_seed_is_the_run_of_that_seed_and_of_no_other(case, unbroken, tmp_path
             losses = [line[name][number] for name in names]
             near = np.allclose(losses, [own[name] for name in names], rtol=2e-3)
             assert near == same
-    alone = jax.tree.leaves(restore(tmp_path).variables)
-    for networks, seed in zip(found, (0, 3), strict=True):
-        both = zip(jax.tree.leaves(networks), alone, strict=True)
-        near = [np.allclose(new, old, atol=5e-3) for new, old in both]
-        assert all(near) == (seed == 3)
+    last = [jax.tree.map(lambda x, n=n: x[n], log.state.variables) for n in (0, 1)]
+    for weights, ended in (("last", last), ("ema", found)):
+        alone = jax.tree.leaves(restore(tmp_path, weights=weights).variables)
+        for networks, seed in zip(ended, (0, 3), strict=True):
+            both = zip(jax.tree.leaves(networks), alone, strict=True)
+            near = [np.allclose(new, old, atol=5e-3) for new, old in both]
+            assert all(near) == (seed == 3)
 
 
 def test_seeds_cut_short_go_on_where_they_stopped(case, unbroken, tmp_path):

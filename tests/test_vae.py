@@ -31,8 +31,8 @@ def build(beta=1.0, closed=True):
         Autoencoder(
             Affine(4),
             Affine(3),
-            Posterior("gaussian", 2),
-            Likelihood("squared-error", "linear", STD),
+            posterior=Posterior("gaussian", 2),
+            likelihood=Likelihood("squared-error", "linear", STD),
             shape=(3,),
         ),
         priors.gaussian(2),
@@ -82,7 +82,11 @@ def test_with_the_exact_posterior_every_bound_is_the_likelihood(case):
     networks, images, expected = case
     for samples in (1, 7):
         found = importance_bound(
-            build(), whole(networks(1.0)), images, jax.random.key(0), samples
+            build(),
+            whole(networks(1.0)),
+            images,
+            key=jax.random.key(0),
+            samples=samples,
         )
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
 
@@ -91,7 +95,11 @@ def test_the_bound_grows_with_samples_towards_the_likelihood(case):
     networks, images, expected = case
     bounds = [
         importance_bound(
-            build(), whole(networks(1.6)), images, jax.random.key(0), samples
+            build(),
+            whole(networks(1.6)),
+            images,
+            key=jax.random.key(0),
+            samples=samples,
         ).mean()
         for samples in (1, 10, 5000)
     ]

@@ -58,7 +58,12 @@ def bounds(question: Question) -> Arrays:
         def bound(variables, images, key, labels, samples=samples):
             return {
                 "bound": importance_bound(
-                    trained.model, variables, images, key, samples, labels
+                    trained.model,
+                    variables,
+                    images,
+                    key=key,
+                    samples=samples,
+                    labels=labels,
                 )
             }
 
@@ -83,7 +88,13 @@ def arithmetic(question: Question) -> Arrays:
 
     def move(model, variables, images, direction, key, labels):
         return sampling.arithmetic(
-            model, variables, images, direction, LINE - 1, key, labels
+            model,
+            variables,
+            images,
+            direction=direction,
+            steps=LINE - 1,
+            key=key,
+            labels=labels,
         )
 
     moved = question.run(move, images, direction, key, labels)
@@ -150,7 +161,14 @@ def interpolation(question: Question) -> Arrays:
 
     def line(model, variables, first, last, key, labels):
         return sampling.interpolation(
-            model, variables, first, last, LINE, key, labels, question.path
+            model,
+            variables,
+            first=first,
+            last=last,
+            steps=LINE,
+            key=key,
+            labels=labels,
+            path=question.path,
         )
 
     labels = None if labels is None else labels[: 2 * lines]

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import tyro
 
 from aaejax.ask import export
-from aaejax.ask.kinds import KINDS, sample
+from aaejax.ask.kinds import sample
 from aaejax.ask.out import check_out, default_out, write
 from aaejax.ask.overview import describe, listing
 from aaejax.ask.samplers import Sampler
@@ -108,9 +108,6 @@ def _main(name: str) -> int:
         return _export(arguments, trained)
     shape, columns = trained.data.spec.shape, trained.columns
     kind = arguments.kind or "samples"
-    if kind not in KINDS:
-        words = ", ".join([*KINDS, "export"])
-        raise UserError(f"there is no kind {kind}: there are {words}")
     out = arguments.out or default_out(kind, shape)
     check_out(out, kind, shape, columns)
     trained.folder.check_foreign(out)

@@ -210,18 +210,18 @@ def sample(
     check_seed(seed)
     asked = Question(
         trained,
-        count,
-        jax.random.key(seed),
-        Path(data_dir),
-        tell,
-        data,
-        label,
-        tuple(pick),
-        path,
-        plus,
-        minus,
-        contamination,
-        sampler,
+        count=count,
+        key=jax.random.key(seed),
+        data_dir=Path(data_dir),
+        tell=tell,
+        data=data,
+        label=label,
+        pick=tuple(pick),
+        path=path,
+        plus=plus,
+        minus=minus,
+        contamination=contamination,
+        sampler=sampler,
     )
     check_word("sampler", sampler, samplers.Sampler)
     reads = KINDS[kind].reads

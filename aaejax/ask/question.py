@@ -1,7 +1,7 @@
 """What a kind is asked, and the examples that it is asked about."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,6 +22,7 @@ class Question:
     """What a kind is asked."""
 
     trained: Trained
+    _: KW_ONLY
     count: int
     key: Key
     data_dir: Path

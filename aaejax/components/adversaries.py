@@ -34,21 +34,22 @@ def _alone(codes: Array, _: Batch) -> tuple[Array, ...]:
 
 @dataclass(frozen=True, kw_only=True)
 class Adversary:
-    """One discriminator and what it compares.
+    """One discriminator, and the real and fake codes that it learns to tell apart.
 
     Attributes:
-      discriminator: `(*inputs of B codes) -> logits`, [B] or [B, 1].
-      real: `(batch, draw) -> codes [B, ...]`, samples of the prior.
-      fake: `(variables, batch, draw) -> (codes [B, ...], states)`, the generator's.
-      inputs_of: `(codes [B, ...], batch) ->` what the discriminator reads of them; by
-        default they alone.
-      inputs: what the two phases read of a batch.
-      prefix: of the names of phases and network: "style_" gives "style_discriminator" and
-        "style_generator".
-      generator: the network that makes the fake ones.
-      names: of real and fake in the metrics.
-      generator_loss: the form of it.
-      r1: weight of the discriminator's gradient penalty (`losses.gradient_penalty`).
+      discriminator: The network `(*inputs of B codes) -> logits`, [B] or [B, 1].
+      real: `(batch, draw) -> codes [B, ...]` draws samples of the prior.
+      fake: `(variables, batch, draw) -> (codes [B, ...], states)` makes the generator's
+        codes, and gives the new states of the networks that it ran.
+      inputs_of: `(codes [B, ...], batch) -> inputs`, a tuple of arrays [B, ...], says what
+        the discriminator reads; by default it reads the codes alone.
+      inputs: The arrays of a batch that the two phases read.
+      prefix: What the names of phases and network begin with: "style_" gives
+        "style_discriminator" and "style_generator".
+      generator: The name of the network that makes the fake codes.
+      names: What the real and the fake codes are called in the metrics.
+      generator_loss: The form of the generator's loss, as of `losses.generator_loss`.
+      r1: The weight of the discriminator's gradient penalty (`losses.gradient_penalty`).
 
     Raises:
       UserError: a word that is none, or a weight that is negative or not finite.
@@ -72,10 +73,10 @@ class Adversary:
     def phases(
         self, optimizers: Mapping[str, optax.GradientTransformation]
     ) -> tuple[Phase, Phase]:
-        """The discriminator's phase, then the generator's.
+        """Makes the discriminator's phase, then the generator's.
 
         Args:
-          optimizers: by the names of the phases.
+          optimizers: The optimizers, by the names of the phases.
         """
         network, phase = f"{self.prefix}discriminator", f"{self.prefix}generator"
         return (
@@ -83,15 +84,15 @@ class Adversary:
                 network,
                 (network,),
                 self._discriminator_loss,
-                optimizers[network],
-                self.inputs,
+                optimizer=optimizers[network],
+                inputs=self.inputs,
             ),
             Phase(
                 phase,
                 (self.generator,),
                 self._generator_loss,
-                optimizers[phase],
-                self.inputs,
+                optimizer=optimizers[phase],
+                inputs=self.inputs,
             ),
         )
 

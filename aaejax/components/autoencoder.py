@@ -8,7 +8,7 @@ A code is [y, z]: K class probabilities, where a model has them, then Z style di
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
 from typing import Any, Literal
 
@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import optax
 
 from aaejax.components.checks import check_at_least, check_words
+from aaejax.components.inputs import label_input
 from aaejax.components.likelihoods import Likelihood
 from aaejax.components.posteriors import Posterior
 from aaejax.networks import Network, as_network, check_outputs
@@ -32,28 +33,29 @@ from aaejax.types import (
     States,
     UserError,
     Variables,
-    label_input,
 )
 
 
 @dataclass(frozen=True)
 class Autoencoder:
-    """The networks "encoder" and "decoder".
+    """The networks "encoder" and "decoder", and how they encode and decode.
 
     Attributes:
-      encoder: `(images [B, ...]) -> [B, outputs]`, and of the universal posterior
-        `(images, noise [B, N])`: K logits of y, where it comes from the encoder, then the
-        posterior's `encoder_outputs`. Anything that `networks.as_network` takes.
-      decoder: `(codes [B, K + Z]) -> [B, ...]`, before any sigmoid.
-      posterior: q(z|x).
-      likelihood: p(x|z).
-      shape: of one example.
-      classes: K.
-      y_from: where the K numbers come from.
-      input_noise: std of Gaussian noise added to the encoder's input, in training alone
-        (appendix A.2.1).
-      join: `(variables, codes [B, K + Z]) -> [B, decoder's inputs]`; by default the code.
-      joined: how many inputs that makes; by default K + Z.
+      encoder: The network `(images [B, ...]) -> [B, outputs]`, with the universal posterior
+        `(images, noise [B, N])`. Its outputs are K logits of y, where y comes from the
+        encoder, then the posterior's `encoder_outputs`. It may be anything that
+        `networks.as_network` takes, as may the decoder.
+      decoder: The network `(codes [B, K + Z]) -> [B, ...]`, before any sigmoid.
+      posterior: The posterior q(z|x).
+      likelihood: The likelihood p(x|z).
+      shape: The shape of one example.
+      classes: K, the number of classes in front of a code; 0 for none.
+      y_from: Where the K numbers come from: the "labels", or the "encoder".
+      input_noise: The std of Gaussian noise that is added to the encoder's input, in
+        training alone (appendix A.2.1).
+      join: `(variables, codes [B, K + Z]) -> [B, joined]` makes what the decoder reads of a
+        code; by default it reads the code.
+      joined: How many numbers `join` makes; None for K + Z.
 
     Raises:
       UserError: networks that don't fit each other, a word that is none, or a negative
@@ -62,6 +64,7 @@ class Autoencoder:
 
     encoder: Any
     decoder: Any
+    _: KW_ONLY
     posterior: Posterior
     likelihood: Likelihood
     shape: tuple[int, ...]
@@ -104,19 +107,19 @@ class Autoencoder:
 
     @property
     def decoder_inputs(self) -> int:
-        """How many numbers the decoder reads of an example."""
+        """How many numbers of an example the decoder reads."""
         return self.joined or self.classes + self.posterior.latent
 
     @property
     def inputs(self) -> tuple[Input, ...]:
-        """What a phase reads that encodes and decodes the training batch."""
+        """The arrays of a batch that a phase reads which encodes and decodes it."""
         image = self.image_input()
         if self.classes and self.y_from == "labels":
             return image, label_input(self.classes)
         return (image,)
 
     def image_input(self, prefix: str = "") -> Input:
-        """The image of a batch, as this autoencoder takes it."""
+        """The image of a batch, as this autoencoder reads it, under a prefix."""
         likelihood = self.likelihood
         return Input(
             name=f"{prefix}image",
@@ -127,7 +130,7 @@ class Autoencoder:
         )
 
     def init(self, key: Key) -> Variables:
-        """Variables of both networks; the key is consumed."""
+        """Makes the variables of both networks, by name; the key is consumed."""
         encoder_key, decoder_key, noise_key = jax.random.split(key, 3)
         noise = self.posterior.noise(noise_key)[None]
         images, codes = jnp.zeros((1, *self.shape)), jnp.zeros((1, self.decoder_inputs))
@@ -140,13 +143,13 @@ class Autoencoder:
     # In evaluation.
 
     def encoder_outputs(self, variables: Variables, images: Array, noise: Array) -> Array:
-        """The encoder's outputs [B, ...], before they are a code."""
+        """The encoder's outputs [B, outputs] of images [B, ...] and noise, as of `code`."""
         images = self.likelihood.seen(images)
         inputs = images, *self.posterior.encoder_noise(noise)
         return self.encoder.evaluate(variables["encoder"], *inputs)
 
     def decoder_outputs(self, variables: Variables, codes: Array) -> Array:
-        """The decoder's outputs [B, ...], before any sigmoid."""
+        """The decoder's outputs [B, ...] for codes [B, K + Z], before any sigmoid."""
         inputs = self.join(variables, codes)
         return self._decoder.evaluate(variables["decoder"], inputs)
 
@@ -157,13 +160,14 @@ class Autoencoder:
         noise: Array,
         labels: Array | None = None,
     ) -> Array:
-        """A sample of q(y, z|x) for each image.
+        """Draws a code from q(y, z|x) for each image.
 
         Args:
-          variables: of the networks.
-          images: [B, ...].
-          noise: [B, *posterior.noise(key).shape].
-          labels: int32 [B], read by "labels" alone; where unknown (-1, or None) y is 0.
+          variables: The variables of the networks, by name.
+          images: The images, float32 [B, ...].
+          noise: Standard normal noise, [B, *posterior.noise(key).shape].
+          labels: The classes, int32 [B], which are read where y comes from "labels"; where
+            one is unknown (-1, or None) y is 0.
 
         Returns:
           float32 [B, K + Z].
@@ -173,26 +177,26 @@ class Autoencoder:
     def encode(
         self, variables: Variables, images: Array, key: Key, labels: Array | None = None
     ) -> Array:
-        """`Model.encode`: codes [B, K + Z] of images as they are; the key is consumed."""
+        """Encodes images [B, ...] to [B, K + Z], as `Model.encode`; the key is consumed."""
         noise = self.noise(key, images.shape[0])
         return self.code(variables, images, noise, labels)
 
     def classify(self, variables: Variables, images: Array, key: Key) -> Array:
-        """`Model.classify`: q(y|x), [B, K]; the key is consumed."""
+        """Gives q(y|x) [B, K] of images, as `Model.classify`; the key is consumed."""
         noise = self.noise(key, images.shape[0])
         outputs = self.encoder_outputs(variables, images, noise)
         return jax.nn.softmax(outputs[:, : self.classes])
 
     def decode(self, variables: Variables, codes: Array) -> Array:
-        """`Model.decode`: codes [B, K + Z] -> images [B, ...]."""
+        """Decodes codes [B, K + Z] to images [B, ...], as `Model.decode`."""
         return self.likelihood.images(self.decoder_outputs(variables, codes))
 
     def error(self, variables: Variables, images: Array, codes: Array) -> Array:
-        """`Model.error`: the reconstruction loss of each example, [B]."""
+        """The reconstruction loss of each example, [B], nats, as `Model.error`."""
         return self.likelihood.error(self.decoder_outputs(variables, codes), images)
 
     def noise(self, key: Key, n: int) -> Array:
-        """The posterior's noise of n examples, [n, ...]; the key is consumed."""
+        """Draws the posterior's noise of n examples, [n, ...]; the key is consumed."""
         return jax.vmap(self.posterior.noise)(jax.random.split(key, n))
 
     # In training: what is asked for, and the new state of the network.
@@ -205,7 +209,10 @@ class Autoencoder:
         draw: Draw,
         stream: str = "encoder",
     ) -> tuple[Array, States]:
-        """`encoder_outputs` as in training; the stream is that of this pass's draws."""
+        """Gives `encoder_outputs` as in training, and the encoder's new state.
+
+        The stream names this pass, whose dropout is then unlike that of others.
+        """
         images = self.likelihood.seen(images)
         inputs = images, *self.posterior.encoder_noise(noise)
         outputs, state = self.encoder.train(
@@ -216,7 +223,7 @@ class Autoencoder:
     def train_decoder(
         self, variables: Variables, codes: Array, draw: Draw
     ) -> tuple[Array, States]:
-        """`decoder_outputs` as in training."""
+        """Gives `decoder_outputs` as in training, and the decoder's new state."""
         outputs, state = self._decoder.train(
             variables["decoder"], self.join(variables, codes), draw=draw, stream="decoder"
         )
@@ -225,7 +232,7 @@ class Autoencoder:
     def draw_code(
         self, variables: Variables, batch: Batch, draw: Draw
     ) -> tuple[Array, States]:
-        """`code` of a training batch, with the noise of training."""
+        """Draws the codes [B, K + Z] of a training batch; and the encoder's new state."""
         images = self.noisy(batch["image"], draw)
         noise = draw("posterior", self.posterior.noise)
         outputs, states = self.train_encoder(variables, images, noise, draw)
@@ -234,12 +241,12 @@ class Autoencoder:
     def train_error(
         self, variables: Variables, images: Array, codes: Array, draw: Draw
     ) -> tuple[Array, States]:
-        """The mean of `error` over a training batch, ()."""
+        """The mean of `error` over a training batch, (), and the decoder's new state."""
         outputs, states = self.train_decoder(variables, codes, draw)
         return self.likelihood.error(outputs, images).mean(), states
 
     def reconstruction_phase(self, optimizer: optax.GradientTransformation) -> Phase:
-        """Trains both networks on the error's mean over the batch."""
+        """Makes the phase that trains both networks on the mean error of a batch."""
 
         def loss(
             variables: Variables, batch: Batch, draw: Draw
@@ -249,12 +256,14 @@ class Autoencoder:
             return error, {}, {**encoded, **decoded}
 
         networks = ("encoder", "decoder")
-        return Phase("reconstruction", networks, loss, optimizer, self.inputs)
+        return Phase(
+            "reconstruction", networks, loss, optimizer=optimizer, inputs=self.inputs
+        )
 
     # In both.
 
     def code_of(self, outputs: Array, noise: Array, labels: Array | None = None) -> Array:
-        """`code` where the encoder's outputs are there already."""
+        """Draws `code` from the encoder's outputs, where these are there already."""
         if not self.classes:
             return self.posterior.code(outputs, noise)
         if self.y_from == "encoder":
@@ -267,7 +276,7 @@ class Autoencoder:
         return jnp.concatenate([y, self.posterior.code(outputs, noise)], axis=1)
 
     def noisy(self, images: Array, draw: Draw) -> Array:
-        """Images [B, ...] as the encoder sees them in training."""
+        """Adds the input noise of training to images [B, ...]."""
         if not self.input_noise:
             return images
         noise = draw("input", lambda key: jax.random.normal(key, self.shape))

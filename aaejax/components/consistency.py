@@ -13,19 +13,21 @@ from aaejax.components.distortions import distorted
 from aaejax.types import Array, Batch, Draw, Metrics, Phase, States, Variables
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Consistency:
-    """Changes of an image that must not change q(y|x), which must know; not in the paper.
+    """Changes of an image under which q(y|x) must stay the same; not in the paper.
 
     Attributes:
-      radius: length of the worst change (`losses.virtual_adversarial`); 0 for none.
-      information: weight of `losses.uninformed`, without which one class for all is best.
-      mutual_information: weight of `losses.mutual_information` of an image and the
+      radius: The length of the worst change (`losses.virtual_adversarial`); 0 for none.
+      information: The weight of `losses.uninformed`, without which one class for all images
+        would be best.
+      mutual_information: The weight of `losses.mutual_information` of an image and the
         distorted one: another way to find classes that are sure, large and stay.
-      unevenness: of the classes, as of `losses.mutual_information`.
-      translation: as of `distortions.distorted`, as is the next.
-      distortion: q(y|x) of the image as it is teaches that of the distorted one, and
-        labelled images are learned distorted.
+      unevenness: Nats of unevenness of the classes, as of `losses.mutual_information`.
+      translation: The largest shift in pixels, as of `distortions.distorted`.
+      distortion: The std of a distortion, as of `distortions.distorted`. q(y|x) of the
+        image as it is teaches that of the distorted one, and labelled images are learned
+        distorted.
 
     Raises:
       UserError: a negative number, or one that is not finite.
@@ -60,7 +62,7 @@ class Consistency:
     def phase(
         self, autoencoder: Autoencoder, optimizer: optax.GradientTransformation
     ) -> Phase:
-        """Trains the encoder of an autoencoder whose y is its own on unlabelled images."""
+        """Makes the phase that trains an encoder which has y of its own, without labels."""
         classes = autoencoder.classes
 
         def loss(
@@ -91,4 +93,10 @@ class Consistency:
                 )
             return total, {}, states
 
-        return Phase("consistency", ("encoder",), loss, optimizer, autoencoder.inputs)
+        return Phase(
+            "consistency",
+            ("encoder",),
+            loss,
+            optimizer=optimizer,
+            inputs=autoencoder.inputs,
+        )

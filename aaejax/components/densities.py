@@ -19,7 +19,7 @@ LOG_2_PI = math.log(2 * math.pi)
 
 
 def gaussian(latent: int, std: float = 1.0) -> LogDensity:
-    """Of N(0, std^2 I)."""
+    """Makes the log-density of N(0, std^2 I) in `latent` dimensions."""
     check_positive_number("std", std)
 
     def log_density(codes: Array) -> Array:
@@ -37,7 +37,7 @@ def mixture(
     std_along: float = 0.5,
     std_across: float = 0.1,
 ) -> LogDensity:
-    """Of the mixture of 2-D Gaussians: every pair of dimensions on the same petal."""
+    """Makes the log-density of `priors.mixture`, whose arguments these are."""
     check_number("components", components, 1, whole=True)
     check_positive_number("std_along", std_along)
     check_positive_number("std_across", std_across)
@@ -61,7 +61,7 @@ def mixture(
 def swiss_roll(
     radius: float = 3.0, turns: float = 2.0, std: float = 0.05, points: int = 1000
 ) -> LogDensity:
-    """Of the swiss roll, as that of so many Gaussians along it.
+    """Makes the log-density of `priors.swiss_roll`, as that of Gaussians along it.
 
     Good where they lie closer than their std: with 1000 they are at most 0.012 radii apart.
     """
@@ -89,12 +89,12 @@ def _check_size(codes: Array, latent: int) -> None:
 
 
 def gaussian_mixture(weights: Array, means: Array, roots: Array) -> LogDensity:
-    """Of a mixture of any Gaussians.
+    """Makes the log-density of a mixture of any Gaussians.
 
     Args:
-      weights: [C].
-      means: [C, Z].
-      roots: [C, Z, Z], the lower triangular roots of the covariances.
+      weights: Positive weights of sum 1, [C].
+      means: The means, [C, Z].
+      roots: The lower triangular roots of the covariances, [C, Z, Z].
     """
     diagonal = jnp.diagonal(roots, axis1=1, axis2=2)
     constants = (

@@ -22,11 +22,12 @@ class Likelihood:
     """How a decoder's last layer becomes an image and an error.
 
     Attributes:
-      reconstruction: cross-entropy from logits, half the squared error, or, of counts
+      reconstruction: The cross-entropy from logits, half the squared error, or, of counts
         [B, F], -log p(x|z) of a Poisson or negative binomial (`components.counts`).
-      output: what the last layer goes through; softmax, of counts, gives shares.
-      std: of the Gaussian that squared error stands for.
-      missing: whether a value of an image may be NaN, which is one that is not known: the
+      output: The function that the last layer goes through; softmax, of counts, gives
+        shares.
+      std: The std of the Gaussian that the squared error stands for.
+      missing: Whether a value of an image may be NaN, which is one that is not known: the
         error is then that of the others.
 
     Raises:
@@ -64,22 +65,22 @@ class Likelihood:
         return self.reconstruction in COUNTS
 
     def images(self, outputs: Array) -> Array:
-        """The decoder's outputs [B, ...] as images [B, ...]; as counts per 10,000."""
+        """Makes images [B, ...] of the decoder's outputs [B, ...]; counts per 10,000."""
         if self.of_counts:
             return counts.LIBRARY * jax.nn.softmax(self._logits(outputs))
         return jax.nn.sigmoid(outputs) if self.output == "sigmoid" else outputs
 
     def seen(self, images: Array) -> Array:
-        """Images [B, ...] as networks read them: 0 in place of what is not known.
+        """Makes of images [B, ...] what networks read: 0 for what is not known.
 
-        Of counts x networks read log(1 + x).
+        Of counts x they read log(1 + x).
         """
         if self.of_counts:
             return jnp.log1p(images)
         return jnp.where(jnp.isnan(images), 0.0, images) if self.missing else images
 
     def error(self, outputs: Array, images: Array) -> Array:
-        """Reconstruction loss of each example, summed over its pixels.
+        """The reconstruction loss of each example, summed over its pixels.
 
         Args:
           outputs: [B, ...], the decoder's, before any sigmoid; of a negative binomial

@@ -21,11 +21,11 @@ Kernel = Literal["imq", "rbf"]
 
 
 def bernoulli_error(logits: Array, images: Array) -> Array:
-    """-log p(x|z) of a Bernoulli decoder: cross-entropy summed over pixels.
+    """The -log p(x|z) of a Bernoulli decoder: the cross-entropy, summed over pixels.
 
     Args:
-      logits: [B, ...], the decoder's output before the sigmoid.
-      images: [B, ...], in [0, 1].
+      logits: The decoder's outputs before the sigmoid, [B, ...].
+      images: The images, in [0, 1], [B, ...].
 
     Returns:
       float32 [B], in nats.
@@ -96,9 +96,9 @@ def generator_loss(code_logits: Array, form: GeneratorLoss = "non-saturating") -
 
 
 def gradient_penalty(discriminate: Callable[[Array], Array], codes: Array) -> Array:
-    """R1 (Mescheder et al. 2018): half the mean squared norm of the gradient.
+    """R1, half the mean squared norm of the gradient (Mescheder et al. 2018, section 4.1).
 
-    Keeps a discriminator from growing ever steeper where prior and codes hardly overlap.
+    It keeps a discriminator from growing ever steeper where prior and codes hardly overlap.
 
     Args:
       discriminate: codes [B, ...] -> logits [B], each of its own code alone.
@@ -112,7 +112,7 @@ def gradient_penalty(discriminate: Callable[[Array], Array], codes: Array) -> Ar
 
 
 def mmd(x: Array, y: Array, kernel: Kernel = "imq", *, biased: bool = False) -> Array:
-    """Squared maximum mean discrepancy between two samples (Gretton et al. 2012, eq. 3).
+    """The squared maximum mean discrepancy of two samples (Gretton et al. 2012, eq. 3).
 
     The kernel is a sum over seven scales c s, s = 2 Z var(y), of inverse multiquadratics
     c s / (c s + d^2) (Tolstikhin et al. 2017, section 4) or of Gaussians exp(-d^2 / (c s))
@@ -166,11 +166,11 @@ def mmd(x: Array, y: Array, kernel: Kernel = "imq", *, biased: bool = False) -> 
 
 
 def head_distance(heads: Array, least: float) -> Array:
-    """Pushes cluster heads apart (section 6): sum over pairs of max(0, least - distance).
+    """Pushes cluster heads apart: the sum of max(0, least - distance) over pairs (sec. 6).
 
     Args:
-      heads: [K, n].
-      least: eta; pairs at this distance or further cost nothing.
+      heads: The heads, [K, n].
+      least: Eta; pairs at this distance or further cost nothing.
 
     Returns:
       float32 ().

@@ -6,7 +6,7 @@ from aaejax.types import Array
 
 
 def to_unit(images: Array) -> Array:
-    """uint8 0 ... 255 -> float32 in [0, 1]; float32 stays. Runs on the device."""
+    """Makes float32 in [0, 1] of uint8 0 ... 255, on the device; float32 stays."""
     if images.dtype == jnp.uint8:
         return images.astype(jnp.float32) / 255
     return jnp.asarray(images)

@@ -25,8 +25,8 @@ class Posterior:
     """How an encoder's output and noise become a code.
 
     Attributes:
-      kind: one of the three.
-      latent: Z, the code size.
+      kind: One of the three.
+      latent: Z, the size of the code.
       noise_inputs: N, the size of the universal approximator's second input.
 
     Raises:
@@ -43,11 +43,11 @@ class Posterior:
 
     @property
     def encoder_outputs(self) -> int:
-        """Units of the encoder's last layer."""
+        """How many units the encoder's last layer has, without those of a class."""
         return 2 * self.latent if self.kind == "gaussian" else self.latent
 
     def noise(self, key: Key) -> Array:
-        """The noise of one example, [N], [Z] or [0]; the key is consumed."""
+        """Draws the noise of one example, [N], [Z] or [0]; the key is consumed."""
         sizes = {
             "deterministic": 0,
             "gaussian": self.latent,
@@ -56,18 +56,18 @@ class Posterior:
         return jax.random.normal(key, (sizes[self.kind],))
 
     def encoder_noise(self, noise: Array) -> tuple[Array, ...]:
-        """The encoder's second input, (noise [B, N],), or () where it has none."""
+        """The encoder's further inputs: (noise [B, N],), or () where it has none."""
         return (noise,) if self.kind == "universal" else ()
 
     def code(self, outputs: Array, noise: Array) -> Array:
-        """A sample of q(z|x) for each image.
+        """Draws a code from q(z|x) for each image.
 
         Args:
-          outputs: [B, encoder_outputs], of the encoder.
-          noise: [B, *noise(key).shape], the same that the encoder saw.
+          outputs: The encoder's outputs, [B, encoder_outputs].
+          noise: The noise that the encoder saw, [B, *noise(key).shape].
 
         Returns:
-          codes, float32 [B, Z].
+          The codes, float32 [B, Z].
         """
         if self.kind != "gaussian":
             return outputs
@@ -75,15 +75,15 @@ class Posterior:
         return mean + jnp.exp(log_std) * noise
 
     def log_density(self, outputs: Array, noise: Array) -> Array:
-        """Log q(z|x) at `code(outputs, noise)`, [B], nats; of a Gaussian one alone."""
+        """The log q(z|x) at `code(outputs, noise)`, [B], nats; of a Gaussian one alone."""
         _, log_std = jnp.split(outputs, 2, axis=1)
         squares = jnp.square(noise) + math.log(2 * math.pi)
         return -(0.5 * squares + log_std).sum(axis=1)
 
     def divergence(self, outputs: Array, std: float) -> Array:
-        """KL(q(z|x) || N(0, std^2 I)), [B], nats; of a Gaussian one alone.
+        """The KL(q(z|x) || N(0, std^2 I)), [B], nats; of a Gaussian one alone.
 
-        In closed form (Kingma & Welling 2013, appendix B).
+        It is in closed form (Kingma & Welling 2013, appendix B).
         """
         mean, log_std = jnp.split(outputs, 2, axis=1)
         log_ratio = log_std - math.log(std)

@@ -38,12 +38,12 @@ class Known:
 
 
 def log_density(prior: Callable[..., Array]) -> densities.LogDensity | None:
-    """Log p(z) of a prior, or of a `Model.prior`; None where it is not known."""
+    """The log-density of a prior, or of a `Model.prior`; None where it is not known."""
     return getattr(prior, "log_density", None)
 
 
 def gaussian(latent: int, std: float = 1.0, classes: int = 10) -> Prior:
-    """N(0, std^2 I). A class is a slice, of equal mass, along the first dimension.
+    """Makes N(0, std^2 I). A class is a slice, of equal mass, of the first dimension.
 
     Args:
       latent: Z, the code size.
@@ -70,7 +70,7 @@ def gaussian(latent: int, std: float = 1.0, classes: int = 10) -> Prior:
 
 
 def uniform(latent: int, low: float = -2.0, high: float = 2.0, classes: int = 10) -> Prior:
-    """Uniform on a cube. A class is a slice along the first dimension.
+    """Makes the uniform prior on a cube. A class is a slice of the first dimension.
 
     Args:
       latent: Z, the code size.
@@ -103,7 +103,7 @@ def mixture(
     std_along: float = 0.5,
     std_across: float = 0.1,
 ) -> Prior:
-    """Mixture of 2-D Gaussians like the petals of a flower; class k is petal k.
+    """Makes a mixture of 2-D Gaussians like the petals of a flower; class k is petal k.
 
     Petal k has its centre at `radius` from the origin at the angle 2 pi k / components, and
     points outwards. The paper shows ten of them (figures 2 and 4) and doesn't give their
@@ -153,7 +153,7 @@ def swiss_roll(
     std: float = 0.05,
     classes: int = 10,
 ) -> Prior:
-    """A 2-D swiss roll; class k is the k-th segment from the middle (figure 4b).
+    """Makes a 2-D swiss roll; class k is the k-th segment from the middle (figure 4b).
 
     The point t in [0, 1) of the roll lies at radius * sqrt(t) and the angle
     2 pi turns sqrt(t), so that mass per length is even. Geometry as in public
@@ -188,7 +188,7 @@ def swiss_roll(
 
 
 def gaussian_mixture(weights: Array, means: Array, covariances: Array) -> Prior:
-    """A mixture of any Gaussians, as fitted to codes; labels choose nothing in it.
+    """Makes a mixture of any Gaussians, as fitted to codes, in which labels choose nothing.
 
     Args:
       weights: [C], positive, of sum 1.
@@ -208,7 +208,7 @@ def gaussian_mixture(weights: Array, means: Array, covariances: Array) -> Prior:
 
 
 def fixed(prior: Prior) -> Callable[..., Array]:
-    """`Model.prior` of a prior that is not learned: it reads no network."""
+    """Makes the `Model.prior` of a prior that is not learned: it reads no network."""
 
     def sample(_: Variables, key: Key, n: int, labels: Array | None = None) -> Array:
         return prior(key, n, labels)
@@ -218,7 +218,7 @@ def fixed(prior: Prior) -> Callable[..., Array]:
 
 
 def with_class(style: Prior, classes: int) -> Prior:
-    """A one-hot class, uniform or the label's, in front of a style: [n, classes + Z].
+    """Puts a one-hot class, uniform or the label's, before a style: [n, classes + Z].
 
     The style doesn't depend on the label: one key and two labels give one style twice.
 

@@ -10,14 +10,15 @@ import numpy as np
 
 from aaejax.data import memory
 from aaejax.data.checks import blocks, check_counts, check_images
-from aaejax.data.columns import Columns, moments, numbered
+from aaejax.data.columns import Columns
 from aaejax.data.given_sources import as_source, labels_of
 from aaejax.data.labels import check_labels, name_classes
-from aaejax.data.lazy import READ_BELOW, Images, Rows
+from aaejax.data.lazy import READ_BELOW, Images, Rows, Source
 from aaejax.data.mapped_file import MappedFile
 from aaejax.data.notes import Tell, listing, to_stderr
 from aaejax.data.reading import Reading
-from aaejax.types import Source, UserError, printable
+from aaejax.data.standardise import fitted, scaled
+from aaejax.types import UserError, printable
 
 
 @dataclass(frozen=True, eq=False)
@@ -217,8 +218,8 @@ def from_arrays(
         ]
         labels = [None, None] if y is None else [y[train], y[test]]
     if standardise or columns is not None:
-        columns = _fitted(images[0], columns, standardise, name, tell)
-        images = [_scaled(x, columns) for x in images]
+        columns = fitted(images[0], columns, standardise, name, tell)
+        images = [scaled(x, columns) for x in images]
     dataset = Dataset(name, images[0], labels[0], images[1], labels[1], names, columns)
     unseen = dataset.unseen_classes()
     if unseen:
@@ -241,7 +242,7 @@ def from_source(
     """Makes a `Dataset` of an object that reads examples when they are asked for.
 
     Args:
-      train: an `aaejax.types.Source`, or a random-access source of Grain or TFDS, which
+      train: an `aaejax.data.Source`, or a random-access source of Grain or TFDS, which
         answers one row number with a dict that has "image" and perhaps "label".
       test: as train, or None.
       name: names the data in messages.
@@ -277,57 +278,6 @@ def _rows(source: Source, reading: Reading, what: str, missing: bool = False) ->
     prepared = repr(reading) if reading.changes else ""
     prepare = partial(reading.arrays, what=what)
     return Rows(source, what, prepare, prepared, missing)
-
-
-def _fitted(
-    images: Images, columns: Columns | None, standardise: bool, name: str, tell: Tell
-) -> Columns:
-    """The columns with mean and std of these training features, where that is asked for.
-
-    Raises:
-      UserError: images, or vectors of other features than the columns are.
-    """
-    if images.ndim != 2:
-        raise UserError(
-            f"{name} are images: --standardise, and columns, are for tables and vectors"
-        )
-    features = images.shape[1]
-    if columns is None:
-        columns = numbered(features)
-    if len(columns.features) != features:
-        raise UserError(
-            f"{name} has {features} features, the columns are {len(columns.features)}: "
-            f"give {listing(map(repr, columns.features))}"
-        )
-    if not standardise or columns.standardised:
-        return columns
-    mean, std = moments((x for _, x in blocks(images)), features)
-    if np.isnan(mean).any():
-        empty = columns.features[int(np.argmax(np.isnan(mean)))]
-        raise UserError(
-            f"{name}: no training example has a value of {empty!r}: leave that column out"
-        )
-    few = std < 1e-5 * np.abs(mean)
-    if few.any():
-        coarse = [
-            repr(n) for n, is_few in zip(columns.features, few, strict=True) if is_few
-        ]
-        tell(
-            f"{name}: values of {listing(coarse)} differ by hardly more than float32 tells "
-            "apart: take a constant from them"
-        )
-    return columns.fitted(mean, std)
-
-
-def _scaled(images: Images, columns: Columns) -> Images:
-    if not columns.standardised:
-        return images
-    if isinstance(images, Rows):
-        return images.then(columns.scaled, repr(columns))
-    whole = np.empty(images.shape, np.float32)
-    for start, block in blocks(images):
-        whole[start : start + len(block)] = columns.scaled(np.asarray(block))
-    return whole
 
 
 def _is_large_file(images: Any) -> bool:

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from aaejax.data.lazy import BLOCK, some_labels, workers
-from aaejax.types import Source, UserError
+from aaejax.data.lazy import BLOCK, Source, some_labels, workers
+from aaejax.types import UserError
 
 
 def labels_of(source: Source) -> np.ndarray | None:
@@ -65,7 +65,7 @@ class ByExample:
             if not isinstance(each, Mapping) or "image" not in each:
                 raise UserError(
                     f"row {number} is {type(each).__name__}, not a dict with "
-                    '"image" in it: see aaejax.types.Source'
+                    '"image" in it: see aaejax.data.Source'
                 )
             if self.labels is None and ("label" in each) != ("label" in examples[0]):
                 raise UserError(f"row {number}: {some_labels('label' in each)}")
@@ -82,7 +82,7 @@ class ByExample:
 
 
 def as_source(value: Any) -> Source:
-    """A source of anything that can be one: see `aaejax.types.Source`.
+    """A source of anything that can be one: see `aaejax.data.Source`.
 
     Raises:
       UserError: it has no length or no rows, or is a collection of Python's own.
@@ -90,7 +90,7 @@ def as_source(value: Any) -> Source:
     if isinstance(value, str | bytes | list | tuple | Mapping | np.ndarray | type):
         raise UserError(
             f"a source can't be a {type(value).__name__}: it is an object that answers an "
-            "array of row numbers with a dict of arrays, see aaejax.types.Source; arrays "
+            "array of row numbers with a dict of arrays, see aaejax.data.Source; arrays "
             "go to from_arrays, names of files to load"
         )
     if hasattr(value, "__getitems__") or type(value).__module__.startswith("grain."):
@@ -98,6 +98,6 @@ def as_source(value: Any) -> Source:
     if not hasattr(value, "__len__") or not hasattr(value, "__getitem__"):
         raise UserError(
             f"{type(value).__name__} is no source: it must have a length and answer an "
-            "array of row numbers with a dict of arrays, see aaejax.types.Source"
+            "array of row numbers with a dict of arrays, see aaejax.data.Source"
         )
     return value

@@ -1,4 +1,4 @@
-"""Rows of a source (`aaejax.types.Source`): read when they are needed, and checked then."""
+"""Rows of a source: read when they are needed, and checked then."""
 
 import copy
 import itertools
@@ -6,7 +6,7 @@ import os
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from aaejax.data.checks import (
     converted,
     extremes,
 )
-from aaejax.types import Source, UserError
+from aaejax.types import UserError
 
 # Data of up to so many bytes are read when they are loaded.
 READ_BELOW = 2**30
@@ -32,6 +32,34 @@ BLOCK = 2**24  # bytes that are read at once
 def workers() -> int:
     """Threads that read rows: as many as this process may use cores."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 4
+
+
+class Source(Protocol):
+    """Examples that are read when they are asked for.
+
+    It is asked by several threads at once. It may also have
+
+    - `labels`: [N], as of `aaejax.data.from_arrays`; without them the label of every row is
+      read once, at the start;
+    - `identity`: a string that changes with the data; by default some rows stand for all;
+    - `name_of(row) -> str`: of a row, in messages.
+    """
+
+    def __len__(self) -> int:
+        """How many examples, N."""
+        ...
+
+    def __getitem__(self, rows: np.ndarray, /) -> Mapping[str, np.ndarray]:
+        """Those of some row numbers.
+
+        Args:
+          rows: int [n], each in 0 ... N - 1.
+
+        Returns:
+          "image" [n, ...], as of `aaejax.data.from_arrays`, the same shape and dtype for
+          every row; and perhaps "label" [n].
+        """
+        ...
 
 
 class Rows:
@@ -183,7 +211,7 @@ class Rows:
         if not isinstance(found, Mapping) or "image" not in found:
             raise UserError(
                 f"{self._what}: the source answers {type(found).__name__}, not a dict with "
-                '"image" in it: see aaejax.types.Source'
+                '"image" in it: see aaejax.data.Source'
             )
         labelled = "label" in found or self._labels_apart
         if self._labelled is None:

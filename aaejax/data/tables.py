@@ -1,9 +1,6 @@
 """Tables -> features: numbers as they are, texts one-hot, what is missing NaN."""
 
-import re
 from collections.abc import Generator, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +9,20 @@ import numpy as np
 from aaejax.data import memory
 from aaejax.data.cache import Expected, Packing, kept
 from aaejax.data.checks import are_counts, blocks
-from aaejax.data.columns import MOST_CATEGORIES, Column, Columns, moments
-from aaejax.data.labels import check_count, sorted_names
+from aaejax.data.columns import Column, Columns, moments
 from aaejax.data.lazy import READ_BELOW, Images, Rows
 from aaejax.data.notes import Tell, ignore, listing
+from aaejax.data.seen_columns import (
+    SeenLabels,
+    as_numbers,
+    cell_at,
+    is_number,
+    look,
+    missing_cells,
+)
 from aaejax.data.table_files import Cells, Table
 from aaejax.types import UserError
 
-# Of cells, whatever the case.
-MISSING = frozenset(("", "na", "n/a", "#n/a", "<na>", "nan", "null", "none"))
 _SCALES_DIFFER = 10  # columns, so many times
 _FLOAT_MAX = float(np.finfo(np.float32).max)
 
@@ -53,7 +55,7 @@ def read(
     """
     label = columns.label if columns else label
     names = _wanted(table, label, columns)
-    seen = _seen(table, None if label not in table.names else label)
+    seen = look(table, None if label not in table.names else label)
     labels = seen.get(label) if label is not None else None
     rows = seen[names[0]].rows
     if not rows:
@@ -69,13 +71,13 @@ def read(
         for name in names:
             if seen[name].missing is not None:
                 raise UserError(
-                    f"{_place(table, seen[name].missing, name)} is empty, and the run was "
+                    f"{cell_at(table, seen[name].missing, name)} is empty, and the run was "
                     "trained without missing values: fill it, or leave that row out"
                 )
     x = _features(table, columns, rows, cache, tell)
     tell_of_scales(x, columns, table.what, raw)
     found: dict[str, Any] = {"train_images": x, "columns": columns}
-    if isinstance(labels, _SeenLabels):
+    if isinstance(labels, SeenLabels):
         found |= labels.labels(table.what)
     return found
 
@@ -176,179 +178,26 @@ def check_columns(what: str, there: Sequence[str], columns: Columns) -> None:
 
 def class_labels(cells: Cells, what: str) -> dict[str, Any]:
     """Arguments of `from_arrays` from a column of labels; {} where none is known."""
-    seen = _SeenLabels("")
+    seen = SeenLabels("")
     seen.add(cells)
     return seen.labels(what)
 
 
-@dataclass
-class _Seen:
-    """What was seen of a column, from its first row on."""
-
-    name: str
-    rows: int = 0
-    numbers: int = 0  # cells that are such
-    texts: int = 0  # cells that are none and not missing
-    first_text: tuple[int, str] = (0, "")
-    missing: int | None = None  # the first row of these
-    categorical: bool = False  # texts, whatever these look like
-    values: set[str] = field(default_factory=set)  # of columns of text cells
-    most: float = MOST_CATEGORIES
-
-    def add(self, cells: Cells) -> None:
-        """Sees the next rows."""
-        values = _numbers(cells)
-        known = ~_missing(cells) if values is None else ~np.isnan(values)
-        if self.missing is None and not known.all():
-            self.missing = self.rows + int(np.argmin(known))
-        texts: list[int] = []
-        if self.categorical:
-            texts = np.flatnonzero(known).tolist()
-        elif values is None:
-            texts = [n for n in np.flatnonzero(known).tolist() if not _is_number(cells[n])]
-        if texts and not self.texts:
-            self.first_text = self.rows + texts[0], cells[texts[0]]
-        self.texts += len(texts)
-        self.numbers += int(known.sum()) - len(texts)
-        # Of more there are too many at any rate.
-        if cells.dtype == object and len(self.values) <= self.most:
-            self.values.update(cell.strip() for cell in set(cells[known].tolist()))
-        self.rows += len(cells)
-
-    def categories(self, table: Table) -> tuple[str, ...]:
-        """Of the column; () where it has numbers.
-
-        Raises:
-          UserError: a text among numbers, or as many texts as names have.
-        """
-        if not self.numbers and not self.texts:
-            raise UserError(
-                f"{table.what}: column {self.name!r} has no value in any row: leave it out"
-            )
-        if not self.texts:
-            return ()
-        if self.numbers > self.texts:
-            row, text = self.first_text
-            raise UserError(
-                f"{_place(table, row, self.name)} is {text!r}, where others are numbers: "
-                "mend it, or leave it empty if it is missing"
-            )
-        if re.fullmatch(r"\s*[-+]?\d*,\d+\s*", self.first_text[1]):
-            row, text = self.first_text
-            raise UserError(
-                f"{_place(table, row, self.name)} is {text!r}: write numbers with a point"
-            )
-        most = min(self.most, max(100, (self.numbers + self.texts) // 2))
-        if len(self.values) > most:
-            raise UserError(
-                f"{table.what}: column {self.name!r} has more than {most:,.0f} different "
-                f"texts, as {self.first_text[1]!r}: names and dates are no categories, "
-                "leave it out"
-            )
-        return sorted_names(self.values)
-
-
-@dataclass
-class _SeenLabels(_Seen):
-    """And the label of each row."""
-
-    most: float = 10**6
-    codes: list[np.ndarray] = field(default_factory=list)
-    known: dict[str, int] = field(default_factory=dict)
-
-    def add(self, cells: Cells) -> None:
-        """Sees the next rows; what is missing is -1."""
-        gone = _missing(cells)
-        self.rows += len(cells)
-        if cells.dtype == np.float64:
-            values, inverse = np.unique(np.where(gone, 0, cells), return_inverse=True)
-            texts = [str(int(x)) if x == int(x) else str(x) for x in values.tolist()]
-        else:
-            texts, inverse = np.unique(np.where(gone, "", cells), return_inverse=True)
-            texts = [text.strip() for text in texts]
-        numbers = [self.known.setdefault(text, len(self.known)) for text in texts]
-        self.codes.append(np.where(gone, -1, np.array(numbers, np.int32)[inverse]))
-
-    def labels(self, what: str) -> dict[str, Any]:
-        """Arguments of `from_arrays`; raises UserError for what can't be classes."""
-        codes = np.concatenate(self.codes)
-        by_code = {code: text for text, code in self.known.items()}
-        names = sorted_names(
-            by_code[code] for code in np.unique(codes[codes >= 0]).tolist()
-        )
-        number = np.full(len(self.known) + 1, -1, np.int64)  # the last: of what is missing
-        for place, name in enumerate(names):
-            number[self.known[name]] = place
-        if not names:
-            return {}
-        check_count(names, int((codes >= 0).sum()), what)
-        return {"train_labels": number[codes], "class_names": names}
-
-
-def _seen(table: Table, label: str | None) -> dict[str, _Seen]:
-    """What each column has, from one look at all rows."""
-    seen: dict[str, _Seen] = {name: _Seen(name) for name in table.names}
-    for name in table.categorical:
-        seen[name].categorical = True
-    if label is not None:
-        seen[label] = _SeenLabels(label)
-    for block in table.blocks():
-        for name, cells in zip(table.names, block, strict=True):
-            seen[name].add(cells)
-    return seen
-
-
-def _missing(cells: Cells) -> np.ndarray:
-    """Which are missing, bool [n]."""
-    if cells.dtype == np.float64:
-        return np.isnan(cells)
-    return np.array([x is None or x.strip().casefold() in MISSING for x in cells], bool)
-
-
-def _numbers(cells: Cells) -> np.ndarray | None:
-    """Cells [n] as float64, NaN where missing; None where one is a text."""
-    if cells.dtype == np.float64:
-        return cells
-    with suppress(ValueError, TypeError):  # most have no word for what is missing
-        return _parsed(cells)
-    known = ~_missing(cells)
-    found = np.full(len(cells), np.nan)
-    try:
-        found[known] = _parsed(cells[known])
-    except ValueError:
-        return None
-    return found
-
-
-def _parsed(cells: Cells) -> np.ndarray:
-    """Raises ValueError or TypeError where one is no number."""
-    if "_" in "".join(cells):  # "1_0" is ten to Python, and to nobody else
-        raise ValueError("_")
-    return cells.astype(np.float64)
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        return "_" not in cell and float(cell) is not None
-    except ValueError:
-        return False
-
-
 def _finite(cells: Cells, column: Column, table: Table, at: int) -> np.ndarray:
     """Numbers [n]; raises UserError for others."""
-    values = _numbers(cells)
+    values = as_numbers(cells)
     if values is None:
-        known = np.flatnonzero(~_missing(cells))
-        bad = next(int(n) for n in known if not _is_number(cells[n]))
+        known = np.flatnonzero(~missing_cells(cells))
+        bad = next(int(n) for n in known if not is_number(cells[n]))
         raise UserError(
-            f"{_place(table, at + bad, column.name)} is {cells[bad]!r}, where a number is "
+            f"{cell_at(table, at + bad, column.name)} is {cells[bad]!r}, where a number is "
             "needed: mend it, or leave it empty if it is missing"
         )
     wrong = np.abs(values) > _FLOAT_MAX  # not of NaN
     if wrong.any():
         bad = int(np.argmax(wrong))
         raise UserError(
-            f"{_place(table, at + bad, column.name)} is {values[bad]:g}, no finite "
+            f"{cell_at(table, at + bad, column.name)} is {values[bad]:g}, no finite "
             "float32: mend it, or leave it empty if it is missing"
         )
     return values
@@ -358,7 +207,7 @@ def _one_hot(cells: Cells, column: Column, table: Table, at: int) -> np.ndarray:
     """[n, categories] of 0 and 1, NaN where the cell is missing."""
     if cells.dtype == np.float64:  # categories may be written as numbers
         cells = np.array([None if x != x else f"{x:g}" for x in cells], object)
-    gone = _missing(cells)
+    gone = missing_cells(cells)
     index = {text: number for number, text in enumerate(column.categories)}
     numbers = np.array(
         [0 if no else index.get(x.strip(), -1) for x, no in zip(cells, gone, strict=True)]
@@ -366,13 +215,9 @@ def _one_hot(cells: Cells, column: Column, table: Table, at: int) -> np.ndarray:
     if (numbers < 0).any():
         bad = int(np.argmin(numbers))
         raise UserError(
-            f"{_place(table, at + bad, column.name)} is {cells[bad].strip()!r}, which the "
+            f"{cell_at(table, at + bad, column.name)} is {cells[bad].strip()!r}, which the "
             f"run never saw: it knows {listing(map(repr, column.categories))}"
         )
     found = np.eye(len(column.categories), dtype=np.float32)[numbers]
     found[gone] = np.nan
     return found
-
-
-def _place(table: Table, row: int | None, name: str) -> str:
-    return f"{table.what}, row {(row or 0) + table.first}, column {name!r}"

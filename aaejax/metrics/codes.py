@@ -37,7 +37,7 @@ def mmd_p_value(codes: Array, prior: Array, seed: int, permutations: int = 200) 
 
 
 def permuted_mmds(codes: Array, prior: Array, seed: int, permutations: int) -> np.ndarray:
-    """Squared MMDs, first with the labels as they are, then with permuted ones.
+    """The squared MMDs, first with the labels as they are, then with permuted ones.
 
     Arguments and errors are those of `mmd_p_value`.
 

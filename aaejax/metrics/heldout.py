@@ -157,6 +157,7 @@ def importance_bound(
     model: Model,
     variables: Variables,
     images: Array,
+    *,
     key: Key,
     samples: int,
     labels: Array | None = None,
@@ -189,7 +190,7 @@ def importance_bound(
 
 
 def mixed_order(n: int) -> np.ndarray:
-    """0 ... n - 1 in an order that is always the same and random: int [n].
+    """Puts 0 ... n - 1 in a random order that is always the same: int [n].
 
     Data come sorted, by class more often than not; a part of them that stands for all is
     taken from this order.

@@ -12,7 +12,7 @@ MOST = 20_000  # codes that are fitted: more change little and take minutes
 
 
 class Mixture(NamedTuple):
-    """Weights [C], means [C, Z] and covariances [C, Z, Z], float32."""
+    """The weights [C], means [C, Z] and covariances [C, Z, Z] of Gaussians, float32."""
 
     weights: np.ndarray
     means: np.ndarray
@@ -20,7 +20,7 @@ class Mixture(NamedTuple):
 
 
 def fit(codes: np.ndarray, components: tuple[int, ...] = COMPONENTS) -> Mixture:
-    """The mixture that a tenth of the codes, not fitted, are likeliest under.
+    """Fits the mixture that a tenth of the codes, not fitted, are likeliest under.
 
     Numbers of components are tried upwards, until one is worse than that before it.
 

@@ -20,7 +20,7 @@ SIGMAS = tuple(np.logspace(-1, 0, 10))  # of Goodfellow et al.
 def log_likelihoods(
     images: np.ndarray, samples: Iterable[Array], sigmas: tuple[float, ...]
 ) -> np.ndarray:
-    """Log p(x) of each image under each width, the samples seen once and never kept.
+    """The log p(x) of each image under each width, the samples seen once and never kept.
 
     Args:
       images: [N, D], in [0, 1].
@@ -46,7 +46,7 @@ def choose_sigma(
     samples: Iterable[Array],
     sigmas: tuple[float, ...] = SIGMAS,
 ) -> float:
-    """The width with the best mean log-likelihood on validation images [N, D]."""
+    """Chooses the width with the best mean log-likelihood of validation images [N, D]."""
     means = log_likelihoods(validation, samples, sigmas).mean(axis=1)
     return float(sigmas[int(means.argmax())])
 

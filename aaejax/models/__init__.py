@@ -6,9 +6,9 @@ leading underscore are what the models' command lines share.
 
 import importlib
 import pkgutil
-from typing import Any
+from typing import Any, Protocol
 
-from aaejax.types import UserError
+from aaejax.types import DataSpec, Model, UserError
 
 NAMES = tuple(
     sorted(
@@ -17,6 +17,18 @@ NAMES = tuple(
         if not module.name.startswith("_")
     )
 )
+
+
+class ModelOptions(Protocol):
+    """A recipe for a model, which can be built for any data: the `Options` of a model."""
+
+    def build(self, data: DataSpec, steps: int) -> Model:
+        """Builds the model for such data and a run of so many steps.
+
+        Raises:
+          UserError: the options don't fit the data.
+        """
+        ...
 
 
 def options(name: str) -> Any:

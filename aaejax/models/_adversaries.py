@@ -18,13 +18,13 @@ from aaejax.types import DataSpec
 
 
 def adversarial_optimizer() -> Optimizer:
-    """What discriminators and generators have by default."""
+    """The optimizer that discriminators and generators have by default."""
     return Optimizer(learning_rate=3e-4, momentum=0.5, schedule="cosine")
 
 
 @dataclass(frozen=True)
 class AdversaryOptions(NetworkOptions):
-    """Of models with discriminators."""
+    """The options of models with discriminators."""
 
     generator_loss: losses.GeneratorLoss = "non-saturating"
     """Form of the generator's loss."""
@@ -38,7 +38,7 @@ class AdversaryOptions(NetworkOptions):
 
 @dataclass(frozen=True)
 class OneAdversaryOptions(AdversaryOptions):
-    """Of models with one discriminator and one generator."""
+    """The options of models with one discriminator and one generator."""
 
     discriminator_optimizer: Optimizer = field(default_factory=adversarial_optimizer)
     generator_optimizer: Optimizer = field(default_factory=adversarial_optimizer)
@@ -46,7 +46,7 @@ class OneAdversaryOptions(AdversaryOptions):
 
 @dataclass(frozen=True)
 class AdversarialOptions(AutoencoderOptions, GaussianPriorOptions, AdversaryOptions):
-    """Of adversarial autoencoders."""
+    """The options of adversarial autoencoders."""
 
     posterior: PosteriorKind = "deterministic"
     """q(z|x), section 2.1 of the paper."""
@@ -58,11 +58,11 @@ class AdversarialOptions(AutoencoderOptions, GaussianPriorOptions, AdversaryOpti
         check_at_least(self, 1, "noise_inputs", most=MOST_UNITS)
 
     def make_posterior(self) -> Posterior:
-        """q(z|x)."""
+        """Makes q(z|x)."""
         return Posterior(self.posterior, self.latent, self.noise_inputs)
 
-    def make_discriminator(self, data: DataSpec) -> Any:
-        """A new discriminator of codes."""
+    def make_discriminator(self, data: DataSpec, inputs: int) -> Any:
+        """Makes a new discriminator of codes of so many numbers."""
         if self.own is not None and self.own.discriminator is not None:
-            return self.own.make("discriminator", data)
+            return self.own.make("discriminator", data, inputs=inputs)
         return networks.MLPDiscriminator(**self.module_options("mlp"))

@@ -1,6 +1,8 @@
 """Options that models share: each class is one part of a command line."""
 
 import copy
+import inspect
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -40,6 +42,9 @@ MOST_UNITS = 65_536
 class OwnNetworks:
     """A user's own networks.
 
+    A function that names an argument `inputs` is also told how many numbers of an example
+    its network reads, over all the network's arguments.
+
     Attributes:
       encoder: `(data, outputs)`, where `data` is the `DataSpec`, to anything that
         `networks.as_network` takes, as are the others.
@@ -48,19 +53,21 @@ class OwnNetworks:
       sha256: of the file that they are from, hexadecimal; "" of none.
     """
 
-    encoder: Callable[[DataSpec, int], Any]
-    decoder: Callable[[DataSpec], Any]
-    discriminator: Callable[[DataSpec], Any] | None = None
+    encoder: Callable[..., Any]
+    decoder: Callable[..., Any]
+    discriminator: Callable[..., Any] | None = None
     sha256: str = ""
 
-    def make(self, role: str, *arguments: Any) -> Any:
-        """A new network of this role.
+    def make(self, role: str, *arguments: Any, inputs: int) -> Any:
+        """A new network of this role, which reads so many numbers of an example.
 
         Raises:
           UserError: the user's function fails.
         """
+        function = getattr(self, role)
         try:
-            return getattr(self, role)(*arguments)
+            asks = "inputs" in inspect.signature(function).parameters
+            return function(*arguments, **({"inputs": inputs} if asks else {}))
         except Exception as error:  # whatever the user's own code raises
             raise UserError(
                 f"your function {role} fails ({type(error).__name__}: {error}): mend it"
@@ -75,7 +82,7 @@ def need_labels(data: DataSpec, model: str) -> None:
 
 @dataclass(frozen=True)
 class NetworkOptions:
-    """Of every model: the sizes of its networks."""
+    """The options of every model: its networks."""
 
     latent: int = 8
     """Size of the code z."""
@@ -135,32 +142,38 @@ class NetworkOptions:
         object.__setattr__(changed, "own", own)
         return changed
 
-    def make_encoder(self, data: DataSpec, outputs: int) -> Any:
-        """A new encoder with so many outputs.
+    def make_encoder(self, data: DataSpec, outputs: int, beside: int) -> Any:
+        """Makes a new encoder.
+
+        Args:
+          data: What the data are.
+          outputs: Units of the last layer.
+          beside: How many numbers it reads beside those of an example.
 
         Raises:
           UserError: convolutions on vectors, or sigmoid output for data outside [0, 1].
         """
         self._check(data)
         if self.own is not None:
-            return self.own.make("encoder", data, outputs)
+            inputs = math.prod(data.shape) + beside
+            return self.own.make("encoder", data, outputs, inputs=inputs)
         return _BUILT_IN[self.network][0](outputs, **self.module_options(self.network))
 
-    def make_decoder(self, data: DataSpec) -> Any:
-        """A new decoder; raises as `make_encoder`."""
+    def make_decoder(self, data: DataSpec, inputs: int) -> Any:
+        """Makes a new decoder of codes of so many numbers; raises as `make_encoder`."""
         self._check(data)
         if self.own is not None:
-            return self.own.make("decoder", data)
+            return self.own.make("decoder", data, inputs=inputs)
         return _BUILT_IN[self.network][1](data.shape, **self.module_options(self.network))
 
     def module_options(self, network: str) -> dict[str, Any]:
-        """What all modules of the networks of this word take of these options."""
+        """The options that all modules of the networks of this word take, by name."""
         _, _, norm, names = _BUILT_IN[network]
         return {"norm": self.norm or norm} | {name: getattr(self, name) for name in names}
 
     @property
     def dense(self) -> networks.Dense:
-        """A layer of the MLPs."""
+        """Makes a layer of the MLPs."""
         made: networks.Dense = nn.Dense
         if self.precision == "bf16":
             made = partial(made, dot_general=networks.bf16_dot_general)
@@ -169,7 +182,7 @@ class NetworkOptions:
         return made
 
     def optimizers(self, steps: int) -> dict[str, optax.GradientTransformation]:
-        """Of the fields "<name>_optimizer", by name, for a run of so many steps."""
+        """Builds those of the fields "<name>_optimizer", by name, for so many steps."""
         suffix = "_optimizer"
         fields = [name for name in self.__dataclass_fields__ if name.endswith(suffix)]
         by_name = {name.removesuffix(suffix): getattr(self, name) for name in fields}
@@ -202,7 +215,7 @@ class NetworkOptions:
 
 @dataclass(frozen=True)
 class GaussianPriorOptions(NetworkOptions):
-    """Of models with a prior that may be Gaussian."""
+    """The options of models with a prior that may be Gaussian."""
 
     prior_std: float = 1.0
     """Standard deviation of the Gaussian prior."""
@@ -214,7 +227,7 @@ class GaussianPriorOptions(NetworkOptions):
 
 @dataclass(frozen=True)
 class PriorOptions(GaussianPriorOptions):
-    """Of models with any prior."""
+    """The options of models with any prior."""
 
     prior: Literal["gaussian", "mixture", "swiss-roll", "uniform"] = "gaussian"
     """p(z)."""
@@ -226,7 +239,7 @@ class PriorOptions(GaussianPriorOptions):
         check_at_least(self, 1, "components", most=MOST_UNITS)
 
     def make_prior(self, classes: int) -> Prior:
-        """P(z), in so many slices."""
+        """Makes p(z), with so many classes."""
         if self.prior == "gaussian":
             return priors.gaussian(self.latent, self.prior_std, classes)
         if self.prior == "mixture":
@@ -238,7 +251,7 @@ class PriorOptions(GaussianPriorOptions):
 
 @dataclass(frozen=True)
 class AutoencoderOptions(NetworkOptions):
-    """Of models with an encoder and a decoder."""
+    """The options of models with an encoder and a decoder."""
 
     input_noise: float = 0.0
     """Standard deviation of noise added to the encoder's input while training."""
@@ -254,7 +267,7 @@ class AutoencoderOptions(NetworkOptions):
         check_at_least(self, 0, "input_noise")
 
     def make_posterior(self) -> Posterior:
-        """q(z|x)."""
+        """Makes q(z|x)."""
         return Posterior("deterministic", self.latent)
 
     def autoencoder(
@@ -262,8 +275,9 @@ class AutoencoderOptions(NetworkOptions):
         data: DataSpec,
         classes: int = 0,
         y_from: Literal["labels", "encoder"] = "labels",
+        joined: int | None = None,
     ) -> Autoencoder:
-        """Encoder, decoder and code for these data; arguments as of `Autoencoder`.
+        """Makes encoder, decoder and code for these data; arguments as of `Autoencoder`.
 
         Raises:
           UserError: options that don't fit each other or the data.
@@ -275,13 +289,15 @@ class AutoencoderOptions(NetworkOptions):
             )
         posterior = self.make_posterior()
         outputs = posterior.encoder_outputs + (classes if y_from == "encoder" else 0)
+        noise = posterior.noise_inputs if posterior.kind == "universal" else 0
         return Autoencoder(
-            self.make_encoder(data, outputs),
-            self.make_decoder(data),
-            posterior,
-            Likelihood(self.reconstruction, self.output, missing=data.missing),
-            data.shape,
-            classes,
-            y_from,
-            self.input_noise,
+            self.make_encoder(data, outputs, noise),
+            self.make_decoder(data, joined or classes + posterior.latent),
+            posterior=posterior,
+            likelihood=Likelihood(self.reconstruction, self.output, missing=data.missing),
+            shape=data.shape,
+            classes=classes,
+            y_from=y_from,
+            input_noise=self.input_noise,
+            joined=joined,
         )

@@ -12,6 +12,7 @@ from aaejax.components import losses, priors
 from aaejax.components.adversaries import Adversary
 from aaejax.components.autoencoder import Autoencoder
 from aaejax.components.checks import check_number, check_optimizers
+from aaejax.components.inputs import label_input
 from aaejax.models._adversaries import AdversarialOptions, OneAdversaryOptions
 from aaejax.models._options import PriorOptions
 from aaejax.networks import as_network, check_outputs
@@ -25,7 +26,6 @@ from aaejax.types import (
     Prior,
     States,
     Variables,
-    label_input,
 )
 
 
@@ -39,7 +39,7 @@ def aae(
     generator_loss: losses.GeneratorLoss = "non-saturating",
     r1: float = 0.0,
 ) -> Model:
-    """An AAE: reconstruction, discriminator, generator.
+    """Makes an AAE of three phases: reconstruction, discriminator, generator.
 
     Args:
       autoencoder: encoder, decoder, q(z|x) and p(x|z). Where its code has a class in front
@@ -125,14 +125,14 @@ class Options(PriorOptions, AdversarialOptions, OneAdversaryOptions):
     """An adversarial autoencoder."""
 
     def build(self, data: DataSpec, steps: int) -> Model:
-        """The model for these data and a run of so many steps.
+        """Builds the model for these data and a run of so many steps.
 
         Raises:
           UserError: options that don't fit each other or the data.
         """
         return aae(
             self.autoencoder(data),
-            self.make_discriminator(data),
+            self.make_discriminator(data, self.latent),
             self.make_prior(data.classes or 10),
             self.optimizers(steps),
             generator_loss=self.generator_loss,

@@ -33,7 +33,7 @@ RATE = 0.01  # weight of one batch in the moving average
 def autoencoder(
     autoencoder: Autoencoder, optimizers: Mapping[str, optax.GradientTransformation]
 ) -> Model:
-    """An autoencoder: reconstruction, then the fit.
+    """Makes an autoencoder of two phases: reconstruction, and the fit of its prior.
 
     Args:
       autoencoder: encoder and decoder.
@@ -72,7 +72,13 @@ def autoencoder(
         init=init,
         phases=(
             autoencoder.reconstruction_phase(optimizers["reconstruction"]),
-            Phase("fit", ("prior",), fit, optax.sgd(RATE), autoencoder.inputs),
+            Phase(
+                "fit",
+                ("prior",),
+                fit,
+                optimizer=optax.sgd(RATE),
+                inputs=autoencoder.inputs,
+            ),
         ),
         prior=prior,
         latent=latent,
@@ -87,7 +93,7 @@ class Options(AutoencoderOptions):
     """An autoencoder without any prior, sampled from a Gaussian fitted to its codes."""
 
     def build(self, data: DataSpec, steps: int) -> Model:
-        """The model for these data and a run of so many steps.
+        """Builds the model for these data and a run of so many steps.
 
         Raises:
           UserError: options that don't fit each other or the data.

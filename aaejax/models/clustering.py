@@ -27,15 +27,14 @@ class Options(ClassOptions):
         check_at_least(self, 2, "clusters", most=MOST_UNITS)
 
     def build(self, data: DataSpec, steps: int) -> Model:
-        """The model for these data and a run of so many steps.
+        """Builds the model for these data and a run of so many steps.
 
         Raises:
           UserError: options that don't fit each other or the data.
         """
         return semi_supervised(
             self.autoencoder(data, self.clusters, "encoder"),
-            self.make_discriminator(data),
-            self.make_discriminator(data),
+            *self.make_discriminators(data, self.clusters),
             priors.gaussian(self.latent, self.prior_std),
             self.optimizers(steps),
             labelled=False,

@@ -5,6 +5,7 @@ convolutional networks, or those of DCGAN (Radford et al. 2016, arXiv 1511.06434
 conditional on the label as in Mirza & Osindero 2014.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,6 +18,7 @@ from aaejax import networks
 from aaejax.components import losses, priors
 from aaejax.components.adversaries import Adversary
 from aaejax.components.checks import check_at_least, check_number, check_optimizers
+from aaejax.components.inputs import image_input, label_input
 from aaejax.components.likelihoods import Likelihood, Output
 from aaejax.models._adversaries import OneAdversaryOptions
 from aaejax.models._options import PriorOptions, need_labels
@@ -30,8 +32,6 @@ from aaejax.types import (
     Prior,
     States,
     Variables,
-    image_input,
-    label_input,
 )
 
 
@@ -39,17 +39,17 @@ def gan(
     generator: Any,
     discriminator: Any,
     prior: Prior,
-    latent: int,
-    shape: tuple[int, ...],
     optimizers: Mapping[str, optax.GradientTransformation],
     *,
+    latent: int,
+    shape: tuple[int, ...],
     classes: int = 0,
     output: Output = "sigmoid",
     steps: int = 1,
     generator_loss: losses.GeneratorLoss = "non-saturating",
     r1: float = 0.0,
 ) -> Model:
-    """A GAN: `steps` discriminator phases and one generator phase.
+    """Makes a GAN of `steps` discriminator phases and one generator phase.
 
     Args:
       generator: `(codes [B, K + Z]) -> [B, ...]`; it and the discriminator are anything
@@ -57,9 +57,9 @@ def gan(
       discriminator: `(images [B, ...]) -> logits [B]`, with classes
         `(images, one-hot labels [B, K])`.
       prior: p(z), without the class.
-      latent: Z.
-      shape: of one image.
       optimizers: "discriminator" and "generator".
+      latent: Z.
+      shape: The shape of one image.
       classes: K, where both networks read the label; 0 for none.
       output: what the generator's last layer goes through.
       steps: k of Algorithm 1.
@@ -150,32 +150,37 @@ class Options(PriorOptions, OneAdversaryOptions):
         check_at_least(self, 1, "discriminator_steps", most=100)
 
     def build(self, data: DataSpec, steps: int) -> Model:
-        """The model for these data and a run of so many steps.
+        """Builds the model for these data and a run of so many steps.
 
         Raises:
           UserError: options that don't fit each other or the data.
         """
         if self.conditional:
             need_labels(data, "gan --conditional")
+        classes = data.classes if self.conditional else 0
         return gan(
-            self.make_decoder(data),
-            self._make_discriminator(data),
+            self.make_decoder(data, self.latent + classes),
+            self._make_discriminator(data, classes),
             self.make_prior(data.classes or 10),
-            self.latent,
-            data.shape,
             self.optimizers(steps),
-            classes=data.classes if self.conditional else 0,
+            latent=self.latent,
+            shape=data.shape,
+            classes=classes,
             output=self.output,
             steps=self.discriminator_steps,
             generator_loss=self.generator_loss,
             r1=self.r1,
         )
 
-    def _make_discriminator(self, data: DataSpec) -> Any:
-        """A new discriminator of images: the user's own, or an encoder of one output."""
+    def _make_discriminator(self, data: DataSpec, classes: int) -> Any:
+        """A new discriminator of images: the user's own, or an encoder of one output.
+
+        It reads so many numbers beside an image.
+        """
         if self.own is not None and self.own.discriminator is not None:
-            return self.own.make("discriminator", data)
-        encoder = self.make_encoder(data, 1)
+            inputs = math.prod(data.shape) + classes
+            return self.own.make("discriminator", data, inputs=inputs)
+        encoder = self.make_encoder(data, 1, classes)
         if isinstance(encoder, networks.ConvEncoder):
             encoder = replace(encoder, leak=0.2)
         return networks.one_output(encoder)

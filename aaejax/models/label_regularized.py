@@ -33,7 +33,7 @@ class Options(aae.Options):
     generator_optimizer: Optimizer = field(default_factory=_fast)
 
     def build(self, data: DataSpec, steps: int) -> Model:
-        """The model for these data and a run of so many steps.
+        """Builds the model for these data and a run of so many steps.
 
         Raises:
           UserError: options that don't fit each other or the data, or data without labels.
@@ -46,7 +46,7 @@ class Options(aae.Options):
             )
         return aae.aae(
             self.autoencoder(data),
-            self.make_discriminator(data),
+            self.make_discriminator(data, self.latent + data.classes + 1),
             self.make_prior(data.classes),
             self.optimizers(steps),
             discriminator_classes=data.classes,

@@ -51,7 +51,7 @@ def wae(
     weight: float = 10.0,
     kernel: losses.Kernel = "imq",
 ) -> Model:
-    """A Wasserstein autoencoder: one phase.
+    """Makes a Wasserstein autoencoder of one phase.
 
     Args:
       autoencoder: without classes.
@@ -88,8 +88,8 @@ def wae(
                 "wae",
                 ("encoder", "decoder"),
                 loss,
-                optimizers["reconstruction"],
-                autoencoder.inputs,
+                optimizer=optimizers["reconstruction"],
+                inputs=autoencoder.inputs,
             ),
         ),
         prior=priors.fixed(prior),
@@ -107,7 +107,7 @@ def gmmn(
     *,
     kernel: losses.Kernel = "rbf",
 ) -> Model:
-    """A generative moment matching network on images: one phase.
+    """Makes a generative moment matching network on images, of one phase.
 
     Args:
       autoencoder: whose decoder is the generator.
@@ -138,7 +138,15 @@ def gmmn(
     inputs = tuple(replace(each, missing=False) for each in autoencoder.inputs)
     return Model(
         init=init,
-        phases=(Phase("generator", ("decoder",), loss, optimizers["generator"], inputs),),
+        phases=(
+            Phase(
+                "generator",
+                ("decoder",),
+                loss,
+                optimizer=optimizers["generator"],
+                inputs=inputs,
+            ),
+        ),
         prior=priors.fixed(prior),
         latent=autoencoder.posterior.latent,
         decode=autoencoder.decode,
@@ -153,7 +161,9 @@ def gmmn_codes(
     *,
     kernel: losses.Kernel = "rbf",
 ) -> Model:
-    """A generative moment matching network on the codes of an autoencoder: two phases.
+    """Makes a generative moment matching network on the codes of an autoencoder.
+
+    It has two phases, reconstruction and generator.
 
     Args:
       autoencoder: without classes.
@@ -204,8 +214,8 @@ def gmmn_codes(
                 "generator",
                 ("generator",),
                 loss,
-                optimizers["generator"],
-                autoencoder.inputs,
+                optimizer=optimizers["generator"],
+                inputs=autoencoder.inputs,
             ),
         ),
         prior=learned,
@@ -250,7 +260,7 @@ class Options(PriorOptions, AutoencoderOptions):
         check_at_least(self, 0, "weight")
 
     def build(self, data: DataSpec, steps: int) -> Model:
-        """The model for these data and a run of so many steps.
+        """Builds the model for these data and a run of so many steps.
 
         Raises:
           UserError: options that don't fit each other or the data.

@@ -52,10 +52,12 @@ def reduction(
     generator_loss: losses.GeneratorLoss = "non-saturating",
     r1: float = 0.0,
 ) -> Model:
-    """The semi-supervised or clustering AAE with cluster heads; its arguments, and these.
+    """Makes a semi-supervised or clustering AAE with cluster heads.
 
     Args:
-      autoencoder: with K classes, y from the "encoder"; its `join` is replaced.
+      autoencoder: with K classes, y from the "encoder"; its `join` is replaced, and the
+        decoder reads the n numbers of W_C y + z. One that can read no other number needs
+        an autoencoder with `joined=n`.
       class_discriminator: as in `semi_supervised`.
       style_discriminator: as in `semi_supervised`.
       prior: as in `semi_supervised`.
@@ -118,7 +120,7 @@ def reduction(
 
     first, *rest = model.phases
     first = replace(first, trains=(*first.trains, "heads"))
-    heads_phase = Phase("heads", ("heads",), heads_loss, optimizers["heads"])
+    heads_phase = Phase("heads", ("heads",), heads_loss, optimizer=optimizers["heads"])
     return replace(model, init=init, phases=(first, *rest, heads_phase))
 
 
@@ -147,7 +149,7 @@ class Options(ClassOptions):
         check_at_least(self, 0, "distance", "simplex")
 
     def build(self, data: DataSpec, steps: int) -> Model:
-        """The model for these data and a run of so many steps.
+        """Builds the model for these data and a run of so many steps.
 
         Raises:
           UserError: options that don't fit each other or the data.
@@ -164,9 +166,8 @@ class Options(ClassOptions):
                 f"not {self.latent}"
             )
         return reduction(
-            self.autoencoder(data, clusters, "encoder"),
-            self.make_discriminator(data),
-            self.make_discriminator(data),
+            self.autoencoder(data, clusters, "encoder", joined=self.latent),
+            *self.make_discriminators(data, clusters),
             priors.gaussian(self.latent, self.prior_std),
             self.optimizers(steps),
             distance=self.distance,

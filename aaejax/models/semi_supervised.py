@@ -18,6 +18,7 @@ from aaejax.components.adversaries import Adversary
 from aaejax.components.autoencoder import Autoencoder
 from aaejax.components.checks import check_at_least, check_optimizers
 from aaejax.components.consistency import Consistency
+from aaejax.components.inputs import label_input
 from aaejax.models._adversaries import AdversarialOptions, adversarial_optimizer
 from aaejax.models._optimizers import Optimizer
 from aaejax.models._options import need_labels
@@ -36,7 +37,6 @@ from aaejax.types import (
     States,
     UserError,
     Variables,
-    label_input,
 )
 
 NO_CONSISTENCY = Consistency()
@@ -55,7 +55,7 @@ def semi_supervised(
     generator_loss: losses.GeneratorLoss = "non-saturating",
     r1: float = 0.0,
 ) -> Model:
-    """A semi-supervised AAE; without the last phase, a clustering one (section 5).
+    """Makes a semi-supervised AAE; without the last phase, a clustering one (section 5).
 
     The phases: reconstruction, class_discriminator, class_generator, style_discriminator,
     style_generator, where asked for consistency and, where there are labels,
@@ -158,8 +158,8 @@ def semi_supervised(
                 "classification",
                 ("encoder",),
                 classification_loss,
-                optimizers["classification"],
-                (autoencoder.image_input(LABELLED), label_input(classes, LABELLED)),
+                optimizer=optimizers["classification"],
+                inputs=(autoencoder.image_input(LABELLED), label_input(classes, LABELLED)),
             ),
         )
     return Model(
@@ -177,7 +177,7 @@ def semi_supervised(
 
 @dataclass(frozen=True)
 class ClassOptions(AdversarialOptions):
-    """Of the models whose encoder has a class or cluster head."""
+    """The options of the models whose encoder has a class or cluster head."""
 
     class_discriminator_optimizer: Optimizer = field(default_factory=adversarial_optimizer)
     class_generator_optimizer: Optimizer = field(default_factory=adversarial_optimizer)
@@ -218,8 +218,13 @@ class ClassOptions(AdversarialOptions):
                 "or --mutual-information as well"
             )
 
+    def make_discriminators(self, data: DataSpec, classes: int) -> tuple[Any, Any]:
+        """Makes new discriminators of so many classes, and of the style."""
+        style = self.latent + (classes if self.joint_style else 0)
+        return self.make_discriminator(data, classes), self.make_discriminator(data, style)
+
     def make_consistency(self, data: DataSpec) -> Consistency:
-        """What q(y|x) must not depend on.
+        """Makes the changes of an image that q(y|x) must not depend on.
 
         Raises:
           UserError: distorted vectors.
@@ -250,7 +255,7 @@ class Options(ClassOptions):
     )
 
     def build(self, data: DataSpec, steps: int) -> Model:
-        """The model for these data and a run of so many steps.
+        """Builds the model for these data and a run of so many steps.
 
         Raises:
           UserError: options that don't fit each other or the data, or data without labels.
@@ -258,8 +263,7 @@ class Options(ClassOptions):
         need_labels(data, "semi-supervised")
         return semi_supervised(
             self.autoencoder(data, data.classes, "encoder"),
-            self.make_discriminator(data),
-            self.make_discriminator(data),
+            *self.make_discriminators(data, data.classes),
             priors.gaussian(self.latent, self.prior_std),
             self.optimizers(steps),
             joint_style=self.joint_style,

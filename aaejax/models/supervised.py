@@ -24,18 +24,19 @@ class Options(AdversarialOptions, OneAdversaryOptions):
     """The discriminator reads the label too, so that no style knows its class."""
 
     def build(self, data: DataSpec, steps: int) -> Model:
-        """The model for these data and a run of so many steps.
+        """Builds the model for these data and a run of so many steps.
 
         Raises:
           UserError: options that don't fit each other or the data, or data without labels.
         """
         need_labels(data, "supervised")
+        read = data.classes if self.joint_style else 0
         return aae(
             self.autoencoder(data, data.classes, "labels"),
-            self.make_discriminator(data),
+            self.make_discriminator(data, self.latent + (read + 1 if read else 0)),
             priors.gaussian(self.latent, self.prior_std),
             self.optimizers(steps),
-            discriminator_classes=data.classes if self.joint_style else 0,
+            discriminator_classes=read,
             generator_loss=self.generator_loss,
             r1=self.r1,
         )

@@ -48,7 +48,7 @@ def vae(
     gaussian_std: float | None = None,
     beta: float = 1.0,
 ) -> Model:
-    """A VAE; conditional where y comes from "labels": the decoder reads it.
+    """Makes a VAE; a conditional one, whose decoder reads y, where y is from "labels".
 
     Args:
       autoencoder: with a "gaussian" posterior.
@@ -112,8 +112,8 @@ def vae(
         "elbo",
         ("encoder", "decoder"),
         elbo,
-        optimizers["reconstruction"],
-        autoencoder.inputs,
+        optimizer=optimizers["reconstruction"],
+        inputs=autoencoder.inputs,
     )
     return Model(
         init=autoencoder.init,
@@ -145,11 +145,11 @@ class Options(PriorOptions, AutoencoderOptions):
         check_positive(self, "decoder_std")
 
     def make_posterior(self) -> Posterior:
-        """q(z|x)."""
+        """Makes q(z|x)."""
         return Posterior("gaussian", self.latent)
 
     def build(self, data: DataSpec, steps: int) -> Model:
-        """The model for these data and a run of so many steps.
+        """Builds the model for these data and a run of so many steps.
 
         Raises:
           UserError: options that don't fit each other or the data.
@@ -168,7 +168,7 @@ class Options(PriorOptions, AutoencoderOptions):
         )
 
     def make_log_prior(self) -> densities.LogDensity:
-        """Log p(z)."""
+        """Makes log p(z)."""
         if self.prior == "gaussian":
             return densities.gaussian(self.latent, self.prior_std)
         if self.prior == "mixture":

@@ -10,7 +10,7 @@ from aaejax.types import Array
 def bf16_dot_general(
     inputs: Array, kernel: Array, dimension_numbers: object, precision: object = None
 ) -> Array:
-    """Inputs [B, F] times a dense layer's kernel [F, G], for `dot_general` of the modules.
+    """Multiplies inputs [B, F] by a kernel [F, G], as the `dot_general` of a dense layer.
 
     Operands are rounded to bfloat16 and sums kept in float32, in the backward products too:
     the form that matrix units (AMX, tensor cores) take. Other dimension numbers than a

@@ -136,7 +136,7 @@ class Block(nn.Module):
 
 
 def patches(height: int, width: int, scales: int = 0) -> list[int]:
-    """Sides of the square that one position of each scale is made of, finest scale first.
+    """The sides of the square that one position of each scale is made of, finest first.
 
     The first is large enough for `FINEST`; further scales are halved until `COARSEST`, or
     until there are so many.
@@ -152,7 +152,7 @@ def patches(height: int, width: int, scales: int = 0) -> list[int]:
 
 
 def features(channels: int, scale: int) -> int:
-    """Channels of a scale, 0 the finest."""
+    """How many channels a scale has, 0 being the finest."""
     return channels * min(2**scale, WIDEST)
 
 

@@ -25,7 +25,7 @@ LEAK = 0.2
 
 
 class DCGANEncoder(NormAndDropout, nn.Module):
-    """The discriminator; an encoder where it has more than one output.
+    """The discriminator of DCGAN; an encoder where it has more than one output.
 
     Attributes:
       outputs: units of the last layer.
@@ -62,7 +62,7 @@ class DCGANEncoder(NormAndDropout, nn.Module):
 
 
 class DCGANDecoder(NormAndDropout, nn.Module):
-    """The generator.
+    """The generator of DCGAN, or a decoder.
 
     Attributes as of `DCGANEncoder`, and one.
 
@@ -98,7 +98,7 @@ class DCGANDecoder(NormAndDropout, nn.Module):
 
 
 def sizes(height: int, width: int, scales: int = 0) -> list[tuple[int, int]]:
-    """Positions of each grid, [rows, columns], the image's first.
+    """Counts the positions of each grid, [rows, columns], the image's first.
 
     There are so many convolutions between them; 0 for as many as `COARSEST` needs, at least
     one.

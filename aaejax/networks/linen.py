@@ -20,7 +20,7 @@ from aaejax.types import Array, Key, Keys, NetworkVariables, UserError
 
 
 def linen_functions(module: nn.Module) -> tuple[Callable, Callable, bool]:
-    """`init`, `apply` and `same_in_training`, as of `Network`, of a linen module.
+    """Makes `init`, `apply` and `same_in_training`, as of `Network`, of a linen module.
 
     Modules without `train`, or with a true property `same_in_training`, are the same
     function in training and in evaluation.
@@ -156,7 +156,7 @@ def _of_global_batch(keys: Keys | None, axis_name: str | None) -> Callable:
 
 
 def own_key(keys: Keys | None, stream: str) -> Key:
-    """One key for a whole pass, another on each device; a constant where there are none."""
+    """Makes one key for a whole pass, another on each device; a constant without keys."""
     if keys is None:
         return jax.random.key(0)
     salt = zlib.crc32(stream.encode())

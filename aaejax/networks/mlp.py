@@ -27,7 +27,7 @@ class NormAndDropout:
 
 
 class HiddenLayers(NormAndDropout, nn.Module, kw_only=True):
-    """What the MLPs here have between inputs and last layer; by keyword.
+    """The layers that the MLPs here have between inputs and last layer; by keyword.
 
     Attributes:
       width: units of a hidden layer.
@@ -111,7 +111,7 @@ class MLPDiscriminator(HiddenLayers):
 def normalised(
     x: Array, norm: Norm, train: bool, name: str, epsilon: float = 1e-6
 ) -> Array:
-    """A layer's sums [B, ...], normalised; called in a module's `__call__`.
+    """Normalises a layer's sums [B, ...]; called in a module's `__call__`.
 
     Epsilon is added to layer norm's variances. Batch norm's running averages move by a
     tenth a step: short runs have few of them.
@@ -124,22 +124,22 @@ def normalised(
 
 
 def dropped(x: Array, rate: float, train: bool) -> Array:
-    """Units [B, ...] after dropout; called in a module's `__call__`."""
+    """Drops out units [B, ...]; called in a module's `__call__`."""
     return nn.Dropout(rate, deterministic=not train)(x) if rate else x
 
 
 def flatten(x: Array) -> Array:
-    """From [B, ...] to [B, F]."""
+    """Flattens [B, ...] to [B, F]."""
     return x.reshape(x.shape[0], math.prod(x.shape[1:]))
 
 
 def append(x: Array, noise: Array | None) -> Array:
-    """Inputs [B, F] beside noise [B, N]: [B, F + N]; they alone where the noise is None."""
+    """Appends noise [B, N] to inputs [B, F], to [B, F + N]; None is no noise."""
     return x if noise is None else jnp.concatenate([x, noise], axis=1)
 
 
 def append_planes(images: Array, noise: Array | None) -> Array:
-    """Images [B, H, W, C] with noise [B, N] as N constant channels; `append` of images."""
+    """Appends noise [B, N] to images [B, H, W, C], as N constant channels; None is none."""
     if noise is None:
         return images
     planes = jnp.broadcast_to(noise[:, None, None], (*images.shape[:3], noise.shape[1]))

@@ -49,7 +49,7 @@ class Network:
     def train(
         self, variables: NetworkVariables, *inputs: Array, draw: Draw, stream: str
     ) -> tuple[Array, NetworkState]:
-        """Outputs [B, ...] and the new state, as in training.
+        """Runs the network as in training: outputs [B, ...] and the new state.
 
         Args:
           variables: of this network.
@@ -63,12 +63,12 @@ class Network:
         return self.apply(variables, *inputs, train=True, key=key, axis_name=draw.axis_name)
 
     def evaluate(self, variables: NetworkVariables, *inputs: Array) -> Array:
-        """Outputs [B, ...], with running averages and without dropout."""
+        """Runs the network with running averages and without dropout: outputs [B, ...]."""
         return self.apply(variables, *inputs, train=False, key=None, axis_name=None)[0]
 
 
 def as_network(given: Any) -> Network:
-    """A network from a Flax linen module, a pair of functions, or a network.
+    """Makes a network of a Flax linen module, a pair of functions, or a network.
 
     Args:
       given: a `Network`; a linen module; or `(init, apply)`, where `apply` returns
@@ -98,7 +98,7 @@ def as_network(given: Any) -> Network:
 
 
 def one_output(given: Any) -> Network:
-    """A network of one output, [B, 1], as one of [B]; of all that `as_network` takes."""
+    """Makes a network of [B] of one of [B, 1]; of all that `as_network` takes."""
     network = as_network(given)
 
     def apply(*args: Any, **kwargs: Any) -> tuple[Array, NetworkState]:

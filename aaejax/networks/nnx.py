@@ -19,7 +19,7 @@ from aaejax.types import Array, Key, Keys, NetworkState, NetworkVariables
 
 
 def from_nnx(make: Callable[[nnx.Rngs], nnx.Module]) -> Network:
-    """A network from a function that makes an nnx module.
+    """Makes a network of a function that makes an nnx module.
 
     In training `nnx.BatchNorm` takes its statistics over all devices and `nnx.Dropout`
     draws for each example by the example's own key. A module whose `__call__` has an

@@ -56,6 +56,7 @@ def run_chunks(
     program: Program,
     state: TrainState,
     key: Key,
+    *,
     fed: Iterable[tuple[Any, np.ndarray]],
     ends: Sequence[int],
     phases: Sequence[Phase],

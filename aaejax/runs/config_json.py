@@ -10,8 +10,9 @@ import jax
 
 from aaejax import models
 from aaejax.data import Dataset
+from aaejax.models import ModelOptions
 from aaejax.runs.config import RunConfig
-from aaejax.types import DataSpec, Model, ModelOptions, TrainState, UserError
+from aaejax.types import DataSpec, Model, TrainState, UserError
 
 FORMAT = 2  # of config.json
 

@@ -10,6 +10,7 @@ import jax
 
 from aaejax.data import Dataset
 from aaejax.data.notes import Tell, listing
+from aaejax.models import ModelOptions
 from aaejax.phases import init_state
 from aaejax.runs import logs, pictures
 from aaejax.runs.checkpoints import Checkpoints
@@ -27,7 +28,7 @@ from aaejax.runs.memory import check_model
 from aaejax.runs.report import Report
 from aaejax.runs.run import Result, Run
 from aaejax.runs.start import changed_rates, read_start, went_on
-from aaejax.types import Device, Model, ModelOptions, UserError
+from aaejax.types import Device, Model, UserError
 
 
 def train(

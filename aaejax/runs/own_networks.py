@@ -24,7 +24,8 @@ def load(path: str | Path) -> OwnNetworks:
     Args:
       path: of a Python file with the functions `encoder(data, outputs)` and
         `decoder(data)`, and perhaps `discriminator(data)`; `data` is the `DataSpec`, and
-        each returns anything that `networks.as_network` takes.
+        each returns anything that `networks.as_network` takes. Each may have an argument
+        `inputs`, as `OwnNetworks` says.
 
     Raises:
       UserError: there is no such file, it fails, or it lacks a function.
@@ -82,8 +83,8 @@ def _importing(folder: Path, function: Callable) -> Callable:
     """A function that may import modules of the folder when it is called."""
 
     @functools.wraps(function)
-    def called(*arguments):
+    def called(*arguments, **named):
         with _importable(folder):
-            return function(*arguments)
+            return function(*arguments, **named)
 
     return called

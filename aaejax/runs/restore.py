@@ -25,9 +25,9 @@ MOST_STEPS = 2**31 - 1  # of a run; a restored model's optimizers are not asked
 def restore(
     run: str | Path,
     step: int | Literal["best"] | None = None,
+    *,
     model: Model | None = None,
     tell: Callable = print,
-    *,
     network: str | Path | None = None,
     weights: Weights = "last",
 ) -> Trained:

@@ -134,7 +134,13 @@ class Run:
         with contextlib.closing(bar):
             last = first
             for ran in run_chunks(
-                chunk, state, key, fed, ends, self.model.phases, bar.resume
+                chunk,
+                state,
+                key,
+                fed=fed,
+                ends=ends,
+                phases=self.model.phases,
+                compiled=bar.resume,
             ):
                 line = self._line(ran, ran.step - last)
                 last = ran.step

@@ -17,14 +17,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from aaejax.data import batches
-from aaejax.phases import init_state, train_step
+from aaejax.phases import averaged_params, init_state, train_step
 from aaejax.runs.checkpoints import Checkpoints
 from aaejax.runs.chunks import Program, chunk_ends, run_chunks
 from aaejax.runs.devices import Chunk, feed, replicate, steps_alone, train_chunk
 from aaejax.runs.finite import finite_copy
 from aaejax.runs.hooks import Event, Hook, Hooks
 from aaejax.runs.run import run_keys
-from aaejax.types import Array, Key, Model, TrainState, Variables
+from aaejax.types import Array, Key, Model, Step, TrainState, Variables
 
 # One step for all seeds; all else has an axis of seeds in front.
 AXES: Any = TrainState(step=None, params=0, network_state=0, opt_state=0, ema=0)  # type: ignore[arg-type]
@@ -34,12 +34,13 @@ def train_seeds(
     model: Model,
     images: np.ndarray,
     labels: np.ndarray,
+    *,
     seeds: Sequence[int],
     steps: int,
     batch_size: int,
-    *,
     folder: Path | None = None,
     chunk: int = 500,
+    ema: float = 0.0,
     tell: Callable[[str], None] = lambda _: None,
     hooks: Sequence[Hook] = (),
 ) -> list[Variables]:
@@ -54,13 +55,15 @@ def train_seeds(
       batch_size: B.
       folder: for checkpoints, one after each chunk; None for none.
       chunk: steps in one dispatch.
+      ema: decay of a moving average of the parameters after each step; 0 for none.
       tell: gets a line after each.
       hooks: watch the runs. The events have a metric of each seed, float32 [seeds], beside
         the step and images_per_second of all together; the axis of seeds comes first in
         the state, whose step is that of all. Where a hook raises, the runs end.
 
     Returns:
-      The variables of each seed's networks, on the host.
+      The variables of each seed's networks, on the host; where there is a moving average,
+      the parameters are those of it.
 
     Raises:
       NonFiniteLoss: one of the seeds diverged.
@@ -71,7 +74,7 @@ def train_seeds(
 
     def start(seed: jax.Array) -> tuple[TrainState, Key]:
         init_key, run_key, *_ = run_keys(seed)
-        return init_state(model, init_key), run_key
+        return init_state(model, init_key, ema), run_key
 
     starts = jax.jit(jax.vmap(start, out_axes=(AXES, 0)))
     state, keys = starts(np.array(seeds, np.uint32))
@@ -92,7 +95,9 @@ def train_seeds(
         ]
         return np.stack(each, axis=2)
 
-    run = {"seeds": list(seeds), "steps": steps, "batch_size": batch_size}
+    run: dict[str, Any] = {"seeds": list(seeds), "steps": steps, "batch_size": batch_size}
+    if ema:
+        run["ema"] = ema
     opened = Checkpoints(folder, keep=1, run=run) if folder else nullcontext()
     told = Hooks(hooks)
     with opened as checkpoints:
@@ -104,8 +109,11 @@ def train_seeds(
         state = replicate(state, devices)
         keys = replicate(keys, devices)
         fed = feed(arrays, rows[: len(ends)], devices, streamed=False)
-        program = _program(model, state, arrays, keys, batch_size)
-        for ran in run_chunks(program, state, keys, fed, ends, model.phases):
+        make_step = partial(train_step, model.phases, ema=ema)
+        program = _program(model, make_step, state, arrays, keys, batch_size)
+        for ran in run_chunks(
+            program, state, keys, fed=fed, ends=ends, phases=model.phases
+        ):
             state = ran.state
             seen = (ran.step - last) * batch_size * len(seeds)
             last = ran.step
@@ -117,12 +125,16 @@ def train_seeds(
             told.on_log(Event(last, line, state))
             if told.error is not None:
                 raise told.error
+    if ema:
+        averaged = jax.vmap(partial(averaged_params, ema=ema), (AXES,))(state)
+        state = replace(state, params=averaged)
     variables = jax.device_get(state.variables)
     return [jax.tree.map(lambda x, n=n: x[n], variables) for n in range(len(seeds))]
 
 
 def _program(
     model: Model,
+    make_step: Callable[..., Step],
     state: TrainState,
     arrays: dict[str, np.ndarray],
     keys: Key,
@@ -137,7 +149,7 @@ def _program(
     one = jax.eval_shape(partial(_of_seed, number=0), state)
     if steps_alone(model.phases, devices, one, batch, jax.random.key(0)):
         alone = train_chunk(
-            partial(train_step, model.phases),
+            make_step,
             make_batch,
             devices,
             one_by_one=True,
@@ -150,10 +162,10 @@ def _program(
 
         return jax.vmap(of_one, (0, 1))(data["label"], rows)
 
-    def make_step(axis_name: str | None):
-        return jax.vmap(train_step(model.phases, axis_name), (AXES, 0, 0), (AXES, 0))
+    def make_steps(axis_name: str | None):
+        return jax.vmap(make_step(axis_name), (AXES, 0, 0), (AXES, 0))
 
-    return train_chunk(make_step, of_all, devices, one_by_one=False)
+    return train_chunk(make_steps, of_all, devices, one_by_one=False)
 
 
 class _InTurn:
