@@ -310,4 +310,5 @@ class DataSpec:
     unit_range: bool  # all values in [0, 1], as in every image
     labelled: int = 0  # training examples whose label is known
     missing: bool = False  # whether values may be NaN, which is one that is not known
+    binary: bool = False  # whether each value is a bit, as by --binarize
     counts: bool = False  # of vectors: whether all are counts, whole numbers from 0 on

@@ -86,6 +86,8 @@ def given(trained: Trained, name: str | Path, data_dir: Path) -> list[Examples]:
     dataset = load(name, data_dir, hold_out=False, **_as_trained(trained, name))
     what = str(name)
     trained.data.check_shape(what, dataset.example_shape)
+    if trained.data.spec.binary:
+        dataset = dataset.binarize("static")
     found = []
     for images, labels in (
         (dataset.train_images, dataset.train_labels),
@@ -127,6 +129,7 @@ def own(trained: Trained, name: str | Path | None, data_dir: Path) -> Dataset:
         )
         if run.labels is not None:
             dataset = dataset.keep_labels(run.labels, run.seed)
+        dataset = dataset.binarize(run.binarize)
         if dataset.fingerprint != trained.data.fingerprint:
             raise UserError(f"{listed([str(place)])} holds other data")
     except (UserError, OSError) as error:
@@ -137,7 +140,8 @@ def own(trained: Trained, name: str | Path | None, data_dir: Path) -> Dataset:
             f"examples of shape {list(data.spec.shape)}, fingerprint "
             f"{listed([data.fingerprint])}: give them with --data"
         ) from error
-    return dataset
+    # What training drew anew at each step gets the one draw that it can be asked by.
+    return dataset.binarize("static") if dataset.binarized == "dynamic" else dataset
 
 
 def _most(data: RunData) -> int:

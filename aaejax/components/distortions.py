@@ -1,4 +1,4 @@
-"""Changes of an image that leave its class: what augmentation draws."""
+"""Changes of an image that leave its class, and of greys to bits: what is drawn anew."""
 
 import jax
 import jax.numpy as jnp
@@ -47,3 +47,18 @@ def flipped(batch: Batch, draw: Draw) -> dict[str, Array]:
         return jnp.where(turn[:, None, None, None], batch[name][:, :, ::-1], batch[name])
 
     return {name: flip(name) if name.endswith("image") else batch[name] for name in batch}
+
+
+def binarized(batch: Batch, draw: Draw) -> dict[str, Array]:
+    """A training batch with each pixel 1 or 0, with its grey as the probability of 1.
+
+    Args:
+      batch: every array whose name ends in "image" is of values in [0, 1], [B, ...].
+      draw: of each such array by its name.
+    """
+
+    def bits(name: str) -> Array:
+        drawn = draw(f"bits {name}", jax.random.bernoulli, batch[name])
+        return drawn.astype(jnp.float32)
+
+    return {name: bits(name) if name.endswith("image") else batch[name] for name in batch}

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from aaejax.data import memory
+from aaejax.data.binarize import Binarize, bits, check_grey
 from aaejax.data.checks import blocks, check_counts, check_images
 from aaejax.data.columns import Columns
 from aaejax.data.given_sources import as_source, labels_of
@@ -40,6 +41,9 @@ class Dataset:
     # Of tables, and of vectors that were standardised: what the features are. A value that
     # is missing is NaN.
     columns: Columns | None = None
+    # Whether pixels are bits, of held-out examples always by one draw; "dynamic": those of
+    # training examples are drawn anew at each step, from the greys that they have here.
+    binarized: Binarize = "no"
 
     def __repr__(self) -> str:
         """One line, without its arrays."""
@@ -112,6 +116,32 @@ class Dataset:
             train_images=checked(self.train_images, "training"),
             test_images=checked(self.test_images, "held-out"),
         )
+
+    def binarize(self, how: Binarize) -> "Dataset":
+        """Grey pixels become bits: 1 with the grey, in [0, 1], as the probability.
+
+        Args:
+          how: "static", of all examples by a draw that is the same in every run; "dynamic",
+            of the held-out ones alone, as training is to draw its own at each step; "no".
+
+        Raises:
+          UserError: vectors or colours, or data that are static already.
+        """
+        if how in ("no", self.binarized):
+            return self
+        check_grey(self.example_shape, self.name)
+        if self.binarized == "static":
+            raise UserError(f"{self.name} has been binarized: its greys are gone")
+        parts = {"train": self.train_images, "test": self.test_images}
+        if how == "dynamic":
+            del parts["train"]
+        if self.binarized == "dynamic":
+            del parts["test"]  # which is done
+        made: dict[str, Any] = {
+            f"{part}_images": bits(images, int(part == "test"), f"{self.name}: {part}")
+            for part, images in parts.items()
+        }
+        return replace(self, **made, binarized=how)
 
     @cached_property
     def fingerprint(self) -> str:

@@ -98,6 +98,9 @@ class Rows:
         self.source, self._what = source, what
         self._prepare, self._prepared, self._missing = prepare, prepared, missing
         self._numbers = np.arange(len(source))
+        # What is done last, by the positions that rows had when it was asked for.
+        self._placed: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
+        self._positions = self._numbers
         self.unit_range, self._raw = False, None
         self._counts = False
         # Whether rows have a label, once one was read.
@@ -158,6 +161,8 @@ class Rows:
         if self._counts and not are_counts(images):
             for row, image in zip(rows.tolist(), images, strict=True):
                 check_counts(image[None], f"{self._what}, {self._name(row)}")
+        if self._placed is not None:
+            images = self._placed(images, self._positions[index].reshape(-1))
         return images.reshape(*numbers.shape, *self._shape)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
@@ -194,10 +199,23 @@ class Rows:
         chosen._counts = True
         return chosen
 
+    def then_by_position(
+        self, prepare: Callable[[np.ndarray, np.ndarray], np.ndarray], prepared: str
+    ) -> "Rows":
+        """Those that a function of images and their positions here, int [n], makes anew.
+
+        Of the same shape, dtype and range.
+        """
+        chosen = copy.copy(self)
+        chosen._placed, chosen._positions = prepare, np.arange(len(self))
+        chosen._prepared = f"{self._prepared} {prepared}"
+        return chosen
+
     def take(self, numbers: np.ndarray | slice) -> "Rows":
         """Those of these numbers, in their order; nothing is read."""
         chosen = copy.copy(self)
         chosen._numbers = self._numbers[numbers]
+        chosen._positions = self._positions[numbers]
         return chosen
 
     def _blocks(self, size: int) -> Iterator[np.ndarray]:

@@ -8,6 +8,7 @@ import numpy as np
 import tyro
 
 from aaejax.components.checks import check_at_least, check_fields
+from aaejax.data.binarize import Binarize
 from aaejax.data.reading import Reading
 from aaejax.types import UserError
 
@@ -59,6 +60,10 @@ class RunConfig:
     standardise: bool = False
     """Features of tables and vectors get mean 0 and standard deviation 1; sample.py writes
     them as the table has them."""
+    binarize: Binarize = "no"
+    """Grey pixels become bits, 1 with their grey as the probability: static, by one draw
+    that is the same in every run; dynamic, by a new draw at each step, and held-out ones
+    by the one of static."""
     flip: bool = False
     """Pictures are turned left to right at random, in training alone."""
     cache: Path | None = field(default=None, metadata={"where": True})

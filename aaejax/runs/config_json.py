@@ -136,7 +136,8 @@ def completed(saved: dict[str, Any]) -> dict[str, Any]:
     """
     whole = {**_of_this_format(saved), "run": run_json(saved_run(saved))}
     if isinstance(saved.get("data"), dict):
-        whole["data"] = {"missing": False, "counts": False, **saved["data"]}
+        younger = dict.fromkeys(("missing", "binary", "counts"), False)
+        whole["data"] = younger | saved["data"]
     if not saved.get("custom_model"):
         whole["options"] = _options_json(saved_model(saved))
     return whole

@@ -70,7 +70,12 @@ def data_spec(dataset: Dataset) -> DataSpec:
     missing = dataset.columns is not None and dataset.columns.missing
     images = dataset.train_images
     may_count = len(dataset.example_shape) == 1 and images.dtype == np.float32
-    counts = may_count and not missing and in_counts(images)
     return DataSpec(
-        dataset.example_shape, dataset.classes, bool(unit), labelled, missing, counts
+        dataset.example_shape,
+        dataset.classes,
+        bool(unit),
+        labelled,
+        missing,
+        binary=dataset.binarized != "no",
+        counts=may_count and not missing and in_counts(images),
     )

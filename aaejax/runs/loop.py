@@ -66,6 +66,9 @@ def train(
     devices = devices or jax.local_devices()
     if config.labels is not None:
         dataset = dataset.keep_labels(config.labels, config.seed)
+    if config.binarize != "no":
+        _check_likelihood(model, config)
+        dataset = dataset.binarize(config.binarize)
     _check_batches(config, dataset)
     check_batch_size(config.batch_size, devices)
     steps_per_epoch = len(dataset.train_images) // config.batch_size
@@ -173,6 +176,15 @@ def _check_batches(config: RunConfig, dataset: Dataset) -> None:
         raise UserError(f"{steps:,} steps are too many to count: take fewer --epochs")
     if config.flip and len(dataset.example_shape) != 3:
         raise UserError(f"--flip: {dataset.name} are vectors, no pictures: leave it out")
+
+
+def _check_likelihood(model: Model | ModelOptions, config: RunConfig) -> None:
+    """Raises UserError where bits would be learned as if they were real numbers."""
+    if getattr(model, "reconstruction", None) == "squared-error":
+        raise UserError(
+            f"--binarize {config.binarize} with --reconstruction squared-error: bits have "
+            "no squared error; take --reconstruction bernoulli, or leave --binarize out"
+        )
 
 
 def _check_classes(model: Model, dataset: Dataset) -> None:

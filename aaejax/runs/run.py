@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from aaejax.components.distortions import flipped
+from aaejax.components.distortions import binarized, flipped
 from aaejax.data import batches
 from aaejax.data.notes import Tell
 from aaejax.metrics.heldout import HeldOut
@@ -29,7 +29,7 @@ from aaejax.runs.interrupts import Interrupts
 from aaejax.runs.metrics_log import MetricsLog
 from aaejax.runs.snapshots import RunPictures
 from aaejax.runs.start import first_state
-from aaejax.types import Device, Model, TrainState, Variables
+from aaejax.types import Batch, Device, Draw, Model, TrainState, Variables
 
 
 @dataclass(frozen=True)
@@ -204,7 +204,7 @@ class Run:
                 train_step,
                 self.model.phases,
                 ema=self.config.ema,
-                augment=flipped if self.config.flip else None,
+                augment=augmentation(self.config),
             ),
             make_batch,
             self.devices,
@@ -260,6 +260,20 @@ class Run:
         scores, plane = self.heldout(state.variables)
         line |= scores
         return Event(line["step"], line, state, plane)
+
+
+def augmentation(config: RunConfig) -> Callable[[Batch, Draw], Batch] | None:
+    """What is drawn anew of a batch at each step; None for nothing."""
+    changes = [flipped] * config.flip + [binarized] * (config.binarize == "dynamic")
+    if not changes:
+        return None
+
+    def augment(batch: Batch, draw: Draw) -> Batch:
+        for change in changes:
+            batch = change(batch, draw)
+        return batch
+
+    return augment
 
 
 def run_keys(seed: int | jax.Array) -> jax.Array:

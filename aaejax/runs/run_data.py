@@ -79,11 +79,12 @@ def run_data(saved: dict[str, Any]) -> RunData:
         saved["unit_range"],
         _integer(saved["labelled"]),
         saved.get("missing", False),  # younger than some runs, as is the next
+        saved.get("binary", False),
         saved.get("counts", False),
     )
     if len(spec.shape) not in (1, 3) or math.prod(spec.shape) > MOST_VALUES:
         raise ValueError(f"shape {saved['shape']}")
-    for name in ("unit_range", "missing", "counts"):
+    for name in ("unit_range", "missing", "binary", "counts"):
         if not isinstance(getattr(spec, name), bool):
             raise TypeError(f"{name} {getattr(spec, name)!r}"[:100])
     names, fingerprint = saved["class_names"], saved["fingerprint"]
