@@ -70,6 +70,34 @@ class Prior(Protocol):
         ...
 
 
+class Source(Protocol):
+    """Examples that are read when they are asked for.
+
+    It is asked by several threads at once. It may also have
+
+    - `labels`: [N], as of `aaejax.data.from_arrays`; without them the label of every row is
+      read once, at the start;
+    - `identity`: a string that changes with the data; by default some rows stand for all;
+    - `name_of(row) -> str`: of a row, in messages.
+    """
+
+    def __len__(self) -> int:
+        """How many examples, N."""
+        ...
+
+    def __getitem__(self, rows: np.ndarray, /) -> Mapping[str, np.ndarray]:
+        """Those of some row numbers.
+
+        Args:
+          rows: int [n], each in 0 ... N - 1.
+
+        Returns:
+          "image" [n, ...], as of `aaejax.data.from_arrays`, the same shape and dtype for
+          every row; and perhaps "label" [n].
+        """
+        ...
+
+
 class Loss(Protocol):
     """What a phase minimises, as a function of the variables of all networks."""
 

@@ -14,12 +14,12 @@ from aaejax.data.checks import blocks, check_counts, check_images
 from aaejax.data.columns import Columns
 from aaejax.data.given_sources import as_source, labels_of
 from aaejax.data.labels import check_labels, name_classes
-from aaejax.data.lazy import READ_BELOW, Images, Rows, Source
+from aaejax.data.lazy import READ_BELOW, Images, Rows
 from aaejax.data.mapped_file import MappedFile
 from aaejax.data.notes import Tell, listing, to_stderr
 from aaejax.data.reading import Reading
 from aaejax.data.standardise import fitted, scaled
-from aaejax.types import UserError, printable
+from aaejax.types import Source, UserError, printable
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from aaejax.data.lazy import BLOCK, Source, some_labels, workers
-from aaejax.types import UserError
+from aaejax.data.lazy import BLOCK, some_labels, workers
+from aaejax.types import Source, UserError
 
 
 def labels_of(source: Source) -> np.ndarray | None:

@@ -6,7 +6,7 @@ import os
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from aaejax.data.checks import (
     converted,
     extremes,
 )
-from aaejax.types import UserError
+from aaejax.types import Source, UserError
 
 # Data of up to so many bytes are read when they are loaded.
 READ_BELOW = 2**30
@@ -32,34 +32,6 @@ BLOCK = 2**24  # bytes that are read at once
 def workers() -> int:
     """Threads that read rows: as many as this process may use cores."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 4
-
-
-class Source(Protocol):
-    """Examples that are read when they are asked for.
-
-    It is asked by several threads at once. It may also have
-
-    - `labels`: [N], as of `aaejax.data.from_arrays`; without them the label of every row is
-      read once, at the start;
-    - `identity`: a string that changes with the data; by default some rows stand for all;
-    - `name_of(row) -> str`: of a row, in messages.
-    """
-
-    def __len__(self) -> int:
-        """How many examples, N."""
-        ...
-
-    def __getitem__(self, rows: np.ndarray, /) -> Mapping[str, np.ndarray]:
-        """Those of some row numbers.
-
-        Args:
-          rows: int [n], each in 0 ... N - 1.
-
-        Returns:
-          "image" [n, ...], as of `aaejax.data.from_arrays`, the same shape and dtype for
-          every row; and perhaps "label" [n].
-        """
-        ...
 
 
 class Rows:
