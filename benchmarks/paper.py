@@ -208,6 +208,7 @@ CONVOLUTIONS: dict[str, Any] = {
     "network": "conv",
     "channels": 16,
     "scales": 3,
+    "r1": 0.1,
     "consistency_optimizer": FASTER,
     "classification_optimizer": FASTER,
 }

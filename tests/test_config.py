@@ -15,6 +15,7 @@ from aaejax.models.aae import Options
 from aaejax.phases import phase_losses
 from aaejax.runs.config import RunConfig
 from aaejax.runs.config_json import (
+    decides,
     differences,
     model_json,
     model_name,
@@ -41,8 +42,25 @@ def test_json_and_back():
     config = RunConfig(dataset="mnist", seed=4)
     saved = written(options, config)
     assert saved_run(saved) == config
-    assert saved_model(saved) == options
+    assert saved_model(saved) == dataclasses.replace(
+        options, r1=0.1
+    )  # what was open is decided
+    assert written(saved_model(saved), config) == saved
     assert "workdir" not in saved["run"]
+
+
+def test_convolutions_have_another_penalty():
+    given = [Options(), Options(network="conv"), Options(network="conv", r1=0.0)]
+    assert [each.penalty for each in given] == [0.1, 10.0, 0.0]
+
+
+def test_an_option_that_is_not_read_decides_nothing():
+    def what_decides(**given):
+        # Of shapes alone: convolutions need a larger image.
+        return decides({"options": dataclasses.asdict(Options(**given))})
+
+    assert what_decides(channels=32, scales=3) == what_decides()
+    assert what_decides(network="conv", channels=32) != what_decides(network="conv")
 
 
 def test_differences_name_the_leaf_and_both_values():
@@ -377,7 +395,9 @@ def test_an_optimizer_that_is_younger_than_a_config_has_its_defaults():
     old = {**saved["options"], "generator": saved["options"]["generator_loss"]}
     del old["generator_loss"]
     for each in (saved, {**saved, "format": 1, "options": old}):
-        assert saved_model(json.loads(json.dumps(each))) == options
+        assert saved_model(json.loads(json.dumps(each))) == dataclasses.replace(
+            options, r1=0.1
+        )
 
 
 def test_a_file_in_models_is_a_model_on_the_command_line():

@@ -28,12 +28,25 @@ class AdversaryOptions(NetworkOptions):
 
     generator_loss: losses.GeneratorLoss = "non-saturating"
     """Form of the generator's loss."""
-    r1: float = 0.1
-    """Weight of the discriminator's gradient penalty (R1); 0 for none."""
+    r1: float | None = None
+    """Weight of the discriminator's gradient penalty (R1); by default 0.1, and 10 with
+    conv; 0 for none."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_at_least(self, 0, "r1")
+        if self.r1 is not None:
+            check_at_least(self, 0, "r1")
+
+    @property
+    def penalty(self) -> float:
+        """`r1`, decided: by 0.1 a discriminator wins over the codes of convolutions."""
+        if self.r1 is None:
+            return 10.0 if self.network == "conv" else 0.1
+        return self.r1
+
+    def decided(self) -> dict[str, float]:
+        """The values of the options that were left open."""
+        return {"r1": self.penalty}
 
 
 @dataclass(frozen=True)

@@ -97,7 +97,7 @@ class NetworkOptions:
     initial_std: float = 0.0
     """Standard deviation of the first weights of MLPs, 0.01 in the paper; 0: LeCun's, one
     over the root of a layer's inputs."""
-    channels: int = 32
+    channels: int = 16
     """Channels of the finest convolution; doubled at each coarser one, in conv to four
     times."""
     scales: int = 0

@@ -136,5 +136,5 @@ class Options(PriorOptions, AdversarialOptions, OneAdversaryOptions):
             self.make_prior(data.classes or 10),
             self.optimizers(steps),
             generator_loss=self.generator_loss,
-            r1=self.r1,
+            r1=self.penalty,
         )

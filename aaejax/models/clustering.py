@@ -41,5 +41,5 @@ class Options(ClassOptions):
             joint_style=self.joint_style,
             consistency=self.make_consistency(data),
             generator_loss=self.generator_loss,
-            r1=self.r1,
+            r1=self.penalty,
         )

@@ -169,7 +169,7 @@ class Options(PriorOptions, OneAdversaryOptions):
             output=self.output,
             steps=self.discriminator_steps,
             generator_loss=self.generator_loss,
-            r1=self.r1,
+            r1=self.penalty,
         )
 
     def _make_discriminator(self, data: DataSpec, classes: int) -> Any:

@@ -51,5 +51,5 @@ class Options(aae.Options):
             self.optimizers(steps),
             discriminator_classes=data.classes,
             generator_loss=self.generator_loss,
-            r1=self.r1,
+            r1=self.penalty,
         )

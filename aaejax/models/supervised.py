@@ -38,5 +38,5 @@ class Options(AdversarialOptions, OneAdversaryOptions):
             self.optimizers(steps),
             discriminator_classes=read,
             generator_loss=self.generator_loss,
-            r1=self.r1,
+            r1=self.penalty,
         )

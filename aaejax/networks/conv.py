@@ -51,7 +51,7 @@ class ConvEncoder(NormAndDropout, nn.Module):
     """
 
     outputs: int
-    channels: int = 32
+    channels: int = 16
     scales: int = 0
     norm: Norm = "layer"
     dropout: float = 0.0
@@ -89,7 +89,7 @@ class ConvDecoder(NormAndDropout, nn.Module):
     """
 
     shape: tuple[int, ...]
-    channels: int = 32
+    channels: int = 16
     scales: int = 0
     norm: Norm = "layer"
     dropout: float = 0.0

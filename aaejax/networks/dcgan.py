@@ -36,7 +36,7 @@ class DCGANEncoder(NormAndDropout, nn.Module):
     """
 
     outputs: int
-    channels: int = 32
+    channels: int = 16
     scales: int = 0
     norm: Norm = "batch"
     dropout: float = 0.0
@@ -71,7 +71,7 @@ class DCGANDecoder(NormAndDropout, nn.Module):
     """
 
     shape: tuple[int, ...]
-    channels: int = 32
+    channels: int = 16
     scales: int = 0
     norm: Norm = "batch"
     dropout: float = 0.0

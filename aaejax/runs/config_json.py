@@ -53,8 +53,12 @@ def model_json(model: Model | ModelOptions, built: Model, state: TrainState) -> 
 
 
 def _options_json(options: Any) -> dict[str, Any]:
+    """The options by name, with what they leave open decided."""
     chosen = [field.name for field in dataclasses.fields(options) if field.init]
-    return {name: dataclasses.asdict(options)[name] for name in chosen}
+    values = dataclasses.asdict(options)
+    if hasattr(options, "decided"):
+        values |= options.decided()
+    return {name: values[name] for name in chosen}
 
 
 def run_json(config: RunConfig) -> dict[str, Any]:
@@ -158,6 +162,11 @@ def decides(config: dict[str, Any]) -> dict[str, Any]:
     ):
         if isinstance(kept.get(part), dict):
             kept[part] = {key: kept[part][key] for key in kept[part] if key != name}
+    options = kept.get("options")
+    if isinstance(options, dict) and options.get("network") == "mlp":
+        # Which has no convolutions, whatever is said of them.
+        unread = ("channels", "scales")
+        kept["options"] = {key: options[key] for key in options if key not in unread}
     return kept
 
 
