@@ -11,7 +11,8 @@ import numpy as np
 from aaejax.data.mapped_file import files_identity
 from aaejax.types import UserError
 
-_CELLS = 2**20  # of a block
+_CELLS = 2**20  # of a block; a text takes some 60 bytes,
+_NUMBERS = 2**23  # and a number 8, so that where there are no texts a block may be larger
 # Of a column [n]: float64, NaN where missing; or str objects as they stand, None or a word
 # for what is missing where it is so.
 Cells = np.ndarray
@@ -130,6 +131,8 @@ class ParquetTable:
             each.name for each in schema if str(each.type).startswith("dictionary<")
         )
         _check_names(self.names, self.what)
+        texts = any(str(each.type).endswith(("string", ">")) for each in schema)
+        self._rows_of_block = max(1, (_CELLS if texts else _NUMBERS) // len(self.names))
 
     @property
     def identity(self) -> str:
@@ -138,10 +141,9 @@ class ParquetTable:
 
     def blocks(self) -> Iterator[list[Cells]]:
         """Columns of numbers or texts, by their types in the file."""
-        size = max(1, _CELLS // len(self.names))
         try:
             with self._open() as file:
-                for batch in file.iter_batches(size):
+                for batch in file.iter_batches(self._rows_of_block):
                     yield [
                         _of_arrow(column, f"{self.what}, column {name!r}")
                         for name, column in zip(self.names, batch.columns, strict=True)
