@@ -231,10 +231,10 @@ def test_a_streamed_run_that_was_killed_goes_on_bit_for_bit(
     lines = read_lines(tmp_path / "whole")
     assert [line["step"] for line in lines] == [*range(2, 36, 2), 36][: len(lines)]
     assert threading.get_ident() in source.threads and len(source.threads) > 1
-    monkeypatch.setattr(lazy, "workers", lambda: 5)
+    monkeypatch.setattr(lazy, "workers", lambda *_: 5)
     with pytest.raises(Cut):
         train_tiny(tmp_path / "cut", data, hooks=[CutAt(16)], **changes)
-    monkeypatch.setattr(lazy, "workers", lambda: 1)
+    monkeypatch.setattr(lazy, "workers", lambda *_: 1)
     train_tiny(tmp_path / "cut", data, **changes)
     (step, params), (cut_step, cut) = map(
         final_params, (tmp_path / "whole", tmp_path / "cut")

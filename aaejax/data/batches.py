@@ -156,13 +156,13 @@ def stream(
       arrays: [N, ...] each; `Rows` are read as needed.
       indices: for each chunk a function that gives its int32 [steps, B, ...].
       devices: to split each batch over.
-      workers: threads; by default as many as there are cores. What comes is the same.
+      workers: threads; by default as many as all arrays are worth. What comes is the same.
 
     Yields:
       For each chunk [devices, steps * B / devices, ...] of every array, and where on its
       device each example is: int32 [steps, B, ...], as the indices.
     """
-    workers = workers or lazy.workers()
+    workers = workers or min(map(lazy.workers, arrays.values()))
     with ThreadPoolExecutor(workers, "data") as pool:
         ahead: deque[_Gathering] = deque()
         left = iter(indices)

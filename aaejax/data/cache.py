@@ -181,11 +181,12 @@ def _write_blocks(file, packing: Packing) -> None:
 def _in_parallel(rows: Rows) -> Generator[np.ndarray]:
     step = max(1, min(_BLOCK // max(1, rows.nbytes // len(rows)), len(rows) // 64))
     starts = list(range(0, len(rows), step))
-    with ThreadPoolExecutor(workers()) as pool:
+    threads = workers(rows)
+    with ThreadPoolExecutor(threads) as pool:
         try:
             # As many at once as there are threads, so that memory is bounded.
-            for first in range(0, len(starts), workers()):
-                some = starts[first : first + workers()]
+            for first in range(0, len(starts), threads):
+                some = starts[first : first + threads]
                 yield from pool.map(lambda start: rows[start : start + step], some)
         finally:
             pool.shutdown(cancel_futures=True)

@@ -1,5 +1,6 @@
 """Pictures in files, as a viewer shows them: turned, on a ground, the first frame."""
 
+import time
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -12,6 +13,7 @@ import numpy as np
 from PIL import ExifTags, Image
 
 from aaejax.data import memory
+from aaejax.data.lazy import MOST_WORKERS
 from aaejax.data.mapped_file import files_identity
 from aaejax.data.notes import listing
 from aaejax.data.reading import Reading
@@ -21,7 +23,11 @@ SUFFIXES = (
     *(".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".gif", ".webp", ".tif", ".tiff"),
     *(".pgm", ".ppm", ".pnm", ".pbm"),
 )
-_WORKERS = 8
+# Threads that read heads where the disk is slow, as over a network. Elsewhere they take
+# three times as long as one: to parse a head holds Python's lock.
+_SLOW_DISK = 8
+# Pixels of a picture whose decoding, outside of the lock, takes less than all around it.
+SMALL = 10_000
 # Bytes a pixel while one picture is decoded: itself, with alpha, the ground and the two
 # blended, of 4 each. And while it becomes one of another size: that, its bytes, and these
 # as an array.
@@ -55,6 +61,7 @@ class PictureFiles:
 
     Attributes:
       identity: names, sizes and times of the files, and how they are read.
+      workers: how many threads are worth it.
     """
 
     def __init__(self, paths: Sequence[Path], root: Path, reading: Reading, what: str):
@@ -72,8 +79,7 @@ class PictureFiles:
         """
         self._paths, self._reading = paths, reading
         self.identity = files_identity(paths, root, repr(reading))
-        with ThreadPoolExecutor(_WORKERS) as pool:
-            heads = list(pool.map(_head, paths))
+        heads = _heads(paths)
         grey = reading.grey or all(head.mode in ("1", "L", "LA") for head in heads)
         if not reading.grey and len(set(reading.ground)) > 1:
             grey = grey and not any(head.transparent for head in heads)
@@ -88,8 +94,10 @@ class PictureFiles:
         if reading.size is None:
             _check_sizes([head.size for head in heads], what)
         largest = max(head.size[0] * head.size[1] for head in heads)
-        at_once = min(len(paths), _WORKERS)
         width, height = reading.size or (0, 0)
+        small = largest + width * height <= SMALL
+        self.workers = 1 if small else MOST_WORKERS
+        at_once = min(len(paths), self.workers)
         resized = f" that become {width}x{height}" if reading.size else ""
         memory.check(
             (largest + width * height) * at_once * _WORKING,
@@ -117,6 +125,16 @@ class PictureFiles:
 
     def _pixels(self, row: int) -> np.ndarray:
         return _pixels(self._paths[row], self._mode, self._reading)
+
+
+def _heads(paths: Sequence[Path]) -> list[_Head]:
+    """The heads of all, by one thread, or by many where it would wait for the disk."""
+    first = paths[:100]
+    wall, cpu = time.perf_counter(), time.process_time()
+    heads = [_head(path) for path in first]
+    waits = time.perf_counter() - wall > 2 * (time.process_time() - cpu)
+    with ThreadPoolExecutor(_SLOW_DISK if waits else 1) as pool:
+        return heads + list(pool.map(_head, paths[len(first) :]))
 
 
 def _check_sizes(sizes: Sequence[tuple[int, int]], what: str) -> None:

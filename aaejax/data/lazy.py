@@ -29,9 +29,17 @@ _SAMPLE_BYTES = 2**28  # fewer where they would take more than this
 BLOCK = 2**24  # bytes that are read at once
 
 
-def workers() -> int:
-    """Threads that read rows: as many as this process may use cores."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 4
+MOST_WORKERS = 8
+
+
+def workers(rows: Any = None) -> int:
+    """How many threads read rows: as many as this process may use cores, at most 8.
+
+    Fewer where the source of rows says that fewer are worth it.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 4
+    source = getattr(rows, "source", None)
+    return min(cores, MOST_WORKERS, getattr(source, "workers", MOST_WORKERS))
 
 
 class Rows:
@@ -142,12 +150,12 @@ class Rows:
         memory.check(self.nbytes, self._what)
         whole = np.empty(self.shape, self.dtype)
         step = max(1, BLOCK // max(1, self.nbytes // len(self)))
-        starts = range(0, len(self), min(step, max(1, len(self) // (4 * workers()))))
+        starts = range(0, len(self), min(step, max(1, len(self) // (4 * workers(self)))))
 
         def fill(start: int) -> None:
             whole[start : start + starts.step] = self[start : start + starts.step]
 
-        with ThreadPoolExecutor(workers()) as pool:
+        with ThreadPoolExecutor(workers(self)) as pool:
             jobs = [pool.submit(fill, start) for start in starts]
             try:
                 for job in jobs:

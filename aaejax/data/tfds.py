@@ -22,7 +22,8 @@ from typing import Any
 import numpy as np
 
 from aaejax.data.cache import Expected, kept, of_rows
-from aaejax.data.lazy import READ_BELOW, Rows, workers
+from aaejax.data.decoding import SMALL
+from aaejax.data.lazy import MOST_WORKERS, READ_BELOW, Rows, workers
 from aaejax.data.mapped_file import files_identity
 from aaejax.data.notes import Tell, listing
 from aaejax.types import UserError
@@ -169,6 +170,7 @@ class SplitImages:
 
     Attributes:
       identity: names, sizes and times of the files.
+      workers: how many threads are worth it.
     """
 
     def __init__(self, builder: Any, split: str, keys: tuple[str, ...]):
@@ -179,6 +181,8 @@ class SplitImages:
         self.identity = files_identity(paths, Path(os.fspath(builder.data_path)))
         # binarized_mnist stores 0 and 1.
         some = np.unique(np.linspace(0, len(self) - 1, 64).astype(np.int64))
+        height, width, _ = self._shape
+        self.workers = 1 if height * width <= SMALL else MOST_WORKERS
         self._white = 1
         self._white = 255 if self[some]["image"].max() == 1 else 1
 
@@ -281,7 +285,7 @@ def _decode(source: SplitImages, builder: Any, split: str) -> dict[str, np.ndarr
     n = len(source)
     print(f"decoding {builder.info.full_name} {split}: {n} images", file=sys.stderr)
     starts = range(0, n, 1000)
-    with ThreadPoolExecutor(workers()) as pool:
+    with ThreadPoolExecutor(workers(Rows(source, split))) as pool:
         parts = list(pool.map(lambda at: source[np.arange(at, min(at + 1000, n))], starts))
     return {key: np.concatenate([part[key] for part in parts]) for key in source.keys}
 
