@@ -132,9 +132,11 @@ def _heads(paths: Sequence[Path]) -> list[_Head]:
     first = paths[:100]
     wall, cpu = time.perf_counter(), time.process_time()
     heads = [_head(path) for path in first]
-    waits = time.perf_counter() - wall > 2 * (time.process_time() - cpu)
-    with ThreadPoolExecutor(_SLOW_DISK if waits else 1) as pool:
-        return heads + list(pool.map(_head, paths[len(first) :]))
+    rest = paths[len(first) :]
+    if time.perf_counter() - wall < 2 * (time.process_time() - cpu):
+        return heads + list(map(_head, rest))
+    with ThreadPoolExecutor(_SLOW_DISK) as pool:
+        return heads + list(pool.map(_head, rest))
 
 
 def _check_sizes(sizes: Sequence[tuple[int, int]], what: str) -> None:
