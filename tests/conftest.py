@@ -111,6 +111,20 @@ def each_phase(model, state, batch, key):
     return jax.jit(states)(state, batch, key)
 
 
+# Files that take long, the longest first (`python -m pytest -p tests.cpu_seconds` says
+# which they are): they are begun first, so that all workers end together.
+LONG = [
+    *("tfds", "scripts", "model_runs", "training", "docs", "network_state", "phases"),
+    *("seeds", "equal_devices", "own_networks", "going_on", "sources", "tables", "ask"),
+    *("models", "export", "conv", "checkpoints", "config", "report", "outside", "quality"),
+]
+
+
+def pytest_collection_modifyitems(items):
+    rank = {f"test_{name}": number for number, name in enumerate(LONG)}
+    items.sort(key=lambda item: rank.get(item.path.stem, len(LONG)))
+
+
 @pytest.fixture
 def batch() -> dict[str, jax.Array]:
     """Eight images in [0, 1] and their labels."""

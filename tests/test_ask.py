@@ -230,15 +230,6 @@ def test_no_code_beside_the_data_runs_for_a_name_in_config_json(
     assert not (tmp_path / "code-ran").exists()
 
 
-def test_a_set_of_tfds_is_found_in_the_users_folder_alone(mnist_dir, tmp_path):
-    load("mnist", mnist_dir)  # prepared, if no test before did
-    assert sources._prepared("mnist", mnist_dir)
-    assert not sources._prepared("mnist", tmp_path)
-    (tmp_path / "mnist").mkdir()
-    assert not sources._prepared("mnist", tmp_path)  # nothing is downloaded
-    assert not (tmp_path / "mnist" / "3.0.1").exists()
-
-
 @pytest.mark.parametrize(
     ("data", "images", "words"),
     [

@@ -7,6 +7,7 @@ import shutil
 import numpy as np
 import pytest
 
+from aaejax.ask import sources
 from aaejax.data import Dataset, load, tfds
 from aaejax.data.lazy import Rows
 from tests.conftest import ROOT, run_python
@@ -54,6 +55,14 @@ def test_tfds_mnist(mnist):
     # the mean and standard deviation that everybody normalises with
     assert mnist.train_images.mean() / 255 == pytest.approx(0.1307, abs=1e-4)
     assert mnist.train_images.std() / 255 == pytest.approx(0.3081, abs=1e-4)
+
+
+def test_a_set_of_tfds_is_found_in_the_users_folder_alone(mnist, mnist_dir, tmp_path):
+    assert sources._prepared("mnist", mnist_dir)
+    assert not sources._prepared("mnist", tmp_path)
+    (tmp_path / "mnist").mkdir()
+    assert not sources._prepared("mnist", tmp_path)  # nothing is downloaded
+    assert not (tmp_path / "mnist" / "3.0.1").exists()
 
 
 def test_tfds_is_read_without_tensorflow_from_its_own_folder(mnist, mnist_dir):
