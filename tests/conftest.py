@@ -114,9 +114,9 @@ def each_phase(model, state, batch, key):
 # Files that take long, the longest first (`python -m pytest -p tests.cpu_seconds` says
 # which they are): they are begun first, so that all workers end together.
 LONG = [
-    *("tfds", "scripts", "model_runs", "training", "docs", "network_state", "phases"),
-    *("seeds", "equal_devices", "own_networks", "going_on", "sources", "tables", "ask"),
-    *("models", "export", "conv", "checkpoints", "config", "report", "outside", "quality"),
+    *("docs", "tfds", "scripts", "model_runs", "training", "network_state", "config"),
+    *("seeds", "equal_devices", "checkpoints", "phases", "own_networks", "going_on"),
+    *("run_folder", "sources", "tables", "ask", "models", "export", "conv", "report"),
 ]
 
 

@@ -275,6 +275,7 @@ class AutoencoderOptions(NetworkOptions):
         data: DataSpec,
         classes: int = 0,
         y_from: Literal["labels", "encoder"] = "labels",
+        *,
         joined: int | None = None,
     ) -> Autoencoder:
         """Makes encoder, decoder and code for these data; arguments as of `Autoencoder`.
