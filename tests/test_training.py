@@ -215,7 +215,7 @@ def test_a_killed_process_goes_on_as_an_unbroken_one(tmp_path):
     unbroken = start(tmp_path / "unbroken", *short)
     assert "done: 160 steps" in unbroken.communicate(timeout=600)[0]
     process = start(tmp_path / "killed", *short)
-    wait_for(process, "step 80/160")
+    wait_for(process, "step 140/160")
     process.send_signal(signal.SIGKILL)
     process.wait()
     process.stdout.close()
