@@ -201,6 +201,7 @@ def walk(model: Model, variables: Variables, key: Key, steps: int) -> Array:
 def in_batches(
     function: Callable[[Variables, Array, Key, Array | None], dict[str, Array]],
     batch: int = 500,
+    filled: bool = False,
 ) -> Callable[..., dict[str, np.ndarray]]:
     """Makes a function of a dataset on the host, in its order, of one of a batch.
 
@@ -211,6 +212,8 @@ def in_batches(
       function: `(variables, images [B, ...] in [0, 1], key, labels [B] or None)` to arrays
         [B, ...] by name, each example's its own.
       batch: How many images are asked about at once, at most.
+      filled: Whether every batch is filled up to that size. An example's arrays are then
+        the same to the last bit however many are asked about together.
 
     Returns:
       `(variables, images, labels, key)` to arrays [N, ...] by name; images uint8 or
@@ -227,7 +230,7 @@ def in_batches(
         variables: Variables, images: Any, labels: np.ndarray | None, key: Key
     ) -> dict[str, np.ndarray]:
         n = len(images)
-        size = min(batch, 1 << max(0, n - 1).bit_length())
+        size = batch if filled else min(batch, 1 << max(0, n - 1).bit_length())
         found = []
         for number in range(max(1, -(-n // size))):
             part = slice(number * size, (number + 1) * size)

@@ -23,6 +23,7 @@ PACKAGES = {
         name: (name,)
         for name in ("networks", "components", "models", "metrics", "data", "runs", "ask")
     },
+    "estimators": ("estimators",),
 }
 
 

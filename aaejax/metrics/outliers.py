@@ -1,5 +1,6 @@
 """How unlike the training data an example is, by a trained model."""
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -11,6 +12,7 @@ from aaejax.types import Array, Key, Model, UserError, Variables
 
 DRAWN = 10_000  # samples that describe a prior without a density
 PARTS = ("reconstruction", "latent")
+Scales = dict[str, tuple[float, float]]  # median and spread, by part
 
 
 class Outliers:
@@ -43,19 +45,16 @@ class Outliers:
         Raises:
           UserError: a model without an encoder, or fewer than 2 held-out examples.
         """
-        if not model.encodes:
-            raise UserError("this model has no encoder: it scores no examples")
+        measures = Measures(model)
         if len(images) < 2:
             raise UserError(
                 "scores are calibrated on held-out examples, of which this run has "
                 f"{len(images)}: train it on data with a test part"
             )
-        self._variables = variables
-        self._prior_key, self._encode_key = jax.random.split(jax.random.key(seed))
-        self._ask = in_batches(_parts(model, self._distance(model)))
+        self._measured = measures.of(variables, seed)
         self.held_out = self._measured(images, labels)
-        self._scales = {name: _scale(self.held_out[name]) for name in PARTS}
-        self.held_out["score"] = self._combined(self.held_out)
+        self._scales = scales(self.held_out)
+        self.held_out["score"] = combined(self.held_out, self._scales)
 
     def __call__(
         self, images: Any, labels: np.ndarray | None = None
@@ -67,14 +66,11 @@ class Outliers:
           labels: int [N] or None.
 
         Returns:
-          "reconstruction": float32 [N], the reconstruction loss: nats of a cross-entropy,
-          else half the squared error. "latent": float32 [N], -log p(z) of the code in nats,
-          or, where the prior's density is not known, half the squared Mahalanobis distance
-          of the code from samples of the prior. "score": float32 [N], higher is more
-          unlike; 0 is the median of held-out examples, 1 a standard deviation from it.
+          "reconstruction" and "latent" as of `Measures.of`. "score": float32 [N], higher is
+          more unlike; 0 is the median of held-out examples, 1 a standard deviation from it.
         """
         found = self._measured(images, labels)
-        return {**found, "score": self._combined(found)}
+        return {**found, "score": combined(found, self._scales)}
 
     def threshold(self, contamination: float) -> float:
         """The score that this share of the held-out examples lies above.
@@ -89,46 +85,81 @@ class Outliers:
             )
         return float(np.quantile(self.held_out["score"], 1 - contamination))
 
-    def _measured(self, images: Any, labels: np.ndarray | None) -> dict[str, Any]:
-        return self._ask(self._variables, images, labels, self._encode_key)
 
-    def _combined(self, found: dict[str, np.ndarray]) -> np.ndarray:
-        parts = [
-            (found[name] - middle) / spread
-            for name, (middle, spread) in self._scales.items()
-        ]
-        return np.mean(parts, axis=0).astype(np.float32)
+class Measures:
+    """The parts of a score, of one model with any variables; compiled once."""
 
-    def _distance(self, model: Model):
-        """Codes [B, Z] -> [B], smaller where the prior has more of its mass."""
+    def __init__(self, model: Model, batch: int = 500, filled: bool = False):
+        """Of a model.
+
+        Args:
+          model: with an encoder.
+          batch: as of `sampling.in_batches`, as is `filled`.
+
+        Raises:
+          UserError: a model without an encoder.
+        """
+        if not model.encodes:
+            raise UserError("this model has no encoder: it scores no examples")
         density = priors.log_density(model.prior)
-        if density is not None:
-            return lambda codes: -density(codes)
-        draw = jax.jit(lambda variables, key: model.prior(variables, key, DRAWN))
-        drawn = np.asarray(draw(self._variables, self._prior_key), np.float64)
-        mean = drawn.mean(axis=0, keepdims=True).astype(np.float32)
-        # "pinv": a one-hot part varies in fewer dimensions than it has.
-        precision = np.linalg.pinv(np.atleast_2d(np.cov(drawn.T)), hermitian=True)
-        precision = precision.astype(np.float32)
+        self._draw = None
+        if density is None:
+            self._draw = jax.jit(lambda variables, key: model.prior(variables, key, DRAWN))
 
-        def distance(codes: Array) -> Array:
-            away = codes - mean
-            return 0.5 * ((away @ precision) * away).sum(axis=1)
+        def ask(
+            given: Any, images: Array, key: Key, labels: Array | None
+        ) -> dict[str, Array]:
+            variables, moments = given
+            codes = model.encode(variables, images, key, labels)
+            latent = _distance(codes, *moments) if density is None else -density(codes)
+            error = model.error(variables, images, codes)
+            return {"reconstruction": error, "latent": latent}
 
-        return distance
+        self._ask = in_batches(ask, batch, filled)
+
+    def of(
+        self, variables: Variables, seed: int = 0
+    ) -> Callable[[Any, np.ndarray | None], dict[str, np.ndarray]]:
+        """Measures by these variables.
+
+        Returns:
+          `(images [N, ...], labels [N] or None)` to arrays by name. "reconstruction":
+          float32 [N], the reconstruction loss: nats of a cross-entropy, else half the
+          squared error. "latent": float32 [N], -log p(z) of the code in nats, or, where the
+          prior's density is not known, half the squared Mahalanobis distance of the code
+          from samples of the prior.
+        """
+        prior_key, encode_key = jax.random.split(jax.random.key(seed))
+        moments = None
+        if self._draw is not None:
+            moments = _moments(np.asarray(self._draw(variables, prior_key), np.float64))
+        return lambda images, labels: self._ask(
+            (variables, moments), images, labels, encode_key
+        )
 
 
-def _parts(model: Model, distance: Any) -> Any:
-    def ask(
-        variables: Variables, images: Array, key: Key, labels: Array | None
-    ) -> dict[str, Array]:
-        codes = model.encode(variables, images, key, labels)
-        return {
-            "reconstruction": model.error(variables, images, codes),
-            "latent": distance(codes),
-        }
+def scales(found: Mapping[str, np.ndarray]) -> Scales:
+    """Of these examples, which are like the training data."""
+    return {name: _scale(found[name]) for name in PARTS}
 
-    return ask
+
+def combined(found: Mapping[str, np.ndarray], scales: Scales) -> np.ndarray:
+    """The mean of both parts, each on its scale: float32 [N]."""
+    parts = [(found[name] - middle) / spread for name, (middle, spread) in scales.items()]
+    return np.mean(parts, axis=0).astype(np.float32)
+
+
+def _moments(drawn: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean [1, Z] and precision [Z, Z] of samples [n, Z]."""
+    mean = drawn.mean(axis=0, keepdims=True).astype(np.float32)
+    # "pinv": a one-hot part varies in fewer dimensions than it has.
+    precision = np.linalg.pinv(np.atleast_2d(np.cov(drawn.T)), hermitian=True)
+    return mean, precision.astype(np.float32)
+
+
+def _distance(codes: Array, mean: Array, precision: Array) -> Array:
+    away = codes - mean
+    return 0.5 * ((away @ precision) * away).sum(axis=1)
 
 
 def _scale(values: np.ndarray) -> tuple[float, float]:

@@ -48,12 +48,12 @@ def model_json(model: Model | ModelOptions, built: Model, state: TrainState) -> 
     return {
         "model": name,
         **({"network_file": {"sha256": options.own.sha256}} if options.own else {}),
-        "options": _options_json(options),
+        "options": model_options_json(options),
     }
 
 
-def _options_json(options: Any) -> dict[str, Any]:
-    """The options by name, with what they leave open decided."""
+def model_options_json(options: Any) -> dict[str, Any]:
+    """The options of a model by name, with what they leave open decided."""
     chosen = [field.name for field in dataclasses.fields(options) if field.init]
     values = dataclasses.asdict(options)
     if hasattr(options, "decided"):
@@ -143,7 +143,7 @@ def completed(saved: dict[str, Any]) -> dict[str, Any]:
         younger = dict.fromkeys(("missing", "binary", "counts"), False)
         whole["data"] = younger | saved["data"]
     if not saved.get("custom_model"):
-        whole["options"] = _options_json(saved_model(saved))
+        whole["options"] = model_options_json(saved_model(saved))
     return whole
 
 

@@ -89,7 +89,7 @@ def read_weights(
             raise ValueError(f"config.json is another's: {'; '.join(changed)}")
         if checksums(tensors) != about["checksums"]:
             raise ValueError("an array does not have its checksum")
-        variables = _tree(tensors, like)
+        variables = in_places(tensors, like)
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         said = " ".join(str(error).split())[:300]
         raise UserError(
@@ -109,7 +109,7 @@ def read_weights(
     return Exported(variables, there, kind)
 
 
-def _tree(tensors: dict[str, np.ndarray], like: Variables) -> Variables:
+def in_places(tensors: dict[str, np.ndarray], like: Variables) -> Variables:
     """Arrays in their places; raises ValueError where they are none of such a model."""
     leaves, structure = jax.tree_util.tree_flatten_with_path(like)
     wanted = {name_of(path): leaf for path, leaf in leaves}

@@ -7,7 +7,7 @@ checked. The format: https://github.com/huggingface/safetensors#format.
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,18 @@ def write_tensors(
       tensors: by name.
       metadata: more words, by name.
     """
+    with atomic(path) as file:
+        file.writelines(_parts(tensors, metadata))
+
+
+def tensor_bytes(tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> bytes:
+    """What such a file has in it; arguments as of `write_tensors`."""
+    return b"".join(_parts(tensors, metadata))
+
+
+def _parts(
+    tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]
+) -> Iterator[bytes]:
     header: dict[str, Any] = {"__metadata__": dict(metadata)}
     end = 0
     # The widest first, so that each lies where its dtype wants it.
@@ -50,11 +62,10 @@ def write_tensors(
         }
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    with atomic(path) as file:
-        file.write(len(text).to_bytes(8, "little") + text)
-        for name in order:
-            dtype = tensors[name].dtype.newbyteorder("<")
-            file.write(np.ascontiguousarray(tensors[name], dtype).tobytes())
+    yield len(text).to_bytes(8, "little") + text
+    for name in order:
+        dtype = tensors[name].dtype.newbyteorder("<")
+        yield np.ascontiguousarray(tensors[name], dtype).tobytes()
 
 
 def read_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
@@ -62,9 +73,17 @@ def read_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
 
     Raises:
       OSError: it can't be read.
-      ValueError: it is no such file: the header is none, or the bytes are not what it says.
+      ValueError: as of `tensors_of`.
     """
-    raw = read_bytes(path)
+    return tensors_of(read_bytes(path))
+
+
+def tensors_of(raw: bytes) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Arrays and metadata of the bytes of such a file.
+
+    Raises:
+      ValueError: they are none: the header is none, or the bytes are not what it says.
+    """
     size = int.from_bytes(raw[:8], "little")
     if len(raw) < 8 or size > min(len(raw) - 8, MOST_HEADER):
         raise ValueError(f"a header of {size} bytes in a file of {len(raw)}")

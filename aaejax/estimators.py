@@ -1,0 +1,287 @@
+"""The scikit-learn face: estimators that train an autoencoder on the rows of a table.
+
+They have scikit-learn's words and manners, and work in its pipelines and searches. A seed
+is the training that train.py makes of it, and the scores are those of `sample.py RUN
+scores`. A pickle has the parameters of the estimator as plain values, and what was trained
+as the bytes of a safetensors file with JSON in it: no code.
+"""
+
+import math
+from collections.abc import Mapping
+from numbers import Integral, Real
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+from sklearn.base import (
+    BaseEstimator,
+    ClassNamePrefixFeaturesOutMixin,
+    OutlierMixin,
+    TransformerMixin,
+)
+from sklearn.utils import check_array, check_random_state
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from aaejax import models
+from aaejax.data.columns import moments
+from aaejax.metrics.outliers import combined, scales
+from aaejax.runs.fitted import Fitted, Recipe, fitted_of, options_of, programs
+from aaejax.types import UserError
+
+LATENT = 8  # at most, where none is asked for
+FLOATS = [np.float64, np.float32]
+ROUNDED = 1e-6  # how far MinMaxScaler may leave [0, 1]
+
+
+class _Autoencoder(BaseEstimator):
+    """What both estimators share: the training, the checks, and the pickle."""
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "latent": [Interval(Integral, 1, None, closed="left"), None],
+        "model": [StrOptions(set(models.NAMES))],
+        "width": [Interval(Integral, 1, None, closed="left")],
+        "depth": [Interval(Integral, 0, None, closed="left")],
+        "options": [dict, None],
+        "shape": [tuple, list, None],
+        "standardise": ["boolean", StrOptions({"auto"})],
+        "steps": [Interval(Integral, 1, None, closed="left")],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "random_state": ["random_state"],
+    }
+
+    latent: int | None
+    model: str
+    width: int
+    depth: int
+    options: Mapping[str, Any] | None
+    shape: tuple[int, ...] | None
+    standardise: bool | Literal["auto"]
+    steps: int
+    batch_size: int
+    random_state: Any
+
+    def _train(self, X: Any) -> tuple[Fitted, np.ndarray]:
+        """What was trained on X, and X as rows of floats [N, F]."""
+        self._validate_params()
+        rows: Any = validate_data(self, X, dtype=FLOATS, ensure_min_samples=2)
+        shape = self._shape(rows)
+        unit = bool(rows.min() >= -ROUNDED and rows.max() <= 1 + ROUNDED)
+        standardise = self.standardise
+        if standardise == "auto":
+            standardise = not unit and self.shape is None
+        mean, std = np.zeros(rows.shape[1]), np.ones(rows.shape[1])
+        if standardise:
+            mean, std = moments(iter([rows]), rows.shape[1])
+        unit = unit and not standardise
+        if self.shape is not None and not unit:
+            raise UserError(
+                "pictures have values in [0, 1]: divide X by its largest possible value, "
+                "and leave out standardise"
+            )
+        recipe = Recipe(
+            self._options(rows.shape[1], unit), shape, unit, self.steps, self.batch_size
+        )
+        seed = self.random_state
+        if not isinstance(seed, Integral):
+            seed = check_random_state(seed).randint(2**31)
+        fitted = Fitted(recipe, {}, mean, std)
+        # Few rows are there several times, so that they fill a batch.
+        x = fitted.scaled(rows)
+        x = np.tile(x, (-(-self.batch_size // len(x)), *[1] * len(shape)))
+        return Fitted(recipe, programs(recipe).train(x, int(seed)), mean, std), rows
+
+    def _shape(self, rows: np.ndarray) -> tuple[int, ...]:
+        """Of an example of the model."""
+        features = rows.shape[1]
+        if self.shape is None:
+            return (features,)
+        shape = tuple(self.shape)
+        if len(shape) != 3 or math.prod(shape) != features:
+            raise UserError(
+                f"shape is {list(shape)}, X has {features} features: give [height, width, "
+                "channels] of as many pixels, or leave it out"
+            )
+        return shape
+
+    def _options(self, features: int, unit: bool) -> Any:
+        """The options of the model, for so many features."""
+        defaults = {
+            "latent": self.latent or max(1, min(LATENT, features // 2)),
+            "width": self.width,
+            "depth": self.depth,
+            "output": "sigmoid" if unit else "linear",
+            "reconstruction": "squared-error",
+        }
+        return options_of(self.model, defaults, self.options or {})
+
+    def _checked(self, X: Any) -> np.ndarray:
+        """X as rows like those that it was trained on."""
+        check_is_fitted(self)
+        rows: Any = validate_data(self, X, dtype=FLOATS, reset=False)
+        return rows
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Parameters, plain values, and a safetensors file of what was trained."""
+        plain: Any = super().__getstate__()
+        state = dict(plain)
+        if "fitted_" in state:
+            state["fitted_"] = state["fitted_"].to_bytes()
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        if "fitted_" in state:
+            state = {**state, "fitted_": fitted_of(state["fitted_"])}
+        super().__setstate__(state)
+
+
+class AAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, _Autoencoder):
+    """Encodes rows, and decodes codes.
+
+    Parameters:
+      latent: size of the code; by default half of the features, at most 8.
+      model: any that has an encoder and needs no labels, as of `train.py`.
+      width: units of a hidden layer.
+      depth: hidden layers.
+      options: more options of the model by name, as {"prior": "mixture"}; of an optimizer
+        {"reconstruction_optimizer": {"learning_rate": 1e-4}}.
+      shape: [height, width, channels] where rows are pictures in [0, 1] and networks are to
+        see them as such, with {"network": "conv"} among the options.
+      standardise: whether features get mean 0 and standard deviation 1; by default ("auto")
+        unless all values are in [0, 1], as those of pictures.
+      steps: of the training.
+      batch_size: rows a step.
+      random_state: the seed.
+
+    Attributes:
+      fitted_: what was trained.
+      n_features_in_: features of a row.
+      feature_names_in_: their names, where X had some.
+    """
+
+    def __init__(
+        self,
+        latent: int | None = None,
+        *,
+        model: str = "aae",
+        width: int = 256,
+        depth: int = 2,
+        options: Mapping[str, Any] | None = None,
+        shape: tuple[int, ...] | None = None,
+        standardise: bool | Literal["auto"] = "auto",
+        steps: int = 1000,
+        batch_size: int = 100,
+        random_state: Any = None,
+    ):
+        self.latent, self.model, self.width, self.depth = latent, model, width, depth
+        self.options, self.shape, self.standardise = options, shape, standardise
+        self.steps, self.batch_size, self.random_state = steps, batch_size, random_state
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Trains on rows [N, F]; y is not read."""
+        self.fitted_, _ = self._train(X)
+        return self
+
+    def transform(self, X: Any) -> np.ndarray:
+        """Codes of rows [N, F]: float32 [N, Z]."""
+        rows = self._checked(X)
+        return self.fitted_.encoded(rows)
+
+    def inverse_transform(self, X: Any) -> np.ndarray:
+        """Rows of codes [N, Z]: float64 [N, F].
+
+        Raises:
+          UserError: codes of another size.
+        """
+        check_is_fitted(self)
+        codes = check_array(X, dtype="float32")
+        size = self._n_features_out
+        if codes.shape[1] != size:
+            raise UserError(f"codes have {codes.shape[1]} features: this one's have {size}")
+        return self.fitted_.decoded(codes)
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """The mean reconstruction loss of rows [N, F], negated: higher is better."""
+        rows = self._checked(X)
+        return -float(self.fitted_.measured(rows)["reconstruction"].mean())
+
+    @property
+    def _n_features_out(self) -> int:
+        return self.fitted_.programs.model.latent
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float32"]  # type: ignore[union-attr]
+        return tags
+
+
+class AAEDetector(OutlierMixin, _Autoencoder):
+    """Finds rows that are unlike those that it was trained on.
+
+    The score of a row is the mean of how badly it is reconstructed and of how unlikely its
+    code is under the prior, each in standard deviations from the median of the training
+    rows. As of scikit-learn's other detectors the threshold is one of the training rows.
+
+    Parameters:
+      latent, model, width, depth, options, shape, standardise, steps, batch_size,
+        random_state: as of `AAETransformer`.
+      contamination: the share of the training rows that are outliers, in (0, 0.5].
+
+    Attributes:
+      fitted_: what was trained.
+      offset_: the score that is the threshold.
+      n_features_in_: features of a row.
+      feature_names_in_: their names, where X had some.
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **_Autoencoder._parameter_constraints,
+        "contamination": [Interval(Real, 0, 0.5, closed="right")],
+    }
+
+    def __init__(
+        self,
+        latent: int | None = None,
+        *,
+        model: str = "aae",
+        width: int = 256,
+        depth: int = 2,
+        options: Mapping[str, Any] | None = None,
+        shape: tuple[int, ...] | None = None,
+        standardise: bool | Literal["auto"] = "auto",
+        steps: int = 1000,
+        batch_size: int = 100,
+        contamination: float = 0.05,
+        random_state: Any = None,
+    ):
+        self.latent, self.model, self.width, self.depth = latent, model, width, depth
+        self.options, self.shape, self.standardise = options, shape, standardise
+        self.steps, self.batch_size, self.random_state = steps, batch_size, random_state
+        self.contamination = contamination
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Trains on rows [N, F]; y is not read."""
+        fitted, rows = self._train(X)
+        found = fitted.measured(rows)
+        self.fitted_ = Fitted(
+            fitted.recipe, fitted.variables, fitted.mean, fitted.std, scales(found)
+        )
+        normal = -combined(found, self.fitted_.scales).astype(np.float64)
+        self.offset_ = float(np.quantile(normal, self.contamination))
+        return self
+
+    def score_samples(self, X: Any) -> np.ndarray:
+        """How like the training rows are rows [N, F]: float64 [N], lower is more unlike.
+
+        It is the score of `sample.py RUN scores`, negated, calibrated on training rows.
+        """
+        rows = self._checked(X)
+        found = self.fitted_.measured(rows)
+        return -combined(found, self.fitted_.scales).astype(np.float64)
+
+    def decision_function(self, X: Any) -> np.ndarray:
+        """`score_samples` less the threshold: float64 [N], below 0 for outliers."""
+        return self.score_samples(X) - self.offset_
+
+    def predict(self, X: Any) -> np.ndarray:
+        """-1 for outliers, 1 for others: int [N]."""
+        return np.where(self.decision_function(X) < 0, -1, 1)

@@ -1,0 +1,213 @@
+"""A model that was trained on arrays, as one value: its programs, and its bytes."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from functools import lru_cache
+from typing import Any
+
+import jax
+import numpy as np
+
+from aaejax import models
+from aaejax.metrics.outliers import Measures, Scales
+from aaejax.models._optimizers import Optimizer
+from aaejax.runs.arrays import ArrayTrainer
+from aaejax.runs.config_json import FORMAT, model_name, model_options_json, saved_model
+from aaejax.runs.exported import flat, in_places
+from aaejax.runs.tensors_file import tensor_bytes, tensors_of
+from aaejax.sampling import in_batches
+from aaejax.types import DataSpec, UserError, Variables
+
+BATCH = 256  # examples that are asked about at once
+KEPT = 16  # recipes whose compiled programs are kept
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a training is but for its data and its seed.
+
+    Attributes:
+      options: of a model, as `aaejax.models.options` has them.
+      shape: of an example.
+      unit_range: whether all values of the training data lie in [0, 1].
+      steps: of the training.
+      batch_size: examples a step.
+    """
+
+    options: Any
+    shape: tuple[int, ...]
+    unit_range: bool
+    steps: int
+    batch_size: int
+
+    def json(self) -> dict[str, Any]:
+        """As `recipe_of` reads it."""
+        return {
+            "format": FORMAT,
+            "model": model_name(self.options),
+            "options": model_options_json(self.options),
+            "shape": list(self.shape),
+            "unit_range": self.unit_range,
+            "steps": self.steps,
+            "batch_size": self.batch_size,
+        }
+
+
+def recipe_of(saved: dict[str, Any]) -> Recipe:
+    """From JSON.
+
+    Raises:
+      UserError: options that this aaejax does not know.
+      KeyError, TypeError: it is none.
+    """
+    return Recipe(
+        saved_model(saved),
+        tuple(map(int, saved["shape"])),
+        bool(saved["unit_range"]),
+        int(saved["steps"]),
+        int(saved["batch_size"]),
+    )
+
+
+def options_of(model: str, defaults: Mapping[str, Any], given: Mapping[str, Any]) -> Any:
+    """The options of a model.
+
+    Args:
+      model: its name.
+      defaults: by name; those that it has not are left out.
+      given: by name, before the defaults; of an optimizer those that it is to have.
+
+    Raises:
+      UserError: an option that the model, or an optimizer, has not, or a wrong value.
+    """
+    cls = models.options(model)
+    known = {each.name for each in fields(cls) if each.init}
+    chosen = {name: value for name, value in defaults.items() if name in known}
+    for name, value in given.items():
+        if name not in known:
+            raise UserError(
+                f"options have {name!r}, which {model} has not: it has "
+                f"{', '.join(sorted(known))}"
+            )
+        is_optimizer = name.endswith("_optimizer") and isinstance(value, Mapping)
+        chosen[name] = _optimizer(name, value) if is_optimizer else value
+    return cls(**chosen)
+
+
+def _optimizer(name: str, values: Mapping[str, Any]) -> Optimizer:
+    known = [each.name for each in fields(Optimizer)]
+    for key in values:
+        if key not in known:
+            raise UserError(
+                f"options have {name}.{key}: an optimizer has {', '.join(known)}"
+            )
+    return Optimizer(**values)
+
+
+class Programs:
+    """The model of a recipe, and what it does, each compiled when it is first needed."""
+
+    def __init__(self, recipe: Recipe):
+        """Builds the model.
+
+        Raises:
+          UserError: options that don't fit the data; a model without an encoder.
+        """
+        spec = DataSpec(recipe.shape, 0, recipe.unit_range)
+        model = self.model = recipe.options.build(spec, recipe.steps)
+        # Filled: of an example the same comes out whatever stands beside it.
+        self.measures = Measures(model, BATCH, filled=True)
+        self.train = ArrayTrainer(model, recipe.steps, recipe.batch_size)
+        self.encode = in_batches(
+            lambda variables, x, key, _: {"found": model.encode(variables, x, key, None)},
+            BATCH,
+            filled=True,
+        )
+        self.decode = in_batches(
+            lambda variables, codes, key, _: {"found": model.decode(variables, codes)},
+            BATCH,
+            filled=True,
+        )
+
+
+programs = lru_cache(maxsize=KEPT)(Programs)
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """What a training made.
+
+    Attributes:
+      recipe: of it.
+      variables: of the networks, on the host.
+      mean: that is taken from each feature, float64 [F].
+      std: that it is then divided by, float64 [F].
+      scales: of the parts of a score on the training data.
+    """
+
+    recipe: Recipe
+    variables: Variables = field(repr=False)
+    mean: np.ndarray = field(repr=False)
+    std: np.ndarray = field(repr=False)
+    scales: Scales = field(default_factory=dict)
+
+    @property
+    def programs(self) -> Programs:
+        """Of the recipe."""
+        return programs(self.recipe)
+
+    def scaled(self, rows: np.ndarray) -> np.ndarray:
+        """Rows [N, F] as the user has them -> examples [N, ...] as the model takes them."""
+        x = ((rows - self.mean) / self.std).astype(np.float32)
+        return x.reshape(len(x), *self.recipe.shape)
+
+    def unscaled(self, examples: np.ndarray) -> np.ndarray:
+        """Examples [N, ...] of the model -> rows [N, F] as the user has them, float64."""
+        return examples.reshape(len(examples), -1) * self.std + self.mean
+
+    def measured(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+        """The parts of the score of rows [N, F], each float32 [N]."""
+        return self.programs.measures.of(self.variables)(self.scaled(rows), None)
+
+    def encoded(self, rows: np.ndarray) -> np.ndarray:
+        """Codes of rows [N, F]: float32 [N, Z]."""
+        return self._asked(self.programs.encode, self.scaled(rows))
+
+    def decoded(self, codes: np.ndarray) -> np.ndarray:
+        """Rows of codes [N, Z]: float64 [N, F]."""
+        return self.unscaled(self._asked(self.programs.decode, codes))
+
+    def _asked(self, program: Any, given: np.ndarray) -> np.ndarray:
+        return program(self.variables, given, None, jax.random.key(0))["found"]
+
+    def to_bytes(self) -> bytes:
+        """A safetensors file."""
+        about = {"recipe": self.recipe.json(), "scales": self.scales}
+        scaling = {"mean": self.mean, "std": self.std}
+        named = {f"model/{name}": array for name, array in flat(self.variables).items()}
+        return tensor_bytes({**named, **scaling}, {"aaejax": json.dumps(about)})
+
+
+def fitted_of(raw: bytes) -> Fitted:
+    """What `Fitted.to_bytes` made.
+
+    Raises:
+      UserError: it is none, or that of another aaejax.
+    """
+    try:
+        tensors, metadata = tensors_of(raw)
+        about: Mapping[str, Any] = json.loads(metadata["aaejax"])
+        recipe = recipe_of(about["recipe"])
+        mean, std = tensors.pop("mean"), tensors.pop("std")
+        weights = {name.removeprefix("model/"): array for name, array in tensors.items()}
+        like = jax.eval_shape(programs(recipe).model.init, jax.random.key(0))
+        variables = in_places(weights, like)
+        scales = {name: (float(a), float(b)) for name, (a, b) in about["scales"].items()}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        said = " ".join(str(error).split())[:300]
+        raise UserError(
+            f"what was pickled can't be used ({said}): load it with the aaejax that wrote "
+            "it, or fit again"
+        ) from error
+    return Fitted(recipe, variables, mean, std, scales)
