@@ -4,7 +4,8 @@ import jax
 import numpy as np
 import pytest
 
-from aaejax.ask.kinds import kinds, sample
+from aaejax.ask.explore_view import View
+from aaejax.ask.kinds import kinds, question_of, sample
 from aaejax.ask.out import write
 from aaejax.data import load
 from aaejax.runs.config import RunConfig
@@ -12,6 +13,21 @@ from aaejax.runs.loop import train
 from aaejax.runs.restore import restore
 from aaejax.types import UserError
 from tests.conftest import MODELS, TINY, tiny_options
+
+
+def check_view(trained):
+    """Any model can be looked at: its codes have places, and places have codes."""
+    view = View(question_of(trained))
+    assert len(view.codes) == (12 if trained.model.encodes else 0)
+    for axes in (None, (0, view.size - 1)) if view.size > 1 else (None,):
+        code = view.moved(view.start(), axes, 0.5, 0.25)
+        expected = [0.5, 0.25 if view.size > 1 else 0]
+        np.testing.assert_allclose(view.places(code[None], axes)[0], expected, atol=1e-4)
+    training = view.nearest(view.decode(view.start()[None])[0], 3)
+    assert training.shape == (3, *TINY.shape)
+    asked = len(view.class_names)
+    assert asked == trained.model.prior_classes
+    assert view.decode(view.samples(2, 0, asked - 1 if asked else None)).shape[0] == 2
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -42,6 +58,7 @@ def test_a_run_is_saved_restored_and_asked(name, tmp_path):
     encodes = {"reconstructions", "interpolation", "arithmetic", "codes", "scores"}
     expected = {"samples", "nearest"} | MODELS[name][1]
     assert set(found) == expected | (encodes if trained.model.encodes else set())
+    check_view(trained)
     for kind in found:
         more = {"plus": "0", "minus": "2"} if kind == "arithmetic" else {}
         arrays = sample(trained, kind, count=20, **more)

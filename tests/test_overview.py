@@ -48,7 +48,7 @@ def test_a_run_says_what_it_is_and_each_command(finished_run):
     )
     asked = [line.split("  ")[2] for line in text if line.startswith("    ask ")]
     more = {"arithmetic": " --plus 1 --minus 0"}
-    expected = [*kinds(trained.model), "export"]
+    expected = [*kinds(trained.model), "explore", "export"]
     assert asked == [f"ask {finished_run} {kind}{more.get(kind, '')}" for kind in expected]
 
 

@@ -1,14 +1,15 @@
 """The command that asks: `sample.py`, and `aaejax-sample` of an installed package."""
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
-from aaejax.ask import export
-from aaejax.ask.kinds import sample
+from aaejax.ask import explore, export
+from aaejax.ask.kinds import question_of, sample
 from aaejax.ask.out import check_out, default_out, write
 from aaejax.ask.overview import describe, listing
 from aaejax.ask.samplers import Sampler
@@ -43,7 +44,7 @@ class Arguments:
     """.png is a picture, .npy or .npz the arrays, .csv or .parquet a table with a row for
     each example (samples and reconstructions: of a run on a table); by default KIND.png, or
     KIND.npz of what makes no picture. An export makes a folder, by default one called
-    export."""
+    export; explore, of codes of two dimensions, a page .html to send."""
     count: int = 100
     """How many images; of interpolations, the images on all lines."""
     seed: int = 0
@@ -78,6 +79,25 @@ class Arguments:
     training data and kept in the run folder: one Gaussian, or a mixture (gmm)."""
     contamination: float = 0.05
     """Of scores: the share of the run's held-out examples that lies above the threshold."""
+    port: int = 0
+    """Of explore: where its page is served; by default any port that is free."""
+    browser: bool = True
+    """Of explore: whether its page is opened."""
+
+
+GROUPS = ("what is made", "data", "run", "page")
+_GROUP = {
+    "data": {"data", "data-dir", "label", "pick", "plus", "minus"},
+    "run": {"help", "step", "weights", "network"},
+    "page": {"port", "browser"},
+}
+OPTIONS = tuple(field.name for field in fields(Arguments))
+OF_ALL = ("run", "kind", "step", "weights", "network")
+
+
+def group_of(option: str) -> str:
+    """Which of `GROUPS` an option stands in, in --help."""
+    return next((name for name in _GROUP if option in _GROUP[name]), GROUPS[0])
 
 
 def main(name: str = "sample.py") -> int:
@@ -95,7 +115,9 @@ def main(name: str = "sample.py") -> int:
 def _main(name: str) -> int:
     script_name = f"python {name}" if name.endswith(".py") else name
     text = f"{HELP.format(name=script_name)}\n{listing()}"
-    arguments = parse(Arguments, sys.argv[1:], name, text)
+    arguments = parse(Arguments, sys.argv[1:], name, text, GROUPS, group_of)
+    if arguments.kind == "explore":
+        explore.check(arguments.out, arguments.port)
     start_jax()
     trained = restore(
         arguments.run,
@@ -106,6 +128,9 @@ def _main(name: str) -> int:
     )
     if arguments.kind == "export":
         return _export(arguments, trained)
+    if arguments.kind == "explore":
+        return _explore(arguments, trained)
+    _check_for(arguments, [name for name in OPTIONS if name not in ("port", "browser")])
     shape, columns = trained.data.spec.shape, trained.columns
     kind = arguments.kind or "samples"
     out = arguments.out or default_out(kind, shape)
@@ -138,11 +163,38 @@ def _main(name: str) -> int:
 def _export(arguments: Arguments, trained: Trained) -> int:
     out = arguments.out or Path("export")
     export.check_out(out)
-    of_all = ("run", "kind", "out", "step", "weights", "network")
-    for field in fields(Arguments):
-        if field.name not in of_all and getattr(arguments, field.name) != field.default:
-            name = field.name.replace("_", "-")
-            raise UserError(f"--{name} has no meaning for export: leave it out")
+    _check_for(arguments, ("out",))
     export.export(trained, out, tell=tell)
     tell(f"export of {arguments.run} at step {trained.step}: {out}/README.md says more")
     return 0
+
+
+def _explore(arguments: Arguments, trained: Trained) -> int:
+    reads = ("out", "seed", "data", "data_dir", "sampler", "port", "browser")
+    _check_for(arguments, reads)
+    question = question_of(
+        trained,
+        seed=arguments.seed,
+        data_dir=arguments.data_dir,
+        data=arguments.data,
+        sampler=arguments.sampler,
+        tell=tell,
+    )
+    if arguments.out is None:
+        explore.explore(question, arguments.port, arguments.browser)
+        return 0
+    trained.folder.check_foreign(arguments.out)
+    explore.write_page(question, arguments.out)
+    tell(f"explore of {arguments.run} at step {trained.step}: {arguments.out}")
+    return 0
+
+
+def _check_for(arguments: Arguments, reads: Sequence[str]) -> None:
+    """Raises UserError for an option that the kind does not read."""
+    for field in fields(Arguments):
+        given = getattr(arguments, field.name) != field.default
+        if given and field.name not in (*OF_ALL, *reads):
+            name = field.name.replace("_", "-")
+            name = "no-browser" if name == "browser" else name
+            kind = arguments.kind or "samples"
+            raise UserError(f"--{name} has no meaning for {kind}: leave it out")

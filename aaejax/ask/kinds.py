@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -206,14 +207,11 @@ def sample(
     if count < 1:
         raise UserError(f"a count of {count}: it must be at least 1")
     trained.check_room(count * KINDS[kind].makes)
-    check_word("path", path, sampling.Path)
-    check_seed(seed)
-    asked = Question(
+    asked = question_of(
         trained,
         count=count,
-        key=jax.random.key(seed),
-        data_dir=Path(data_dir),
-        tell=tell,
+        seed=seed,
+        data_dir=data_dir,
         data=data,
         label=label,
         pick=tuple(pick),
@@ -222,8 +220,8 @@ def sample(
         minus=minus,
         contamination=contamination,
         sampler=sampler,
+        tell=tell,
     )
-    check_word("sampler", sampler, samplers.Sampler)
     reads = KINDS[kind].reads
     if sampler != "prior" and "sampler" in reads:
         reads += ("data",)  # the run's own, which the density is fitted to
@@ -239,3 +237,34 @@ def sample(
         found["images"] = columns.unscaled(found["images"])
         found["columns"] = np.array(columns.features, str)
     return found
+
+
+def question_of(
+    trained: Trained,
+    *,
+    seed: int = 0,
+    data_dir: str | Path = DATA_DIR,
+    tell: Callable[[str], None] = print,
+    count: int = 100,
+    sampler: samplers.Sampler = "prior",
+    path: sampling.Path = "linear",
+    **more: Any,
+) -> Question:
+    """A question, whose words and numbers are checked; arguments as of `sample`.
+
+    Raises:
+      UserError: a word that is none, or a seed out of range.
+    """
+    check_word("path", path, sampling.Path)
+    check_word("sampler", sampler, samplers.Sampler)
+    check_seed(seed)
+    return Question(
+        trained,
+        count=count,
+        key=jax.random.key(seed),
+        data_dir=Path(data_dir),
+        tell=tell,
+        path=path,
+        sampler=sampler,
+        **more,
+    )

@@ -34,7 +34,8 @@ def check_out(
       columns: of the run, where it was trained on a table.
     """
     if kind not in KINDS:
-        words = ", ".join([*KINDS, "export"])  # a word of the command, of its own
+        # The last two are words of the command, of their own.
+        words = ", ".join([*KINDS, "explore", "export"])
         raise UserError(f"there is no kind {kind}: there are {words}")
     path = Path(out)
     suffix, asked = path.suffix.lower(), KINDS[kind]

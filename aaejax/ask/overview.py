@@ -15,7 +15,11 @@ from aaejax.runs.summary import (
 from aaejax.runs.trained import Trained
 from aaejax.types import printable
 
-EXPORT = "a folder to take elsewhere: weights, programs, a model card"
+# Of words that make no arrays.
+OTHERS = {
+    "explore": "a page in the browser: click where to decode, sliders, pins",
+    "export": "a folder to take elsewhere: weights, programs, a model card",
+}
 
 
 def describe(
@@ -58,7 +62,7 @@ def describe(
         lines.append(f"trained by: {command(['python', 'train.py', *words])}")
     lines += ["", "It can be asked for", ""]
     asked = {}
-    for kind in [*kinds(model), "export"]:
+    for kind in [*kinds(model), *OTHERS]:
         more = ["--network", network] if network is not None else []
         if kind == "arithmetic":
             names = [*data.class_names[:2], "FOLDER", "FOLDER"]
@@ -66,7 +70,7 @@ def describe(
         asked[kind] = command([*ask, trained.folder.path, kind, *more])
     width = max(map(len, asked.values()))
     for kind, line in asked.items():
-        what = KINDS[kind].what if kind in KINDS else EXPORT
+        what = KINDS[kind].what if kind in KINDS else OTHERS[kind]
         lines.append(f"    {line:{width}}  {what}")
     return "\n".join(map(printable, lines))
 
@@ -79,4 +83,5 @@ def listing() -> str:
             needs = kind.needs
             lines.append(f"  with {needs.what}")
         lines.append(f"    {name:20}{kind.what}")
-    return "\n".join([*lines, "", f"    {'export':20}{EXPORT}"])
+    others = [f"    {name:20}{what}" for name, what in OTHERS.items()]
+    return "\n".join([*lines, "", *others])

@@ -3,14 +3,16 @@
 import dataclasses
 import sys
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 
 from aaejax import data, models
+from aaejax.models._options import NetworkOptions
 from aaejax.runs import own_networks
-from aaejax.runs.config import RunConfig
+from aaejax.runs.config import READING, RunConfig
 from aaejax.runs.config_json import model_name
 from aaejax.runs.finite import NonFiniteLoss
 from aaejax.runs.loop import run_folder, train
@@ -45,6 +47,25 @@ OPTIONS = (
     "flags go before it."
 )
 PRINT = "Prints the options as JSON, and trains nothing."
+_OTHERS = {"help", "from", "options", "print_options"}  # which are no field of a class
+
+
+GROUPS = ("data", "networks", "prior", "optimization", "run")
+_DATA = {"dataset", "labels", "flip", "cache", "data_dir", *READING}
+_NETWORKS = {"posterior", "noise_inputs", *(each.name for each in fields(NetworkOptions))}
+_RUN = {each.name for each in fields(RunConfig)} - {"epochs", "batch_size", "ema"}
+
+
+def group_of(option: str) -> str:
+    """Which of `GROUPS` an option stands in, in --help; "optimization" has the losses."""
+    name = option.replace("-", "_")
+    if name in _DATA:
+        return "data"
+    if name in _NETWORKS:
+        return "networks"
+    if "prior" in name or name == "components":
+        return "prior"
+    return "run" if name in _RUN or name in _OTHERS else "optimization"
 
 
 def parse_run(args: Sequence[str], name: str = "train.py") -> tuple[Any, RunConfig]:
@@ -59,18 +80,25 @@ def parse_run(args: Sequence[str], name: str = "train.py") -> tuple[Any, RunConf
     # The model's own options stand beside those of the run.
     flat = tyro.conf.arg(name="")
     # Without defaults: tyro would make options of all that a default instance has.
-    fields = [
+    entries = [
         ("model", Annotated[options, flat]),
         ("run", Annotated[RunConfig, flat]),
         ("options", Annotated[Path | None, tyro.conf.arg(help=OPTIONS)], None),
         ("print_options", Annotated[bool, tyro.conf.arg(help=PRINT)], False),
     ]
-    command = dataclasses.make_dataclass("Command", fields, frozen=True)
+    command = dataclasses.make_dataclass("Command", entries, frozen=True)
     prog = f"{name} {word}" if named else f"{name} [MODEL]"
+    if flags and flags[0].startswith("--tyro-"):  # a script of completion is of the command
+        prog = name
     script_name = f"python {name}" if name.endswith(".py") else name
     try:
         parsed: Any = parse(
-            command, flags, prog, f"{HELP.format(name=script_name)}\n{list_models()}"
+            command,
+            flags,
+            prog,
+            f"{HELP.format(name=script_name)}\n{list_models()}",
+            GROUPS,
+            group_of,
         )
     except SystemExit as end:
         later = [each for each in flags if each in models.NAMES]

@@ -16,6 +16,7 @@ import tyro
 
 import aaejax
 from aaejax.runs.compile_cache import keep_compiled
+from aaejax.runs.help import grouping
 from aaejax.types import UserError, printable
 
 T = TypeVar("T")
@@ -69,8 +70,23 @@ def say_version() -> int:
     return 0
 
 
-def parse(options: type[T], args: Sequence[str], prog: str, description: str | None) -> T:
+def parse(
+    options: type[T],
+    args: Sequence[str],
+    prog: str,
+    description: str | None,
+    groups: Sequence[str],
+    group_of: Callable[[str], str],
+) -> T:
     """A dataclass from a command line, by tyro, which exits where that can't be read.
+
+    Args:
+      options: the dataclass.
+      args: the words.
+      prog: what messages call the command.
+      description: over the options in --help.
+      groups: titles of the boxes that the options stand in there.
+      group_of: the title of an option, as "batch-size".
 
     Raises:
       UserError: the dataclass, or one in it, refuses a value; or a value is empty, as of a
@@ -82,8 +98,10 @@ def parse(options: type[T], args: Sequence[str], prog: str, description: str | N
             given = before if not word.strip() else name
             raise UserError(f"the value after {given or prog} is empty: give one")
     said = io.StringIO()
+    asks_help = "--help" in args or "-h" in args
+    shown = grouping(groups, group_of) if asks_help else contextlib.nullcontext()
     try:
-        with contextlib.redirect_stderr(said):
+        with contextlib.redirect_stderr(said), shown:
             return tyro.cli(options, prog=prog, description=description, args=args)
     except SystemExit as end:
         # tyro would put a box around the message.

@@ -1,0 +1,81 @@
+"""`sample.py RUN explore`: a page in the browser, or one in a file."""
+
+import webbrowser
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from aaejax.ask import explore_file, explore_server
+from aaejax.ask.explore_server import PageServer
+from aaejax.ask.explore_view import View, sampled
+from aaejax.ask.question import Question
+from aaejax.runs.files import write_atomically
+from aaejax.types import UserError
+
+
+def check(out: Path | None, port: int) -> None:
+    """Raises UserError where no page can be made, before a model is read."""
+    if not 0 <= port < 2**16:
+        raise UserError(f"--port {port}: give 1 to 65535, or leave it out")
+    if out is None:
+        explore_server.check_extra()
+    elif out.suffix.lower() not in (".html", ".htm"):
+        raise UserError(f"--out {out}: explore makes a page, the name must end in .html")
+    elif out.is_dir():
+        raise UserError(f"--out {out} is a folder: give the name of a file")
+    elif port:
+        raise UserError("--port is of the server, which --out needs not: leave it out")
+
+
+def server(question: Question, port: int = 0) -> PageServer:
+    """The server of a page about a model, which waits for `run`.
+
+    Args:
+      question: the model, and the examples whose codes are drawn.
+      port: 0 for any that is free.
+
+    Raises:
+      UserError: no Bokeh, no examples, or a port that can't be had.
+    """
+    explore_server.check_extra()
+    view = View(sampled(question))
+
+    def make_page(document: Any) -> None:
+        from aaejax.ask.explore_page import Page
+
+        Page(document, view)
+
+    return PageServer(make_page, port)
+
+
+def explore(question: Question, port: int = 0, browser: bool = True) -> None:
+    """Serves the page until Ctrl-C.
+
+    Args:
+      question: as of `server`.
+      port: as of `server`.
+      browser: whether it is opened.
+    """
+    served, tell = server(question, port), question.tell
+    tell(f"explore at {served.address}  (Ctrl-C ends it)")
+    if browser:
+        served.loop.call_later(0.2, _open, served.address, tell)
+    served.run()
+    tell("explore ended")
+
+
+def write_page(question: Question, out: Path) -> None:
+    """Writes a page that needs no server.
+
+    Raises:
+      UserError: a model whose codes have not two dimensions, or that makes no images.
+      OSError: it can't be written.
+    """
+    text = explore_file.page(View(sampled(question)))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(out, text.encode())
+
+
+def _open(address: str, tell: Callable[[str], None]) -> None:
+    if not webbrowser.open(address):
+        tell("no browser is to be opened here: open that address yourself")

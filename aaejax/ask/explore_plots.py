@@ -1,0 +1,120 @@
+"""The plots of `sample.py RUN explore`: codes in a plane, and vectors as named bars."""
+
+from typing import Any
+
+import numpy as np
+from bokeh.models import ColumnDataSource, FactorRange, HoverTool
+from bokeh.plotting import figure
+
+from aaejax.ask.explore_view import COLOURS, View, uri
+from aaejax.runs.pictures import shortened
+from aaejax.types import printable
+
+MOST_BARS = 40
+HOVERED = 56  # pixels of an example under the pointer
+HOVER = """
+<div style="display:flex;gap:4px;align-items:end">
+<img src="@given" style="height:112px;image-rendering:pixelated" alt="example">
+<img src="@made" style="height:112px;image-rendering:pixelated" alt="reconstruction">
+</div><div>@number: @label</div>
+"""
+
+
+def scatter(
+    view: View, width: int, height: int
+) -> tuple[Any, list[tuple[ColumnDataSource, np.ndarray]], ColumnDataSource]:
+    """Codes over samples of the prior.
+
+    Returns:
+      The figure; the sources that have places of codes, with these codes; and the source of
+      the marks: the code that is shown, and the pins.
+    """
+    flat = view.size == 2
+    plot = figure(
+        width=width,
+        height=height,
+        tools="wheel_zoom,box_zoom,reset",
+        active_drag=None,
+        active_scroll="wheel_zoom",
+        toolbar_location="above",
+        match_aspect=flat,
+        x_axis_label="z1" if flat else "first component",
+        y_axis_label="z2" if flat else "second component",
+        name="plane",
+    )
+    plot.toolbar.logo = None
+    drawn = _source(view, view.drawn[:1000])
+    plot.scatter("x", "y", source=drawn, size=3, color="#dddddd", legend_label="prior")
+    points = [(drawn, view.drawn[:1000])]
+    renderers = []
+    for name, chosen, number in view.groups():
+        source = _source(view, view.codes[chosen], **_hovered(view, chosen, name))
+        points.append((source, view.codes[chosen]))
+        renderers.append(
+            plot.scatter(
+                "x",
+                "y",
+                source=source,
+                size=6,
+                fill_color=COLOURS[number],
+                line_color="white",
+                line_width=0.4,
+                legend_label=name,
+            )
+        )
+    tips: Any = HOVER if len(view.shape) == 3 else [("row", "@number"), ("", "@label")]
+    plot.add_tools(HoverTool(renderers=renderers, tooltips=tips, attachment="right"))
+    marks = ColumnDataSource({"x": [], "y": [], "name": []}, name="marks")
+    ring = {"fill_color": None, "line_color": "black", "line_width": 2.5}
+    plot.scatter("x", "y", source=marks, size=16, **ring)
+    beside = {"x_offset": 10, "y_offset": -8, "text_font_style": "bold"}
+    plot.text("x", "y", text="name", source=marks, **beside)
+    legend = plot.legend[0]
+    legend.click_policy = "hide"
+    plot.add_layout(legend, "right")
+    return plot, points, marks
+
+
+def _source(view: View, codes: np.ndarray, **more: Any) -> ColumnDataSource:
+    x, y = view.places(codes, None).T
+    return ColumnDataSource({"x": x, "y": y, **more})
+
+
+def _hovered(view: View, chosen: np.ndarray, name: str) -> dict[str, Any]:
+    """What is shown of examples under the pointer."""
+    found: dict[str, Any] = {"number": chosen, "label": [name] * len(chosen)}
+    if len(view.shape) == 3:
+        made = view.decode(view.codes[chosen])
+        found["given"] = [uri(image, HOVERED) for image in view.images[chosen]]
+        found["made"] = [uri(image, HOVERED) for image in made]
+    return found
+
+
+def bars(view: View) -> tuple[Any, ColumnDataSource]:
+    """A figure of the values of a vector by name, and its source."""
+    example = view.decode(view.start()[None])[0]
+    values = view.values(example) if example.ndim == 1 else {}
+    names = [_named(n, name) for n, name in enumerate([*values][:MOST_BARS])]
+    plot = figure(
+        width=520,
+        height=max(200, 60 + 16 * len(names)),
+        y_range=FactorRange(factors=names[::-1]),
+        tools="",
+        toolbar_location=None,
+        x_axis_label="decoded",
+        name="bars",
+    )
+    source = ColumnDataSource({"name": [], "value": []}, name="shown")
+    plot.hbar(y="name", right="value", source=source, height=0.7, color=COLOURS[0])
+    return plot, source
+
+
+def bars_of(view: View, example: np.ndarray, names: Any) -> dict[str, Any]:
+    """The data of the bars of an example [F]."""
+    values = [*view.values(example).values()][:MOST_BARS]
+    return {"name": names.factors[::-1], "value": values}
+
+
+def _named(number: int, name: str) -> str:
+    # Two long names may be shortened to the same.
+    return f"{number + 1} {shortened(printable(name))}"
