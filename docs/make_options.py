@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from aaejax import models
 from aaejax.models._optimizers import Optimizer
 from aaejax.runs.config import RunConfig
+from aaejax.runs.hosts import HostOptions
 
 INTRODUCTION = """\
 # Options
@@ -140,7 +141,12 @@ def page() -> str:
         for base in bases(cls):
             if base not in own:
                 shared.setdefault(base, []).append(name)
-    parts = [INTRODUCTION, section("A run", RunConfig), section("An optimizer", Optimizer)]
+    parts = [
+        INTRODUCTION,
+        section("A run", RunConfig),
+        section("Several hosts", HostOptions),
+        section("An optimizer", Optimizer),
+    ]
     for cls, names in sorted(shared.items(), key=lambda item: -len(item[1])):
         listed = ", ".join(f"`{name}`" for name in names)
         who = "all" if len(names) == len(chosen) else listed

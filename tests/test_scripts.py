@@ -18,8 +18,8 @@ from aaejax.ask.kinds import KINDS
 from aaejax.metrics.heldout import mixed_order
 from aaejax.runs import command as train
 from aaejax.runs import scripts
+from aaejax.runs.record import Result
 from aaejax.runs.restore import restore
-from aaejax.runs.run import Result
 from aaejax.types import UserError
 from tests.conftest import ROOT, environment, run_python
 

@@ -149,6 +149,7 @@ def stream(
     indices: Sequence[Callable[[], np.ndarray]],
     devices: int,
     workers: int | None = None,
+    own: slice = slice(None),
 ) -> Iterator[tuple[dict[str, np.ndarray], np.ndarray]]:
     """Chunks of examples gathered on the host, ahead of time, by threads.
 
@@ -157,10 +158,11 @@ def stream(
       indices: for each chunk a function that gives its int32 [steps, B, ...].
       devices: to split each batch over.
       workers: threads; by default as many as all arrays are worth. What comes is the same.
+      own: which of the devices are this host's; no row of another's is read.
 
     Yields:
-      For each chunk [devices, steps * B / devices, ...] of every array, and where on its
-      device each example is: int32 [steps, B, ...], as the indices.
+      For each chunk [own devices, steps * B / devices, ...] of every array, and where on
+      its device each example is: int32 [steps, B, ...], as the indices.
     """
     workers = workers or min(map(lazy.workers, arrays.values()))
     with ThreadPoolExecutor(workers, "data") as pool:
@@ -169,7 +171,7 @@ def stream(
         try:
             while True:
                 for index in itertools.islice(left, CHUNKS_AHEAD + 1 - len(ahead)):
-                    ahead.append(_Gathering(pool, arrays, index(), devices, workers))
+                    ahead.append(_Gathering(pool, arrays, index(), devices, workers, own))
                 if not ahead:
                     return
                 yield ahead.popleft().result()
@@ -187,10 +189,12 @@ class _Gathering:
         indices: np.ndarray,
         devices: int,
         workers: int,
+        own: slice,
     ):
-        rows = indices.reshape(len(indices), devices, -1).swapaxes(0, 1).reshape(-1)
+        split = indices.reshape(len(indices), devices, -1)[:, own].swapaxes(0, 1)
+        rows = split.reshape(-1)
         self._local = _local_rows(indices.shape, devices)
-        self._devices = devices
+        self._devices = len(split)
         self._found = {
             name: np.empty((len(rows), *values.shape[1:]), values.dtype)
             for name, values in arrays.items()

@@ -56,6 +56,8 @@ class Checkpoints:
         self._tell, self._run = tell, json.loads(json.dumps(run))
         self._folder = folder.absolute()
         check_folder(self._folder)
+        if keep is not None:
+            self._folder.mkdir(parents=True, exist_ok=True)
         handler = ocp.PyTreeCheckpointHandler(
             type_handler_registry=ocp.type_handlers.create_type_handler_registry(
                 (np.ndarray, WholeReads()), (jax.Array, ocp.type_handlers.ArrayHandler())
@@ -67,8 +69,13 @@ class Checkpoints:
             options=ocp.CheckpointManagerOptions(
                 preservation_policy=self._policy,
                 step_name_format=StepNames(),
-                create=keep is not None,
+                create=False,  # it can't where one host of several is here alone
                 cleanup_tmp_directories=keep is not None,
+                # Of several hosts this one alone is here.
+                multiprocessing_options=ocp.options.MultiprocessingOptions(
+                    primary_host=jax.process_index(),
+                    active_processes={jax.process_index()},
+                ),
             ),
             item_handlers={name: handler for name in ITEMS}
             | {"about": ocp.JsonCheckpointHandler()},

@@ -61,6 +61,7 @@ def run_chunks(
     ends: Sequence[int],
     phases: Sequence[Phase],
     compiled: Callable[[], None] = lambda: None,
+    ready: Callable[[], object] = lambda: None,
 ) -> Iterator[Ran]:
     """Runs chunk after chunk, for as long as it is asked for the next.
 
@@ -73,6 +74,7 @@ def run_chunks(
       ends: of the chunks, as of `chunk_ends`.
       phases: of the model, in order.
       compiled: is called before each chunk is timed.
+      ready: is called when a chunk could begin, and waits until it may: for other hosts.
 
     Raises:
       NonFiniteLoss: a loss or a gradient became NaN or infinite.
@@ -84,6 +86,7 @@ def run_chunks(
         program.compile(state, data, rows, key)
         compiled()
         started = time.perf_counter()
+        ready()
         state, metrics = program(state, data, rows, key, end - first)
         jax.block_until_ready(metrics)
         seconds += time.perf_counter() - started

@@ -1,12 +1,15 @@
 """The command that trains: `train.py`, and `aaejax-train` of an installed package."""
 
 import dataclasses
+import os
 import sys
+import traceback
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
 
+import jax
 import tyro
 
 from aaejax import data, models
@@ -15,10 +18,12 @@ from aaejax.runs import own_networks
 from aaejax.runs.config import READING, RunConfig
 from aaejax.runs.config_json import model_name
 from aaejax.runs.finite import NonFiniteLoss
+from aaejax.runs.hosts import HostOptions, start
 from aaejax.runs.loop import run_folder, train
 from aaejax.runs.options_file import options_json, with_file
-from aaejax.runs.run import Result
+from aaejax.runs.record import Result
 from aaejax.runs.scripts import parse, script, start_jax, tell
+from aaejax.runs.watch import joined, left_early
 from aaejax.types import UserError
 
 HELP = """Trains a model. The model comes first: it has options of its own.
@@ -70,6 +75,11 @@ def group_of(option: str) -> str:
 
 def parse_run(args: Sequence[str], name: str = "train.py") -> tuple[Any, RunConfig]:
     """`[MODEL] [OPTIONS]` -> the options of a model, and the settings of a run."""
+    return _parse(args, name)[:2]
+
+
+def _parse(args: Sequence[str], name: str) -> tuple[Any, RunConfig, HostOptions]:
+    """As `parse_run`, and which hosts train."""
     args = with_file(args)
     named = bool(args) and not args[0].startswith("-")
     word, flags = (args[0], args[1:]) if named else ("aae", args)
@@ -83,6 +93,7 @@ def parse_run(args: Sequence[str], name: str = "train.py") -> tuple[Any, RunConf
     entries = [
         ("model", Annotated[options, flat]),
         ("run", Annotated[RunConfig, flat]),
+        ("hosts", Annotated[HostOptions, flat]),
         ("options", Annotated[Path | None, tyro.conf.arg(help=OPTIONS)], None),
         ("print_options", Annotated[bool, tyro.conf.arg(help=PRINT)], False),
     ]
@@ -105,7 +116,7 @@ def parse_run(args: Sequence[str], name: str = "train.py") -> tuple[Any, RunConf
         if end.code and later:
             print(f"a model goes first: {name} {later[0]} ...", file=sys.stderr)
         raise
-    return parsed.model, parsed.run
+    return parsed.model, parsed.run, parsed.hosts
 
 
 def list_models() -> str:
@@ -162,15 +173,35 @@ def main(name: str = "train.py") -> int:
     Returns:
       The exit status: 0 done, 1 diverged, 2 the user's mistake, 128 + n signal n.
     """
-    return script(name)(lambda: _main(name))()
+    try:
+        status = script(name)(lambda: _main(name))()
+    except Exception:
+        if not left_early():
+            raise
+        traceback.print_exc()
+        status = 1
+    if left_early():  # JAX would wait for the farewell of hosts that are gone
+        os._exit(status)
+    return status
 
 
 def _main(name: str) -> int:
-    options, config = parse_run(sys.argv[1:], name)
+    options, config, hosts = _parse(sys.argv[1:], name)
     if "--print-options" in sys.argv:
         print(options_json(options, config))
         return 0
+    start(hosts, tell)
     start_jax()
+    try:
+        with joined():
+            return _train(options, config, name)
+    except NonFiniteLoss as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return 1
+
+
+def _train(options: Any, config: RunConfig, name: str) -> int:
+    """Loads the data and trains."""
     network = ""
     if options.network.endswith(".py"):
         network = f" --network {options.network}"
@@ -178,16 +209,16 @@ def _main(name: str) -> int:
     dataset = data.load(
         config.dataset, config.data_dir, cache=config.cache, **config.reading()
     )
-    tell(
-        f"{model_name(options)} on {dataset.name}: {len(dataset.train_images):,} "
-        f"training and {len(dataset.test_images):,} held-out examples of shape "
-        f"{list(dataset.example_shape)}; run folder {run_folder(options, dataset, config)}"
-    )
-    try:
-        result = train(options, dataset, config, tell=tell)
-    except NonFiniteLoss as error:
-        print(f"{name}: {error}", file=sys.stderr)
-        return 1
+    writes = jax.process_index() == 0
+    if writes:
+        tell(
+            f"{model_name(options)} on {dataset.name}: {len(dataset.train_images):,} "
+            f"training and {len(dataset.test_images):,} held-out examples of shape "
+            f"{list(dataset.example_shape)}; run folder "
+            f"{run_folder(options, dataset, config)}"
+        )
+    result = train(options, dataset, config, tell=tell)
     sample = "python sample.py" if name.endswith(".py") else "aaejax-sample"
-    tell(describe(result, sample, network))
+    if writes:
+        tell(describe(result, sample, network))
     return {"SIGINT": 130, "SIGTERM": 143}.get(result.stopped_by or "", 0)

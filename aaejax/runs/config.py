@@ -10,6 +10,7 @@ import tyro
 from aaejax.components.checks import check_at_least, check_fields
 from aaejax.data.binarize import Binarize
 from aaejax.data.reading import Reading
+from aaejax.runs.devices import Parallel
 from aaejax.types import UserError
 
 READING = tuple(each.name for each in fields(Reading))  # how data are read
@@ -83,6 +84,11 @@ class RunConfig:
         default=(), metadata={"where": True}
     )
     """Where lines and pictures go too: tensorboard, in the run folder, or wandb."""
+    parallel: Parallel = field(default="pmap", metadata={"where": True})
+    """How a step runs on many devices: by jax.pmap, or by jax.jit and jax.shard_map."""
+    profile: int = field(default=0, metadata={"where": True})
+    """Steps of which a trace for Perfetto and XProf is written, in whole dispatches; 0 for
+    none."""
     overwrite: bool = field(default=False, metadata={"where": True})
     """Throw away what the run folder has and start anew."""
 
@@ -98,7 +104,7 @@ class RunConfig:
         lengths = "epochs", "batch_size", "log_every", "save_every", "keep"
         check_at_least(self, 1, *lengths, most=2**31 - 1)  # steps are counted in int32
         check_at_least(self, 0, "seed", most=2**32 - 1)
-        check_at_least(self, 0, "stop_early", most=2**31 - 1)
+        check_at_least(self, 0, "stop_early", "profile", most=2**31 - 1)
         if self.from_networks and self.from_run is None:
             raise UserError(
                 "from_networks without a run to take them from: give --from RUN"

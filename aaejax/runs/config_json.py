@@ -189,18 +189,28 @@ def _of_this_format(saved: dict[str, Any]) -> dict[str, Any]:
     return {**saved, "format": FORMAT}
 
 
-def differences(old: Any, new: Any, name: str = "") -> list[str]:
-    """The leaves in which two JSON trees differ, as "name: old, now new"."""
-    if isinstance(old, dict) and isinstance(new, dict):
+def differences(old: Any, new: Any) -> list[str]:
+    """The leaves in which two JSON trees differ, as "name was old, now new"."""
+    return [
+        f"{name} was {before}, now {now}"
+        for name, before, now in leaves_that_differ(old, new)
+    ]
+
+
+def leaves_that_differ(one: Any, other: Any, name: str = "") -> list[tuple[str, str, str]]:
+    """Of two JSON trees: the dotted name of each such leaf, and what it is in either."""
+    if isinstance(one, dict) and isinstance(other, dict):
         return [
-            line
-            for key in dict.fromkeys([*old, *new])
-            for line in differences(old.get(key), new.get(key), f"{name}.{key}".strip("."))
+            leaf
+            for key in dict.fromkeys([*one, *other])
+            for leaf in leaves_that_differ(
+                one.get(key), other.get(key), f"{name}.{key}".strip(".")
+            )
         ]
-    as_lists = [list(x) if isinstance(x, tuple) else x for x in (old, new)]
+    as_lists = [list(x) if isinstance(x, tuple) else x for x in (one, other)]
     if as_lists[0] == as_lists[1]:
         return []
-    return [f"{name} was {_short(old)}, now {_short(new)}"]
+    return [(name, _short(one), _short(other))]
 
 
 def changes(old: Any, new: Any) -> list[str]:

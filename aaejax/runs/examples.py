@@ -8,6 +8,7 @@ from aaejax.data import Dataset, batches
 from aaejax.data.lazy import Images, Rows, in_counts, in_unit_range
 from aaejax.data.notes import Tell
 from aaejax.metrics.heldout import mixed_order
+from aaejax.runs.agreement import Alone, Hosts
 from aaejax.types import DataSpec, Device
 
 
@@ -29,17 +30,24 @@ class Examples:
     class_names: tuple[str, ...]
 
     @classmethod
-    def of(cls, dataset: Dataset, device: Device, tell: Tell) -> "Examples":
-        """Images that are read as they are needed are read now where they fit."""
+    def of(
+        cls, dataset: Dataset, device: Device, tell: Tell, hosts: Hosts | None = None
+    ) -> "Examples":
+        """Images that are read as they are needed are read now where they fit.
+
+        Of several hosts on each; the first alone takes what is held out.
+        """
+        hosts = hosts or Alone()
         arrays: dict[str, Images] = {"image": dataset.train_images}
         if dataset.train_labels is not None:
             arrays["label"] = dataset.train_labels
-        fits = batches.fits_on(device, arrays)
+        fits = all(hosts.agree(batches.fits_on(device, arrays)))
         images = dataset.train_images
         if isinstance(images, Rows) and fits:
             tell(f"reading {len(images):,} examples, {images.nbytes / 2**30:,.1f} GiB")
             arrays["image"] = np.asarray(images)
-        return cls(arrays, not fits, held_out(dataset), dataset.class_names)
+        shown = held_out(dataset) if hosts.first else (dataset.test_images[:0], None)
+        return cls(arrays, not fits, shown, dataset.class_names)
 
 
 def held_out(dataset: Dataset) -> tuple[np.ndarray, np.ndarray | None]:

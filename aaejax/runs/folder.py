@@ -97,6 +97,11 @@ class RunFolder:
         """Event files of --log tensorboard."""
         return self.path / "tensorboard"
 
+    @property
+    def profile(self) -> Path:
+        """Traces of --profile."""
+        return self.path / "profile"
+
     def read_config(self) -> dict[str, Any]:
         """config.json.
 
@@ -161,7 +166,7 @@ class RunFolder:
                 f"{self.path} is an export ({self.weights.name}), not to be trained in: "
                 "give another --workdir"
             )
-        for path in (self.pictures, self.unusable, self.tensorboard):
+        for path in (self.pictures, self.unusable, self.tensorboard, self.profile):
             check_no_link(path)
         saved = None
         if not (self.config.exists() or self.config.is_symlink()):
@@ -222,7 +227,11 @@ class RunFolder:
         for path in _entries(self.tensorboard):
             if path.name in TENSORBOARD or path.name.startswith(EVENTS):
                 path.unlink()
-        for folder in (self.checkpoints, self.unusable, self.pictures, self.tensorboard):
+        for folder in (self.profile / "plugins" / "profile", self.profile / "plugins"):
+            check_no_link(folder)
+        shutil.rmtree(self.profile / "plugins" / "profile", ignore_errors=True)
+        folders = (self.checkpoints, self.unusable, self.pictures, self.tensorboard)
+        for folder in (*folders, self.profile / "plugins", self.profile):
             if folder.is_dir() and not folder.is_symlink() and not _entries(folder):
                 folder.rmdir()
         for name in FILES:

@@ -18,6 +18,11 @@ class Interrupts:
     def __init__(self) -> None:
         self.requested: signal.Signals | None = None
 
+    @property
+    def name(self) -> str | None:
+        """Of the signal that asked to stop, or None."""
+        return None if self.requested is None else self.requested.name
+
     def __enter__(self) -> "Interrupts":
         self._in_main_thread = threading.current_thread() is threading.main_thread()
         if not self._in_main_thread:  # Python allows handlers in the main thread only

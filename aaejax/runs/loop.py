@@ -7,16 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 from aaejax.data import Dataset
 from aaejax.data.notes import Tell, listing
 from aaejax.models import ModelOptions
 from aaejax.phases import init_state
 from aaejax.runs import logs, pictures
+from aaejax.runs.agreement import Hosts
+from aaejax.runs.alike import check_alike
 from aaejax.runs.checkpoints import Checkpoints
 from aaejax.runs.config import RunConfig
 from aaejax.runs.config_json import config_json, decides, model_json, model_name
-from aaejax.runs.devices import check_batch_size
+from aaejax.runs.devices import all_devices, check_batch_size, own_part
 from aaejax.runs.examples import Examples, data_spec
 from aaejax.runs.finite import NonFiniteLoss
 from aaejax.runs.folder import RunFolder, locked
@@ -25,9 +28,11 @@ from aaejax.runs.interrupts import Interrupts
 from aaejax.runs.log_tensorboard import TensorBoard
 from aaejax.runs.log_wandb import WeightsAndBiases
 from aaejax.runs.memory import check_model
+from aaejax.runs.record import Record, Recorder, Result
 from aaejax.runs.report import Report
-from aaejax.runs.run import Result, Run
-from aaejax.runs.start import changed_rates, read_start, went_on
+from aaejax.runs.run import Run, run_keys
+from aaejax.runs.start import Start, changed_rates, read_start, went_on
+from aaejax.runs.watch import joined
 from aaejax.types import Device, Model, UserError
 
 
@@ -46,9 +51,10 @@ def train(
       model: built by hand, or the `Options` of one, which is built for these data.
       dataset: to train on.
       config: of the run; by default all its defaults.
-      devices: by default all.
+      devices: by default all, of all hosts where `jax.distributed` is initialised.
       tell: gets lines for the user.
-      hooks: watch the run; where one raises, the run ends with a checkpoint.
+      hooks: watch the run; where one raises, the run ends with a checkpoint. Of several
+        hosts the first alone has them, and writes.
 
     Raises:
       UserError: settings, data and run folder that don't fit together; nothing is written.
@@ -58,12 +64,21 @@ def train(
     config = RunConfig() if config is None else config
     _check_kinds(model, config, hooks)
     logs.check(config.log)
-    if jax.process_count() > 1:
-        raise UserError(
-            f"this is process {jax.process_index()} of {jax.process_count()}: a run has "
-            "one process; start it without jax.distributed"
-        )
-    devices = devices or jax.local_devices()
+    with joined() as hosts:
+        return _train(model, dataset, config, devices or all_devices(), tell, hooks, hosts)
+
+
+def _train(
+    model: Model | ModelOptions,
+    dataset: Dataset,
+    config: RunConfig,
+    devices: list[Device],
+    tell: Tell,
+    hooks: Sequence[Hook],
+    hosts: Hosts,
+) -> Result:
+    """As `train`, on hosts that have joined."""
+    own = devices[own_part(devices)]
     if config.labels is not None:
         dataset = dataset.keep_labels(config.labels, config.seed)
     if config.binarize != "no":
@@ -83,15 +98,24 @@ def train(
     else:
         spec = dataclasses.replace(spec, counts=False)  # other data may be none
     like = jax.eval_shape(lambda key: init_state(built, key, config.ema), jax.random.key(0))
-    check_model(like, devices, copies=2)  # the one that a step reads, and what it makes
+    check_model(like, own, copies=2)  # the one that a step reads, and what it makes
+    written = config_json(config, dataset, spec, model_json(model, built, like))
+    check_alike(hosts, {**written, "parallel": config.parallel}, len(own))
     folder = RunFolder(run_folder(model, dataset, config))
-    start = read_start(config, folder, like, tell)
-    examples = Examples.of(dataset, devices[0], tell)
+    start = read_start(config, folder, like, tell) if hosts.first else Start()
+    examples = Examples.of(dataset, own[0], tell, hosts)
+    run = Run(config, built, devices, examples, steps, hosts)
+    if not hosts.first:
+        shapes = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), like)
+        with Interrupts() as interrupts:
+            return run.loop(shapes, {}, Recorder(folder.path, steps), interrupts)
     if len(spec.shape) == 3:
         pictures.tell_of_channels(spec.shape[2], tell)
-    run = Run(config, built, devices, examples, steps, folder, tell)
+    *_, heldout_key, picture_key = run_keys(config.seed)
+    record = Record(
+        config, built, examples, steps, folder, [heldout_key, picture_key], tell
+    )
     with locked(folder.path), Interrupts() as interrupts:
-        written = config_json(config, dataset, spec, model_json(model, built, like))
         if start.record is not None:
             written["from"] = start.record
         saved = folder.prepare(written, config.overwrite, tell)
@@ -102,16 +126,17 @@ def train(
         ) as checkpoints:
             state = checkpoints.restore_state(like)
             if saved is not None:
-                record = went_on(saved, config.epochs, state)
-                folder.write_config(written | ({"went_on": record} if record else {}))
+                again = went_on(saved, config.epochs, state)
+                folder.write_config(written | ({"went_on": again} if again else {}))
                 before = saved["run"]["epochs"] * steps_per_epoch
                 if state is not None and steps > before:
                     line = changed_rates(model, int(state.step), before, steps)
                     if line is not None:
                         tell(line)
+            watching = [Report(folder), *_logs(config, record, built, written, examples)]
+            record.watched(checkpoints, [*watching, *hooks])
             try:
-                watching = [Report(folder), *_logs(config, run, written, examples), *hooks]
-                return run.loop(state, start.variables, checkpoints, interrupts, watching)
+                return run.loop(state, start.variables, record, interrupts)
             except NonFiniteLoss as error:
                 step = checkpoints.newest()
                 kept = "there is no checkpoint yet"
@@ -124,17 +149,21 @@ def train(
 
 
 def _logs(
-    config: RunConfig, run: Run, written: dict[str, Any], examples: Examples
+    config: RunConfig,
+    record: Record,
+    model: Model,
+    written: dict[str, Any],
+    examples: Examples,
 ) -> list[Hook]:
     """The hooks of `--log`."""
     makes = {"tensorboard": TensorBoard, "wandb": WeightsAndBiases}
     watched = logs.Watched(
-        run.folder,
+        record.folder,
         written,
-        run.model,
+        model,
         *examples.shown,
         examples.class_names,
-        tuple(run.heldout.names),
+        tuple(record.heldout.names),
     )
     return [makes[name](watched) for name in dict.fromkeys(config.log)]
 

@@ -1,0 +1,63 @@
+"""Whether all hosts were started alike: what differs is refused by its name."""
+
+import hashlib
+import json
+import platform
+from pathlib import Path
+from typing import Any
+
+import jax
+import jaxlib.version
+import numpy as np
+
+import aaejax
+from aaejax.runs.agreement import Hosts
+from aaejax.runs.config_json import leaves_that_differ
+from aaejax.types import UserError
+
+
+def check_alike(hosts: Hosts, config: dict[str, Any], devices: int) -> None:
+    """Compares what decides a run with that of the first host.
+
+    Args:
+      hosts: that take part.
+      config: config.json, as this host would write it.
+      devices: of this host.
+
+    Raises:
+      UserError: a host has other options, data, devices, or versions of what is installed;
+        the same on all hosts.
+    """
+    if hosts.count == 1:
+        return
+    own = {name: config[name] for name in config if name != "where"}
+    device = jax.local_devices()[0]
+    own["devices"] = f"{devices} of {device.device_kind}"
+    own["x64"] = jax.config.jax_enable_x64  # type: ignore[attr-defined]
+    own["version"] = {
+        "aaejax": f"{aaejax.__version__}, code {code()}",
+        "jax": jax.__version__,
+        "jaxlib": jaxlib.version.__version__,
+        "numpy": np.__version__,  # it draws the order of the examples
+        "python": platform.python_version(),
+    }
+    first, *others = hosts.agree(json.loads(json.dumps(own)))
+    for index, other in enumerate(others, 1):
+        found = leaves_that_differ(first, other)
+        if found:
+            said = "; ".join(
+                f"{name} is {theirs} there and {ours} on host 0"
+                for name, ours, theirs in found
+            )
+            raise UserError(
+                f"host {index} is not started as host 0 is: {said}; start all hosts with "
+                "the same options, data and versions"
+            )
+
+
+def code() -> str:
+    """Stands for the code of aaejax that this process runs."""
+    total, root = hashlib.sha256(), Path(aaejax.__file__).parent
+    for path in sorted(root.rglob("*.py")):
+        total.update(path.relative_to(root).as_posix().encode() + path.read_bytes())
+    return total.hexdigest()[:12]

@@ -1,0 +1,260 @@
+"""What the first host keeps of a run: lines, scores, checkpoints, pictures, hooks."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from aaejax.data.notes import Tell
+from aaejax.metrics.heldout import HeldOut
+from aaejax.runs.best import Best, best_metrics, best_score
+from aaejax.runs.checkpoints import Checkpoints
+from aaejax.runs.config import RunConfig
+from aaejax.runs.devices import local
+from aaejax.runs.examples import Examples
+from aaejax.runs.finite import NonFiniteLoss, finite_copy
+from aaejax.runs.folder import RunFolder
+from aaejax.runs.hooks import Event, Hook, Hooks, Progress
+from aaejax.runs.metrics_log import MetricsLog
+from aaejax.runs.profile import Profile
+from aaejax.runs.snapshots import RunPictures
+from aaejax.types import Key, Model, TrainState
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a run ended.
+
+    Attributes:
+      folder: of the run.
+      step: steps done.
+      steps: of the whole run.
+      metrics: the last line of metrics.jsonl.
+      stopped_by: what ended it before its last step: the name of a signal, or "stop-early".
+      best: the step of the best evaluation; None where there is no score to go by.
+    """
+
+    folder: Path
+    step: int
+    steps: int
+    metrics: dict[str, Any]
+    stopped_by: str | None = None
+    best: int | None = None
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """The lines of metrics.jsonl, as of `pandas.DataFrame(result.history)`."""
+        return RunFolder(self.folder).history()
+
+
+class Recorder:
+    """What a host does that keeps nothing; `Record` is the first one's."""
+
+    failed: str | None = None  # why the run is to end, but for a signal
+    stops_early = False
+
+    def __init__(self, folder: Path, steps: int):
+        """Of a run folder, which is the first host's, and so many steps in all."""
+        self._path, self._steps = folder, steps
+
+    def resume(self, restored: TrainState | None) -> bool:
+        """Takes up the run; whether it is over already."""
+        return False
+
+    def again(self, restored: TrainState | None) -> Result:
+        """What is left to do for a run that is over."""
+        return self.ended({"step": self._steps}, None)
+
+    def started(self) -> None:
+        """A chunk of steps starts, after a compiler perhaps."""
+
+    def add(
+        self, line: dict[str, Any], state: TrainState, *, commit: bool, planned: bool
+    ) -> None:
+        """One more line of metrics.jsonl.
+
+        Args:
+          line: as it will stand there; scores come to it.
+          state: on the devices.
+          commit: whether a checkpoint is due.
+          planned: whether it is so by the settings of the run, and not at a signal.
+        """
+
+    def close(self) -> None:
+        """No more lines come."""
+
+    def ended(self, line: dict[str, Any], signal: str | None) -> Result:
+        """How the run ended, by its last line."""
+        done = line["step"] >= self._steps
+        return Result(self._path, line["step"], self._steps, line, None if done else signal)
+
+
+class Record(Recorder):
+    """All that is kept, in the run folder, and the hooks that watch."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        model: Model,
+        examples: Examples,
+        steps: int,
+        folder: RunFolder,
+        keys: Sequence[Key],
+        tell: Tell,
+    ):
+        """Opens nothing yet.
+
+        Args:
+          config: of the run.
+          model: that is trained.
+          examples: that it is scored by.
+          steps: of the whole run.
+          folder: of the run.
+          keys: of the scores and of the pictures.
+          tell: gets lines for the user.
+        """
+        super().__init__(folder.path, steps)
+        self.config, self.folder, self.tell = config, folder, tell
+        self.heldout = HeldOut(model, *examples.shown, keys[0])
+        # Of a finite state: how well it reconstructs, or what it samples. Two are needed.
+        needed = 1 if model.encodes else 2
+        if len(examples.shown[0]) < needed:
+            self.needed_score = None
+        else:
+            self.needed_score = (
+                "heldout/reconstruction" if model.encodes else "heldout/sample_mmd"
+            )
+        self.best_of = best_metrics(config.best, self.heldout.names, config.stop_early > 0)
+        self.best = Best()
+        self.pictures = RunPictures(
+            model, *examples.shown, examples.class_names, folder, keys[1]
+        )
+        self.log = MetricsLog(folder.metrics)
+        self._profile = Profile(folder.profile, config.profile, tell)
+        self._step = 0
+
+    def watched(self, checkpoints: Checkpoints, hooks: Sequence[Hook]) -> None:
+        """Takes where checkpoints go, and who watches."""
+        self._checkpoints, self._hooks = checkpoints, hooks
+
+    @property
+    def failed(self) -> str | None:  # type: ignore[override]
+        """Where a hook raised an exception, that it did."""
+        return None if self._told.error is None else "hook"
+
+    @property
+    def stops_early(self) -> bool:  # type: ignore[override]
+        """Whether enough evaluations have come without a better one."""
+        return 0 < self.config.stop_early <= self.best.since
+
+    def resume(self, restored: TrainState | None) -> bool:
+        """Takes up the run; whether it is over already."""
+        first = 0 if restored is None else int(restored.step)
+        self._step = first
+        self.log.resume(first, self._checkpoints.segments(first), self.tell)
+        if restored is not None:
+            self.best = self._checkpoints.best(first)
+            self.tell(f"resuming {self.folder.path} at step {first} of {self._steps}")
+        over = restored is not None and (first >= self._steps or self.stops_early)
+        batch_size, save_every = self.config.batch_size, self.config.save_every
+        self._bar = None if over else Progress(self._steps, first, batch_size, save_every)
+        watching = [self.pictures, *([] if self._bar is None else [self._bar])]
+        self._told = Hooks([*watching, *self._hooks])
+        return over
+
+    def again(self, restored: TrainState | None) -> Result:
+        """Scores and pictures anew, of a run that is over."""
+        assert restored is not None
+        at_first = jax.device_put(restored, jax.local_devices()[0])
+        last = self.folder.history()[-1:]
+        line = {"step": int(restored.step), **(last[0] if last else {})}
+        event = self._evaluated(at_first, line)
+        self._told.on_evaluate(event)
+        self.pictures.on_checkpoint(event)
+        return self.ended(event.metrics, None)
+
+    def started(self) -> None:
+        """A chunk of steps starts, after a compiler perhaps."""
+        assert self._bar is not None
+        self._bar.resume()
+        only = self._steps - self._step <= self.config.log_every
+        self._profile.chunk_starts(self._step, only)
+
+    def add(
+        self, line: dict[str, Any], state: TrainState, *, commit: bool, planned: bool
+    ) -> None:
+        """Writes a line, with a checkpoint where one is due; then tells the hooks."""
+        self._step = line["step"]
+        self._profile.chunk_ended(self._step, self._step >= self._steps)
+        event = Event(self._step, line, state)
+        if commit:
+            started = time.perf_counter()
+            event = self._commit(state, line, planned)
+            assert self._bar is not None
+            self._bar.saved(time.perf_counter() - started)
+        else:
+            self.log.append(self.log.add(line))
+        self._told.on_log(event)
+
+    def close(self) -> None:
+        """Leaves the progress bar as it is, and ends what is on its way."""
+        self._profile.close()
+        if self._bar is not None:
+            self._bar.close()
+
+    def ended(self, line: dict[str, Any], signal: str | None) -> Result:
+        """Waits for the disk, so that nobody is told of a checkpoint that is not there."""
+        self._checkpoints.close()
+        done = line["step"] >= self._steps
+        early = "stop-early" if self.stops_early else None if signal == "hook" else signal
+        result = Result(
+            self.folder.path,
+            line["step"],
+            self._steps,
+            line,
+            None if done else early,
+            self.best.step or None,
+        )
+        self._told.on_end(result)
+        if self._told.error is not None:
+            raise self._told.error
+        return result
+
+    def _commit(
+        self,
+        state: TrainState,
+        line: dict[str, Any],
+        planned: bool,
+    ) -> Event:
+        """A checkpoint with its scores and line in it; then what follows from it.
+
+        An evaluation that was not planned, as at a signal, does not count for the best: an
+        unbroken run has none there.
+        """
+        host = finite_copy(state)
+        event = self._evaluated(local(state), line)
+        self._check_scores(line)
+        if planned and self.best_of:
+            self.best = self.best.after(line["step"], best_score(line, self.best_of))
+        self._told.on_evaluate(event)
+        text = self.log.add(line)
+        self._checkpoints.save(host, self.log.segment(), self.best)
+        self.log.append(text)
+        self._told.on_checkpoint(event)
+        return event
+
+    def _check_scores(self, line: dict[str, Any]) -> None:
+        """Raises NonFiniteLoss for a finite state that gives nothing finite any more."""
+        name = self.needed_score
+        if name is not None and not np.isfinite(line.get(name, np.nan)):
+            raise NonFiniteLoss(f"{name} is not finite after step {line['step']}")
+
+    def _evaluated(self, state: TrainState, line: dict[str, Any]) -> Event:
+        """Adds held-out scores to a line; the state is on one device."""
+        scores, plane = self.heldout(state.variables)
+        line |= scores
+        return Event(line["step"], line, state, plane)
