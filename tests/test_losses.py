@@ -89,6 +89,19 @@ def test_gradient_penalty_of_a_linear_discriminator_is_half_its_squared_slope():
     assert losses.gradient_penalty(lambda z: (z**2).sum(axis=1), codes) == 30
 
 
+def test_a_critic_is_held_to_a_slope_of_one():
+    points, weights = np.zeros((3, 2, 1), np.float32), np.array([[3.0], [4.0]], "f")
+    penalty = losses.slope_penalty(lambda x: (x * weights[None]).sum(axis=(1, 2)), points)
+    assert penalty == pytest.approx((5 - 1) ** 2)
+    constant = jax.grad(
+        lambda w: losses.slope_penalty(lambda x: (w * x).sum(axis=(1, 2)), points)
+    )
+    assert np.isfinite(constant(0.0))
+    real, fake = np.array([1.0, 3.0], "f"), np.array([-1.0, 0.0, 1.0], "f")
+    loss, metrics = losses.critic_loss(real, fake)
+    assert (loss, metrics["wasserstein"]) == (-2, 2)
+
+
 def test_heads_cost_what_they_lack_of_the_distance():
     heads = jnp.array([[0.0, 0.0], [3.0, 4.0], [0.0, 1.0]])  # 5, 1 and 18 ** 0.5 apart
     assert losses.head_distance(heads, 0.5) == 0

@@ -8,6 +8,7 @@ images.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import jax
 import jax.numpy as jnp
 import optax
 
@@ -50,6 +51,11 @@ class Adversary:
       names: What the real and the fake codes are called in the metrics.
       generator_loss: The form of the generator's loss, as of `losses.generator_loss`.
       r1: The weight of the discriminator's gradient penalty (`losses.gradient_penalty`).
+      loss: The form of both losses: cross-entropy, or wasserstein, where the discriminator
+        is a critic whose slope between real and fake codes is to be 1 (WGAN-GP), and
+        `generator_loss` is not read.
+      slope: The weight of that penalty (`losses.slope_penalty`).
+      stream: What the names of its draws begin with, where a step has several such phases.
 
     Raises:
       UserError: a word that is none, or a weight that is negative or not finite.
@@ -65,10 +71,13 @@ class Adversary:
     names: tuple[str, str] = ("prior", "codes")
     generator_loss: losses.GeneratorLoss = "non-saturating"
     r1: float = 0.0
+    loss: losses.AdversaryLoss = "cross-entropy"
+    slope: float = 10.0
+    stream: str = ""
 
     def __post_init__(self) -> None:
         check_words(self)
-        check_at_least(self, 0, "r1")
+        check_at_least(self, 0, "r1", "slope")
 
     def phases(
         self, optimizers: Mapping[str, optax.GradientTransformation]
@@ -113,15 +122,23 @@ class Adversary:
             to_real, state = self._train(own, real, batch, draw, f"{name} of real")
             own = {**own, **state}
             to_fake, state = self._train(own, fake, batch, draw, f"{name} of fake")
-        loss, metrics = losses.discriminator_loss(to_real, to_fake, self.names)
-        if self.r1:
+
+        def judge(codes: Array) -> Array:
             # As in evaluation, where each logit is that of its own code alone.
-            penalty = losses.gradient_penalty(
-                lambda codes: self.discriminator.evaluate(
-                    own, *self.inputs_of(codes, batch)
-                ).reshape(len(codes)),
-                real,
-            )
+            inputs = self.inputs_of(codes, batch)
+            return self.discriminator.evaluate(own, *inputs).reshape(len(codes))
+
+        if self.loss == "wasserstein":
+            loss, metrics = losses.critic_loss(to_real, to_fake)
+            ones = (1,) * (real.ndim - 1)
+            share = draw(f"{self.stream}between", lambda key: jax.random.uniform(key, ones))
+            penalty = losses.slope_penalty(judge, fake + share * (real - fake))
+            loss += self.slope * penalty
+            metrics = {**metrics, "slope_penalty": penalty}
+        else:
+            loss, metrics = losses.discriminator_loss(to_real, to_fake, self.names)
+        if self.r1:
+            penalty = losses.gradient_penalty(judge, real)
             loss += self.r1 * penalty
             metrics = {**metrics, "gradient_penalty": penalty}
         return loss, metrics, {name: state}
@@ -132,6 +149,8 @@ class Adversary:
         name = f"{self.prefix}discriminator"
         codes, states = self.fake(variables, batch, draw)
         logits, _ = self._train(variables[name], codes, batch, draw, name)
+        if self.loss == "wasserstein":
+            return -logits.mean(), {}, states
         return losses.generator_loss(logits, self.generator_loss), {}, states
 
     def _train(

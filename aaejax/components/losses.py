@@ -17,6 +17,7 @@ from aaejax.cpu import flat
 from aaejax.types import Array, Metrics, UserError
 
 GeneratorLoss = Literal["non-saturating", "minimax"]
+AdversaryLoss = Literal["cross-entropy", "wasserstein"]
 Kernel = Literal["imq", "rbf"]
 
 
@@ -93,6 +94,36 @@ def generator_loss(code_logits: Array, form: GeneratorLoss = "non-saturating") -
     if form == "minimax":
         return -jax.nn.softplus(code_logits).mean()
     return jax.nn.softplus(-code_logits).mean()
+
+
+def critic_loss(real: Array, fake: Array) -> tuple[Array, Metrics]:
+    """Teaches a critic to tell samples apart by a slope of 1 (Arjovsky et al. 2017).
+
+    Args:
+      real: [B], what it gives to samples of the data or the prior.
+      fake: [B], to made ones.
+
+    Returns:
+      The loss, (), and less it: the "wasserstein" distance as far as the critic sees it.
+    """
+    distance = real.mean() - fake.mean()
+    return -distance, {"wasserstein": distance}
+
+
+def slope_penalty(critic: Callable[[Array], Array], points: Array) -> Array:
+    """The mean of (norm of the gradient - 1)^2 (WGAN-GP, Gulrajani et al. 2017, eq. 3).
+
+    Args:
+      critic: points [B, ...] -> [B], each of its own point alone.
+      points: [B, ...], between real and made samples.
+
+    Returns:
+      float32 ().
+    """
+    gradients = flat(jax.grad(lambda x: critic(x).sum())(points))
+    # 1e-12: the gradient of a root at 0, of a critic that is constant, is infinite.
+    norms = jnp.sqrt(jnp.square(gradients).sum(axis=1) + 1e-12)
+    return jnp.square(norms - 1).mean()
 
 
 def gradient_penalty(discriminate: Callable[[Array], Array], codes: Array) -> Array:

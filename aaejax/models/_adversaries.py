@@ -32,6 +32,9 @@ class AdversaryOptions(NetworkOptions):
     """Weight of the discriminator's gradient penalty (R1); by default 0.1, and 10 with
     conv; 0 for none."""
 
+    spectral_norm: bool = False
+    """Discriminators' kernels are divided by their largest singular values."""
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.r1 is not None:
@@ -47,6 +50,12 @@ class AdversaryOptions(NetworkOptions):
     def decided(self) -> dict[str, float]:
         """The values of the options that were left open."""
         return {"r1": self.penalty}
+
+    def judging(self, discriminator: Any) -> Any:
+        """A discriminator with the norm that is asked for."""
+        return (
+            networks.spectral_norm(discriminator) if self.spectral_norm else discriminator
+        )
 
 
 @dataclass(frozen=True)
@@ -77,5 +86,6 @@ class AdversarialOptions(AutoencoderOptions, GaussianPriorOptions, AdversaryOpti
     def make_discriminator(self, data: DataSpec, inputs: int) -> Any:
         """Makes a new discriminator of codes of so many numbers."""
         if self.own is not None and self.own.discriminator is not None:
-            return self.own.make("discriminator", data, inputs=inputs)
-        return networks.MLPDiscriminator(**self.module_options("mlp"))
+            made = self.own.make("discriminator", data, inputs=inputs)
+            return self.judging(made)
+        return self.judging(networks.MLPDiscriminator(**self.module_options("mlp")))

@@ -2,7 +2,8 @@
 
 Algorithm 1: k discriminator steps, each on a fresh batch, then one of the generator. MLPs,
 convolutional networks, or those of DCGAN (Radford et al. 2016, arXiv 1511.06434);
-conditional on the label as in Mirza & Osindero 2014.
+conditional on the label as in Mirza & Osindero 2014. With the Wasserstein loss it is
+WGAN-GP (Gulrajani et al. 2017, arXiv 1704.00028).
 """
 
 import math
@@ -31,6 +32,7 @@ from aaejax.types import (
     Model,
     Prior,
     States,
+    UserError,
     Variables,
 )
 
@@ -48,6 +50,8 @@ def gan(
     steps: int = 1,
     generator_loss: losses.GeneratorLoss = "non-saturating",
     r1: float = 0.0,
+    loss: losses.AdversaryLoss = "cross-entropy",
+    slope: float = 10.0,
 ) -> Model:
     """Makes a GAN of `steps` discriminator phases and one generator phase.
 
@@ -65,6 +69,8 @@ def gan(
       steps: k of Algorithm 1.
       generator_loss: its form.
       r1: weight of the discriminator's gradient penalty.
+      loss: of both networks, as of `Adversary`, as is the next.
+      slope: weight of the critic's penalty, where the loss is "wasserstein".
 
     Raises:
       UserError: networks, prior or optimizers that don't fit, a word that is none, or a
@@ -120,6 +126,9 @@ def gan(
             names=("real", "made"),
             generator_loss=generator_loss,
             r1=r1,
+            loss=loss,
+            slope=slope,
+            stream=prefix,
         )
 
     prefixes = ("", *(f"step{number}_" for number in range(1, steps)))
@@ -144,10 +153,29 @@ class Options(PriorOptions, OneAdversaryOptions):
     """Discriminator steps, on a fresh batch each, to one of the generator."""
     conditional: bool = False
     """Generator and discriminator read the label."""
+    loss: losses.AdversaryLoss = "cross-entropy"
+    """With wasserstein the discriminator is a critic whose slope is to be 1 (WGAN-GP);
+    --generator-loss and --r1 have then no meaning."""
+    slope: float | None = None
+    """Weight of that slope's penalty; by default 10."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_at_least(self, 1, "discriminator_steps", most=100)
+        if self.slope is not None:
+            check_at_least(self, 0, "slope")
+        if self.loss == "cross-entropy":
+            if self.slope is not None:
+                raise UserError("slope is of --loss wasserstein: leave it out")
+        elif self.generator_loss != "non-saturating":
+            raise UserError("--generator-loss has no meaning for wasserstein: leave it out")
+        elif self.r1:
+            raise UserError("--r1 has no meaning for wasserstein: leave it out")
+
+    @property
+    def penalty(self) -> float:
+        """`r1`, decided: a critic has the penalty of its slope in its place."""
+        return super().penalty if self.loss == "cross-entropy" else 0.0
 
     def build(self, data: DataSpec, steps: int) -> Model:
         """Builds the model for these data and a run of so many steps.
@@ -170,6 +198,8 @@ class Options(PriorOptions, OneAdversaryOptions):
             steps=self.discriminator_steps,
             generator_loss=self.generator_loss,
             r1=self.penalty,
+            loss=self.loss,
+            slope=10.0 if self.slope is None else self.slope,
         )
 
     def _make_discriminator(self, data: DataSpec, classes: int) -> Any:
@@ -179,8 +209,11 @@ class Options(PriorOptions, OneAdversaryOptions):
         """
         if self.own is not None and self.own.discriminator is not None:
             inputs = math.prod(data.shape) + classes
-            return self.own.make("discriminator", data, inputs=inputs)
+            return self.judging(self.own.make("discriminator", data, inputs=inputs))
         encoder = self.make_encoder(data, 1, classes)
         if isinstance(encoder, networks.ConvEncoder):
             encoder = replace(encoder, leak=0.2)
-        return networks.one_output(encoder)
+        if self.loss == "wasserstein" and self.norm is None and self.network == "dcgan":
+            # A slope is that of one image, which batch norm would mix with others.
+            encoder = replace(encoder, norm="layer")
+        return self.judging(networks.one_output(encoder))

@@ -21,6 +21,7 @@ from aaejax.networks.mlp import (
 )
 from aaejax.networks.network import Network, as_network, check_outputs, one_output
 from aaejax.networks.nnx import from_nnx
+from aaejax.networks.spectral import spectral_norm
 
 __all__ = [
     "CONV_ADAM",
@@ -40,4 +41,5 @@ __all__ = [
     "check_outputs",
     "from_nnx",
     "one_output",
+    "spectral_norm",
 ]
