@@ -17,6 +17,8 @@ from aaejax.models.aae import aae
 from aaejax.models.autoencoder import autoencoder
 from aaejax.models.gan import gan
 from aaejax.models.moment_matching import gmmn, gmmn_codes, wae
+from aaejax.models.nade import nade
+from aaejax.models.pixelcnn import pixelcnn
 from aaejax.models.reduction import reduction
 from aaejax.models.semi_supervised import semi_supervised
 from aaejax.models.vae import vae
@@ -64,8 +66,10 @@ __all__ = [
     "gmmn_codes",
     "init_state",
     "losses",
+    "nade",
     "networks",
     "phase_step",
+    "pixelcnn",
     "priors",
     "reduction",
     "sampling",

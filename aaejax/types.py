@@ -222,6 +222,11 @@ class Model:
       log_weights: `(variables, images [B, ...], key, labels [B] or None) -> weights [B]`
         gives log p(x, z) - log q(z|x) of one z for each image, in nats; None where the
         model has no such densities.
+      log_likelihood: `(variables, images [B, ...], labels [B] or None) -> densities [B]`
+        gives log p(x) itself, in nats; None where it can't be computed.
+      complete: `(variables, codes [B, Z], images [B, ...], rows) -> images [B, H, W, C]`
+        decodes, but keeps the first rows of the images; None where the model does not make
+        an image row by row.
       classify: `(variables, images [B, ...], key) -> probabilities [B, K]` gives q(y|x);
         None where the encoder has no such head.
       classes: K where a code is [one-hot class, style]; 0 where it is a style alone.
@@ -240,6 +245,8 @@ class Model:
     encode: Callable[..., Array] = no_encoder
     error: Callable[[Variables, Array, Array], Array] = no_encoder
     log_weights: Callable[..., Array] | None = None
+    log_likelihood: Callable[..., Array] | None = None
+    complete: Callable[[Variables, Array, Array, int], Array] | None = None
     classify: Callable[[Variables, Array, Key], Array] | None = None
     classes: int = 0
     prior_classes: int = 0

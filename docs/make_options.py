@@ -160,8 +160,9 @@ def page() -> str:
             if base not in own and field_texts(base)
         ]
         parents = [f"`{n}`" for n, c in chosen.items() if c in bases(cls)[:-1]]
-        note = f"With the shared options {', '.join(inherits)}"
-        note += f" and those of {', '.join(parents)}." if parents else "."
+        note = f"With the shared options {', '.join(inherits)}" if inherits else ""
+        note += f" and those of {', '.join(parents)}" if parents else ""
+        note += "." if note else ""
         parts.append(section(f"`{name}`", cls, note))
     return "\n".join(parts)
 

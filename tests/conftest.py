@@ -86,7 +86,13 @@ MODELS = {
     ),
     "clustering": ({"clusters": 4}, {"styles", "clusters", "classify"}),
     "reduction": ({}, {"styles", "clusters", "classify"}),
+    "nade": ({}, {"likelihoods", "complete"}),
+    "pixelcnn": (
+        {"conditional": True, "components": 2},
+        {"styles", "likelihoods", "complete"},
+    ),
 }
+BITS = {"nade"}  # those that learn bits alone
 
 
 def tiny_options(model: str = "aae", **changes) -> Any:
@@ -97,7 +103,7 @@ def tiny_options(model: str = "aae", **changes) -> Any:
         for field in options.__dataclass_fields__
         if field.endswith("_optimizer")
     }
-    small = {"latent": 2, "width": 8, "depth": 1, "channels": 4, "r1": 0.0}
+    small = {"latent": 2, "width": 8, "depth": 1, "channels": 4, "r1": 0.0, "layers": 1}
     small = {name: small[name] for name in small if name in options.__dataclass_fields__}
     return options(**{**small, **optimizers, **changes})
 

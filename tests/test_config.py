@@ -24,7 +24,7 @@ from aaejax.runs.config_json import (
     saved_run,
 )
 from aaejax.types import DataSpec, UserError
-from tests.conftest import TINY, tiny_options
+from tests.conftest import BITS, TINY, tiny_options
 
 pytestmark = pytest.mark.quick
 
@@ -178,7 +178,9 @@ def program(opts, labelled=8):
     Of the first parameters, of a step's losses and updates, which are what it consists of
     but for gradients, and of evaluation.
     """
-    model = opts.build(dataclasses.replace(TINY, labelled=labelled), steps=2)
+    bits = model_name(opts) in BITS
+    data = dataclasses.replace(TINY, labelled=labelled, binary=bits)
+    model = opts.build(data, steps=2)
     key = jax.random.key(0)
     state = jax.eval_shape(lambda key: init_state(model, key), key)
     image = jax.ShapeDtypeStruct((8, *TINY.shape), np.float32)
@@ -227,6 +229,7 @@ OTHER = {
     "output": ("linear", {"reconstruction": "squared-error"}),
     "generator_loss": ("minimax", {}),
     "r1": (1.0, {}),
+    "spectral_norm": (True, {}),
     "dropout": (0.2, {}),
     "input_noise": (0.3, {}),
     "reconstruction_optimizer": (Optimizer(learning_rate=0.5), {}),
@@ -261,6 +264,13 @@ OTHER |= {
     "kernel": ("rbf", {}),
     "weight": (3.0, {}),
     "discriminator_steps": (2, {}),
+    "loss": ("wasserstein", {}),
+    "slope": (3.0, {"loss": "wasserstein"}),
+    "masked": (True, {}),
+    "orderings": (2, {}),
+    "layers": (2, {}),
+    "reach": (2, {}),
+    "likelihood_optimizer": (Optimizer(learning_rate=0.5), {}),
 }
 
 

@@ -1,5 +1,7 @@
 """A step on four devices is the step of one; in 64-bit mode its state is the same."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +11,7 @@ from jax.sharding import Mesh, PartitionSpec
 from aaejax import init_state, models, train_step
 from aaejax.models._optimizers import Optimizer
 from aaejax.types import DataSpec
-from tests.conftest import tiny_options
+from tests.conftest import BITS, tiny_options
 
 DATA = DataSpec(shape=(4, 4, 1), classes=3, unit_range=True, labelled=8)
 MOVED = {"translation": 1.0, "distortion": 0.1}
@@ -28,6 +30,12 @@ STATEFUL = {"norm": "batch", "dropout": 0.3}
         ),
         ("clustering", {"mutual_information": 0.5, "unevenness": 0.1, **MOVED}, 0.0),
         ("reduction", STATEFUL, 0.9),
+        ("nade", {"orderings": 3}, 0.0),
+        (
+            "gan",
+            {"discriminator_steps": 2, "loss": "wasserstein", "spectral_norm": True},
+            0.0,
+        ),
     ],
 )
 def test_a_step_on_four_devices_is_that_of_one(name, changes, ema):
@@ -36,7 +44,7 @@ def test_a_step_on_four_devices_is_that_of_one(name, changes, ema):
     sgd = Optimizer("sgd", 1e-2, clip=1.0)
     optimizers = {field: sgd for field in fields if field.endswith("_optimizer")}
     options = tiny_options(name, **{"width": 4, **optimizers, **changes})
-    model = options.build(DATA, 10)
+    model = options.build(dataclasses.replace(DATA, binary=name in BITS), 10)
     images, labels = (
         jax.random.uniform(jax.random.key(0), (16, *DATA.shape)),
         jnp.arange(16),
@@ -76,7 +84,8 @@ def test_a_step_on_four_devices_is_that_of_one(name, changes, ema):
 @pytest.mark.parametrize("name", models.NAMES)
 def test_a_state_keeps_its_dtypes_in_64_bit_mode(name):
     more = {"components": 3} if name == "label-regularized" else {}
-    model = tiny_options(name, **more).build(DATA, 10)
+    data = dataclasses.replace(DATA, binary=name in BITS)
+    model = tiny_options(name, **more).build(data, 10)
     with jax.enable_x64(True):
         key = jax.random.key(0)
         state = jax.eval_shape(lambda key: init_state(model, key, 0.9), key)

@@ -12,7 +12,7 @@ from aaejax.runs.config import RunConfig
 from aaejax.runs.loop import train
 from aaejax.runs.restore import restore
 from aaejax.types import UserError
-from tests.conftest import MODELS, TINY, tiny_options
+from tests.conftest import BITS, MODELS, TINY, tiny_options
 
 
 def check_view(trained):
@@ -42,6 +42,7 @@ def test_a_run_is_saved_restored_and_asked(name, tmp_path):
     options = tiny_options(name, **MODELS[name][0])
     config = RunConfig(
         dataset=str(tmp_path / "rows.npz"),
+        binarize="static" if name in BITS else "no",
         labels=None if name == "label-regularized" else 12,
         epochs=12,
         batch_size=20,
@@ -69,6 +70,11 @@ def test_a_run_is_saved_restored_and_asked(name, tmp_path):
             assert np.bincount(arrays["labels"] + 1).sum() == 120
             assert (arrays["labels"][:108] >= 0).sum() == known
             assert arrays["class_names"].tolist() == ["0", "1", "2"]
+            continue
+        if kind == "likelihoods":
+            assert arrays["log_likelihood"].shape == (12,)
+            mean = -arrays["log_likelihood"].mean()
+            assert mean == pytest.approx(result.metrics["heldout/nll"], rel=1e-5)
             continue
         if kind == "scores":
             assert np.isfinite(arrays["score"]).all()

@@ -12,13 +12,14 @@ from aaejax.data import batches
 from aaejax.models._optimizers import Optimizer
 from aaejax.sampling import styles
 from aaejax.types import DataSpec, UserError
-from tests.conftest import MODELS, TINY, each_phase, tiny_options
+from tests.conftest import BITS, MODELS, TINY, each_phase, tiny_options
 
 SPEC = DataSpec(TINY.shape, TINY.classes, TINY.unit_range, labelled=8)
 
 
 def build(name):
-    return tiny_options(name, **MODELS[name][0]).build(SPEC, steps=100)
+    spec = dataclasses.replace(SPEC, binary=name in BITS)
+    return tiny_options(name, **MODELS[name][0]).build(spec, steps=100)
 
 
 @pytest.fixture
@@ -147,6 +148,7 @@ VARIANTS = {
     "gmmn": ("moment-matching", {"method": "gmmn"}),
     "gmmn of codes": ("moment-matching", {"method": "gmmn-codes"}),
     "gan, minimax": ("gan", {"generator_loss": "minimax"}),
+    "gan, wasserstein": ("gan", {"loss": "wasserstein", "spectral_norm": True}),
     "supervised, jointly": ("supervised", {"joint_style": True}),
     "semi-supervised, jointly": ("semi-supervised", {"joint_style": True}),
     "dcgan": ("gan", {"network": "dcgan", "channels": 4, "conditional": True, "r1": 0.1}),

@@ -26,7 +26,7 @@ def test_the_words_that_repeat_a_run_are_parsed_to_its_options(name):
     made = cls(
         **{field: other for field in fields if field.endswith("_optimizer")},
         **{"joint_style": True} if "joint_style" in fields else {},
-        width=5,
+        **{"width": 5} if "width" in fields else {},
     )
     config = RunConfig(dataset="my data/x'y.npz", flip=True, labels=30, best="heldout/elbo")
     saved = {"format": 2, "model": name, "run": run_json(config)}

@@ -1,5 +1,7 @@
 """What each word of `sample.py` answers: a `Question` -> arrays by name."""
 
+import math
+
 import jax
 import numpy as np
 
@@ -72,6 +74,46 @@ def bounds(question: Question) -> Arrays:
         asked = trained.variables, examples.images, examples.labels, key
         found[name] = ask(*asked)["bound"]
     return found
+
+
+def likelihoods(question: Question) -> Arrays:
+    """Exact ones: "log_likelihood" [N], nats, and "bits_per_dimension" [N]."""
+    trained, examples = question.trained, question.examples()
+
+    def ask(variables, images, _, labels):
+        found = trained.model.log_likelihood(variables, images, labels)  # type: ignore[misc]
+        return {"found": found}
+
+    asked = trained.variables, examples.images, examples.labels, question.key
+    found = sampling.in_batches(ask)(*asked)["found"]
+    nats = math.prod(trained.data.spec.shape) * math.log(2)
+    return {"log_likelihood": found, "bits_per_dimension": -found / np.float32(nats)}
+
+
+def complete(question: Question) -> Arrays:
+    """Makes "images" [lines, LINE, ...]: an image, what is kept of it, and completions."""
+    key, choice_key = jax.random.split(question.key)
+    images, labels, _ = question.some_examples(max(1, question.count // LINE), choice_key)
+    height = images.shape[1]
+    rows = height // 2 if question.rows is None else question.rows
+    if not 0 <= rows <= height:
+        raise UserError(f"--rows {rows}: an image has {height}")
+    model = question.trained.model
+    tries = LINE - 2
+    if labels is None:
+        labels = np.full(len(images), -1, np.int32)
+
+    def ask(variables, images, key, labels):
+        codes = model.prior(variables, key, len(images), labels if model.classes else None)
+        made = model.complete(variables, codes, images, rows)  # type: ignore[misc]
+        return {"images": made}
+
+    asked = np.repeat(images, tries, axis=0), np.repeat(labels, tries)
+    made = sampling.in_batches(ask)(question.trained.variables, *asked, key)["images"]
+    kept = images.copy()
+    kept[:, rows:] = 0.5
+    made = made.reshape(len(images), tries, *images.shape[1:])
+    return {"images": np.concatenate([images[:, None], kept[:, None], made], axis=1)}
 
 
 def arithmetic(question: Question) -> Arrays:

@@ -77,6 +77,8 @@ class Arguments:
     sampler: Sampler = "prior"
     """Of samples and nearest: the prior, or a density fitted to the codes of the run's
     training data and kept in the run folder: one Gaussian, or a mixture (gmm)."""
+    rows: int | None = None
+    """Of complete: how many rows of an image are kept, by default half of them."""
     contamination: float = 0.05
     """Of scores: the share of the run's held-out examples that lies above the threshold."""
     port: int = 0
@@ -154,6 +156,7 @@ def _main(name: str) -> int:
         minus=arguments.minus,
         contamination=arguments.contamination,
         sampler=arguments.sampler,
+        rows=arguments.rows,
     )
     write(out, kind, arrays, columns)
     tell(f"{kind} of {arguments.run} at step {trained.step}: {out}")

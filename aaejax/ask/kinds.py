@@ -36,6 +36,10 @@ PARTS = Need(
     lambda model: model.prior_classes > 0 and not model.classes,
 )
 CLASSIFIER = Need("an encoder that classifies", lambda model: model.classify is not None)
+LIKELIHOOD = Need(
+    "an exact likelihood, as nade", lambda model: model.log_likelihood is not None
+)
+ROWS = Need("an order of pixels by rows, as nade", lambda model: model.complete is not None)
 DENSITIES = Need("densities, as a vae", lambda model: model.log_weights is not None)
 
 
@@ -141,6 +145,22 @@ KINDS = {
         npy="importance_weighted",
         columns=("elbo", "importance_weighted"),
     ),
+    "likelihoods": Kind(
+        answers.likelihoods,
+        "log p(x) of each image",
+        LIKELIHOOD,
+        reads=("data",),
+        draw=None,
+        npy="log_likelihood",
+        columns=("log_likelihood", "bits_per_dimension"),
+    ),
+    "complete": Kind(
+        answers.complete,
+        "images whose first --rows are kept",
+        ROWS,
+        reads=("data", "pick", "rows"),
+        makes=1,
+    ),
 }
 
 
@@ -164,6 +184,7 @@ def sample(
     minus: str | int | Path | None = None,
     contamination: float = 0.05,
     sampler: samplers.Sampler = "prior",
+    rows: int | None = None,
     tell: Callable[[str], None] = print,
 ) -> dict[str, np.ndarray]:
     """What `sample.py RUN KIND` writes.
@@ -191,6 +212,7 @@ def sample(
       sampler: of samples and nearest: what codes are drawn from. "gaussian" and "gmm" are
         fitted to the codes of the run's training data (`data`, where they moved) and kept
         in the run folder.
+      rows: of complete: how many rows of an image are kept; by default half of them.
       tell: gets a line where `plus` or `minus` could mean two things.
 
     Returns:
@@ -221,6 +243,7 @@ def sample(
         contamination=contamination,
         sampler=sampler,
         tell=tell,
+        rows=rows,
     )
     reads = KINDS[kind].reads
     if sampler != "prior" and "sampler" in reads:

@@ -35,6 +35,7 @@ class Question:
     minus: str | int | Path | None = None
     contamination: float = 0.05
     sampler: Literal["prior", "gaussian", "gmm"] = "prior"
+    rows: int | None = None
 
     @property
     def finds_clusters(self) -> bool:

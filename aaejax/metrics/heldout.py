@@ -1,5 +1,7 @@
 """What a trained model scores on held-out examples."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -66,13 +68,18 @@ class HeldOut:
                 found["elbo"] = model.log_weights(variables, images, clone(key), labels)
             return found
 
-        self._ask = in_batches(ask)
+        def likelihoods(variables: Variables, images: Array, _: Key, labels: Array | None):
+            return {"nll": -model.log_likelihood(variables, images, labels)}  # type: ignore[misc]
+
+        self._ask = in_batches(likelihoods if model.log_likelihood else ask)
         self._match = jax.jit(match_codes if model.encodes else match_images)
 
     @property
     def names(self) -> tuple[str, ...]:
         """The scores that a call gives where all are finite."""
         n, model = len(self._some), self._model
+        if model.log_likelihood:
+            return ("heldout/nll", "heldout/bits_per_dimension") if n else ()
         if not model.encodes:
             chance = ("heldout/sample_mmd_chance",) * (n >= 4)
             return ("heldout/sample_mmd", *chance) if n >= 2 else ()
@@ -95,11 +102,13 @@ class HeldOut:
           examples. "heldout/prior_mmd": squared MMD between codes and the prior.
           "heldout/prior_mmd_chance": the same between two samples of the prior. Of a model
           without an encoder "heldout/sample_mmd" and "..._chance" in their place: between
-          samples and held-out images, and between two halves of those. Where there are
-          densities, "heldout/elbo" in nats, one sample of z an image. Where the
-          encoder has classes, "heldout/error_percent"; where it has clusters, they are
-          named by one half of the held-out examples and scored on the other, by the paper's
-          rule ("heldout/error_percent") and by majority ("heldout/majority_error_percent").
+          samples and held-out images, and between two halves of those. Of a model whose
+          likelihood is known, "heldout/nll" alone, -log p(x) in nats, and the same as
+          "heldout/bits_per_dimension". Where there are densities, "heldout/elbo" in nats,
+          one sample of z an image. Where the encoder has classes, "heldout/error_percent";
+          where it has clusters, they are named by one half of the held-out examples and
+          scored on the other, by the paper's rule ("heldout/error_percent") and by majority
+          ("heldout/majority_error_percent").
           A score that too few examples have, or that is not finite, is left out.
           And the codes as they are drawn, float32 [N, 2], or None.
         """
@@ -108,6 +117,13 @@ class HeldOut:
 
     def _scores(self, variables: Variables) -> tuple[dict[str, float], np.ndarray | None]:
         matched = len(self._some) >= 2  # the distance needs pairs
+        if self._model.log_likelihood and len(self._images):
+            # The key is not read.
+            whole = self._ask(variables, self._images, self._labels, self._encode_key)
+            nll = float(whole["nll"].mean(dtype=np.float64))
+            size = math.prod(self._images.shape[1:])
+            bits = nll / size / math.log(2)
+            return {"heldout/nll": nll, "heldout/bits_per_dimension": bits}, None
         if not self._model.encodes:
             # Images as an argument: of constants XLA would compute the distances itself.
             some = self._images[self._some]

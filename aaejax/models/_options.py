@@ -9,14 +9,14 @@ from functools import partial
 from typing import Any, Literal, Self
 
 import flax.linen as nn
-import optax
 
 from aaejax import networks
 from aaejax.components import priors
 from aaejax.components.autoencoder import Autoencoder
-from aaejax.components.checks import check_at_least, check_fields, check_positive
+from aaejax.components.checks import check_at_least, check_positive
 from aaejax.components.likelihoods import COUNTS, Likelihood, Output, Reconstruction
 from aaejax.components.posteriors import Posterior
+from aaejax.models._base import BaseOptions
 from aaejax.models._optimizers import Optimizer
 from aaejax.types import DataSpec, Prior, UserError
 
@@ -81,8 +81,8 @@ def need_labels(data: DataSpec, model: str) -> None:
 
 
 @dataclass(frozen=True)
-class NetworkOptions:
-    """The options of every model: its networks."""
+class NetworkOptions(BaseOptions):
+    """The options of models with encoders, decoders and discriminators: their networks."""
 
     latent: int = 8
     """Size of the code z."""
@@ -116,7 +116,7 @@ class NetworkOptions:
     own: OwnNetworks | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        check_fields(self)
+        super().__post_init__()
         if self.network not in _BUILT_IN and not self.network.endswith(".py"):
             raise UserError(
                 f"network is {self.network!r}: it must be {', '.join(_BUILT_IN)} or a file "
@@ -181,16 +181,20 @@ class NetworkOptions:
             made = partial(made, kernel_init=nn.initializers.normal(self.initial_std))
         return made
 
-    def optimizers(self, steps: int) -> dict[str, optax.GradientTransformation]:
-        """Builds those of the fields "<name>_optimizer", by name, for so many steps."""
-        suffix = "_optimizer"
-        fields = [name for name in self.__dataclass_fields__ if name.endswith(suffix)]
-        by_name = {name.removesuffix(suffix): getattr(self, name) for name in fields}
-        conv = {"reconstruction": networks.CONV_ADAM} if self.network == "conv" else {}
-        return {
-            name: optimizer.with_defaults(**conv.get(name, {})).build(steps)
-            for name, optimizer in by_name.items()
-        }
+    @property
+    def network_file(self) -> str | None:
+        """The user's file of networks that the model needs; None for none."""
+        return self.network if self.network.endswith(".py") else None
+
+    @property
+    def networks_sha256(self) -> str | None:
+        """Of that file, once its networks are there."""
+        return None if self.own is None else self.own.sha256
+
+    def optimizer_defaults(self, name: str) -> dict[str, float]:
+        """Those of convolutions for their reconstruction."""
+        conv = self.network == "conv" and name == "reconstruction"
+        return networks.CONV_ADAM if conv else {}
 
     def _check(self, data: DataSpec) -> None:
         if self.own is None and self.network not in _BUILT_IN:

@@ -11,6 +11,8 @@ or as two functions (`network.py` says how):
 from aaejax.networks.bf16 import bf16_dot_general
 from aaejax.networks.conv import CONV_ADAM, ConvDecoder, ConvEncoder
 from aaejax.networks.dcgan import DCGANDecoder, DCGANEncoder
+from aaejax.networks.made import MADE
+from aaejax.networks.masked_conv import GatedPixelCNN
 from aaejax.networks.mlp import (
     MLP,
     Dense,
@@ -19,18 +21,22 @@ from aaejax.networks.mlp import (
     MLPEncoder,
     Norm,
 )
+from aaejax.networks.nade import NADE, orderings
 from aaejax.networks.network import Network, as_network, check_outputs, one_output
 from aaejax.networks.nnx import from_nnx
 from aaejax.networks.spectral import spectral_norm
 
 __all__ = [
     "CONV_ADAM",
+    "MADE",
     "MLP",
+    "NADE",
     "ConvDecoder",
     "ConvEncoder",
     "DCGANDecoder",
     "DCGANEncoder",
     "Dense",
+    "GatedPixelCNN",
     "MLPDecoder",
     "MLPDiscriminator",
     "MLPEncoder",
@@ -41,5 +47,6 @@ __all__ = [
     "check_outputs",
     "from_nnx",
     "one_output",
+    "orderings",
     "spectral_norm",
 ]

@@ -48,7 +48,10 @@ def best_metrics(chosen: str, scores: Sequence[str], needed: bool) -> tuple[str,
         raise UserError(f"--best {chosen}: this run has {have}")
     if chosen:
         return (chosen,)
-    names = ("heldout/reconstruction", "heldout/prior_mmd", "heldout/sample_mmd")
+    names = (
+        *("heldout/reconstruction", "heldout/prior_mmd"),
+        *("heldout/sample_mmd", "heldout/nll"),
+    )
     found = tuple(name for name in names if name in scores)
     if needed and not found:
         raise UserError(

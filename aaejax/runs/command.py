@@ -149,6 +149,7 @@ def describe(result: Result, sample: str = "python sample.py", network: str = ""
         ("reconstruction", "held-out reconstruction {:.2f}"),
         ("prior_mmd", "codes to prior: squared MMD {:.4f}"),
         ("prior_mmd_chance", "two samples of the prior: {:.4f}"),
+        ("nll", "held-out negative log-likelihood {:.2f} nats"),
         ("sample_mmd", "samples to held-out images: squared MMD {:.4f}"),
         ("sample_mmd_chance", "two halves of those images: {:.4f}"),
     ):
@@ -203,9 +204,9 @@ def _main(name: str) -> int:
 def _train(options: Any, config: RunConfig, name: str) -> int:
     """Loads the data and trains."""
     network = ""
-    if options.network.endswith(".py"):
-        network = f" --network {options.network}"
-        options = options.with_networks(own_networks.load(options.network))
+    if options.network_file is not None:
+        network = f" --network {options.network_file}"
+        options = options.with_networks(own_networks.load(options.network_file))
     dataset = data.load(
         config.dataset, config.data_dir, cache=config.cache, **config.reading()
     )

@@ -44,7 +44,8 @@ class RunConfig:
     """The run ends after so many evaluations without a better one; 0 for never."""
     best: str = ""
     """The held-out score that the best checkpoint is best in, such as heldout/prior_mmd; by
-    default the sum of reconstruction and match, or sample_mmd without an encoder."""
+    default the sum of reconstruction and match; without an encoder nll where there is one,
+    or sample_mmd."""
     background: str = "white"
     """Ground under transparent pixels of pictures: white, black or #rrggbb."""
     resize: str | None = None

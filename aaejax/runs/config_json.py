@@ -45,9 +45,10 @@ def model_json(model: Model | ModelOptions, built: Model, state: TrainState) -> 
             "latent": built.latent,
         }
     options: Any = model
+    sha256 = options.networks_sha256
     return {
         "model": name,
-        **({"network_file": {"sha256": options.own.sha256}} if options.own else {}),
+        **({} if sha256 is None else {"network_file": {"sha256": sha256}}),
         "options": model_options_json(options),
     }
 

@@ -120,14 +120,8 @@ class Record(Recorder):
         super().__init__(folder.path, steps)
         self.config, self.folder, self.tell = config, folder, tell
         self.heldout = HeldOut(model, *examples.shown, keys[0])
-        # Of a finite state: how well it reconstructs, or what it samples. Two are needed.
-        needed = 1 if model.encodes else 2
-        if len(examples.shown[0]) < needed:
-            self.needed_score = None
-        else:
-            self.needed_score = (
-                "heldout/reconstruction" if model.encodes else "heldout/sample_mmd"
-            )
+        # What a state that is good always has: its first score, where enough is held out.
+        self.needed_score = next(iter(self.heldout.names), None)
         self.best_of = best_metrics(config.best, self.heldout.names, config.stop_early > 0)
         self.best = Best()
         self.pictures = RunPictures(

@@ -104,16 +104,15 @@ def restore(
 def _options(config: dict[str, Any], network: str | Path | None, tell: Callable) -> Any:
     """The options of the run's model, with the networks of the user's file."""
     options: Any = saved_model(config)
-    if not options.network.endswith(".py"):
+    if options.network_file is None:
         if network is not None:
             raise UserError(
-                f"--network {network}: the run has networks of its own "
-                f"({options.network}); leave it out"
+                f"--network {network}: the run has networks of its own; leave it out"
             )
         return options
     if network is None:
         raise UserError(
-            f"the run was trained with the networks of {options.network}: say "
+            f"the run was trained with the networks of {options.network_file}: say "
             "--network FILE.py; the file is run"
         )
     own = own_networks.load(network)

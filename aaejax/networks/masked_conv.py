@@ -1,0 +1,249 @@
+"""Gated PixelCNN (van den Oord et al. 2016, arXiv 1606.05328).
+
+Two stacks of convolutions with a part of their kernels: the vertical one reads the rows
+above a pixel, the horizontal one what lies to its left, and what the vertical one found.
+The parts are cut out by shifts and paddings, so that no kernel has weights that a mask sets
+to 0. No pixel is seen by itself or by those before it.
+
+An image is made in the operations of one pass: of each layer the last rows, and within a
+row the last columns, are kept (as Ramachandran et al. 2017).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from aaejax.types import Array, Key, NetworkVariables
+
+FIRST = 3  # rows above, and columns to the left, that the first layer reads: a 7x7 kernel's
+
+
+@dataclass(frozen=True)
+class GatedPixelCNN:
+    """The functions of the network; images are [B, H, W, C] in [0, 1].
+
+    Attributes:
+      colours: C.
+      outputs: numbers that it gives for a pixel.
+      channels: F, of each stack.
+      layers: gated layers, after a first one of a 7x7 kernel.
+      reach: rows above, and columns to the sides, that each of them reads; 1 for the 3x3
+        kernels of which each stack has its part.
+      classes: K, of a one-hot label that every layer reads; 0 for none.
+    """
+
+    colours: int
+    outputs: int
+    channels: int = 32
+    layers: int = 8
+    reach: int = 1
+    classes: int = 0
+
+    def init(self, key: Key) -> NetworkVariables:
+        """Its variables; the key is consumed."""
+        width, seen, reach = self.channels, self.colours + 1, self.reach
+        keys = iter(jax.random.split(key, 4 + 6 * self.layers))
+        start = jax.nn.initializers.lecun_normal()
+
+        def kernel(*shape: int) -> Array:
+            return start(next(keys), shape, jnp.float32)
+
+        def bias(size: int) -> Array:
+            return jnp.zeros(size, jnp.float32)
+
+        params: dict[str, dict[str, Array]] = {
+            "first": {
+                "vertical": kernel(FIRST, 2 * FIRST + 1, seen, width),
+                "horizontal": kernel(1, FIRST, seen, width),
+            }
+        }
+        for layer in range(self.layers):
+            params[f"layer_{layer}"] = {
+                "vertical": kernel(reach + 1, 2 * reach + 1, width, 2 * width),
+                "vertical_bias": bias(2 * width),
+                "horizontal": kernel(1, reach + 1, width, 2 * width),
+                "horizontal_bias": bias(2 * width),
+                "link": kernel(2 * width, 2 * width),
+                "output": kernel(width, width),
+            }
+            if self.classes:
+                params[f"layer_{layer}"] |= {
+                    "vertical_class": kernel(self.classes, 2 * width),
+                    "horizontal_class": kernel(self.classes, 2 * width),
+                }
+        params["last"] = {
+            "hidden": kernel(width, 2 * width),
+            "hidden_bias": bias(2 * width),
+            "output": kernel(2 * width, self.outputs),
+            "output_bias": bias(self.outputs),
+        }
+        return {"params": params}
+
+    def __call__(
+        self, variables: NetworkVariables, images: Array, classes: Array | None = None
+    ) -> Array:
+        """What it says of each pixel, from those before it.
+
+        Args:
+          variables: of the network.
+          images: [B, H, W, C].
+          classes: one-hot, [B, K]; zeros where the label is unknown.
+
+        Returns:
+          float32 [B, H, W, outputs].
+        """
+        params, reach = variables["params"], self.reach
+        x = _with_ones(images)
+        above = jnp.pad(x[:, :-1], ((0, 0), (FIRST, 0), (FIRST, FIRST), (0, 0)))
+        left = jnp.pad(x[:, :, :-1], ((0, 0), (0, 0), (FIRST, 0), (0, 0)))
+        vertical = _conv(above, params["first"]["vertical"])
+        horizontal = _conv(left, params["first"]["horizontal"])
+        for layer in self._layers(params, classes):
+            padded = jnp.pad(vertical, ((0, 0), (reach, 0), (reach, reach), (0, 0)))
+            sums = _conv(padded, layer["vertical"]) + layer["vertical_add"][:, None, None]
+            vertical = _gate(sums)
+            padded = jnp.pad(horizontal, ((0, 0), (0, 0), (reach, 0), (0, 0)))
+            added = sums @ layer["link"] + layer["horizontal_add"][:, None, None]
+            gated = _gate(_conv(padded, layer["horizontal"]) + added)
+            horizontal = horizontal + gated @ layer["output"]
+        return _last(params["last"], horizontal)
+
+    def draw(
+        self,
+        variables: NetworkVariables,
+        shape: tuple[int, ...],
+        numbers: Array,
+        *,
+        draw_pixel: Callable[[Array, Array], Array],
+        known: Array,
+        rows: int,
+        classes: Array | None = None,
+    ) -> Array:
+        """Images, pixel by pixel: a scan over rows, and in it one over columns.
+
+        Args:
+          variables: of the network.
+          shape: of an image.
+          numbers: [B, H, W, n], that pixels are drawn by.
+          draw_pixel: `(outputs [B, outputs], numbers [B, n]) -> pixels [B, C]`.
+          known: [B, H, W, C], of which the first rows are kept.
+          rows: how many; 0 for none.
+          classes: as of a call.
+
+        Returns:
+          float32 [B, H, W, C].
+        """
+        _, width, _ = shape
+        params, n, reach, size = (
+            variables["params"],
+            len(numbers),
+            self.reach,
+            self.channels,
+        )
+        layers = self._layers(params, classes)
+
+        def row(kept: tuple[Array, list[Array]], given: tuple[Array, ...]):
+            above, before = kept  # [B, FIRST, W, C + 1], and of each layer [B, reach, W, F]
+            number, numbers, known = given
+            vertical = _window(_sides(above, FIRST), params["first"]["vertical"])
+            after, links = [], []
+            for layer, rows_before in zip(layers, before, strict=True):
+                stacked = jnp.concatenate([rows_before, vertical[:, None]], axis=1)
+                sums = _window(_sides(stacked, reach), layer["vertical"])
+                sums = sums + layer["vertical_add"][:, None]
+                vertical = _gate(sums)
+                links.append((sums @ layer["link"]).swapaxes(0, 1))  # [W, B, 2 F]
+                after.append(stacked[:, 1:])
+
+            def pixel(kept: tuple[Array, list[Array]], given: tuple[Any, ...]):
+                left, before = kept  # [B, FIRST, C + 1], and of each layer [B, reach, F]
+                numbers, known, links = given
+                horizontal = _window(left[:, None], params["first"]["horizontal"])[:, 0]
+                after = []
+                for layer, link, columns in zip(layers, links, before, strict=True):
+                    stacked = jnp.concatenate([columns, horizontal[:, None]], axis=1)
+                    sums = _window(stacked[:, None], layer["horizontal"])[:, 0]
+                    gated = _gate(sums + link + layer["horizontal_add"])
+                    horizontal = horizontal + gated @ layer["output"]
+                    after.append(stacked[:, 1:])
+                drawn = draw_pixel(_last(params["last"], horizontal), numbers)
+                drawn = jnp.where(number < rows, known, drawn)
+                left = jnp.concatenate([left[:, 1:], _with_ones(drawn)[:, None]], axis=1)
+                return (left, after), drawn
+
+            start = (
+                jnp.zeros((n, FIRST, self.colours + 1), jnp.float32),
+                [jnp.zeros((n, reach, size), jnp.float32)] * self.layers,
+            )
+            columns = (numbers.swapaxes(0, 1), known.swapaxes(0, 1), links)
+            _, drawn = jax.lax.scan(pixel, start, columns)
+            drawn = drawn.swapaxes(0, 1)  # [B, W, C]
+            above = jnp.concatenate([above[:, 1:], _with_ones(drawn)[:, None]], axis=1)
+            return (above, after), drawn
+
+        start = (
+            jnp.zeros((n, FIRST, width, self.colours + 1), jnp.float32),
+            [jnp.zeros((n, reach, width, size), jnp.float32)] * self.layers,
+        )
+        each = (jnp.arange(shape[0]), numbers.swapaxes(0, 1), known.swapaxes(0, 1))
+        return jax.lax.scan(row, start, each)[1].swapaxes(0, 1)
+
+    def _layers(self, params: Any, classes: Array | None) -> list[dict[str, Array]]:
+        """Each layer's parameters, with what it adds for bias and class: [B or 1, 2 F]."""
+        found = []
+        for number in range(self.layers):
+            layer = dict(params[f"layer_{number}"])
+            for stack in ("vertical", "horizontal"):
+                added = layer[f"{stack}_bias"][None]
+                if classes is not None:
+                    added = added + classes @ layer[f"{stack}_class"]
+                layer[f"{stack}_add"] = added
+            found.append(layer)
+        return found
+
+
+def _with_ones(images: Array) -> Array:
+    """[..., C] in [0, 1] -> [..., C + 1] in [-1, 1]: beyond an image the last is 0."""
+    ones = jnp.ones((*images.shape[:-1], 1), images.dtype)
+    return jnp.concatenate([2 * images - 1, ones], axis=-1)
+
+
+def _gate(sums: Array) -> Array:
+    signal, gate = jnp.split(sums, 2, axis=-1)
+    return jnp.tanh(signal) * jax.nn.sigmoid(gate)
+
+
+def _last(params: dict[str, Array], x: Array) -> Array:
+    rank = x.ndim - 1
+
+    def add(x: Array, bias: Array) -> Array:
+        return x + bias.reshape(*[1] * rank, -1)
+
+    x = add(jax.nn.relu(x) @ params["hidden"], params["hidden_bias"])
+    return add(jax.nn.relu(x) @ params["output"], params["output_bias"])
+
+
+def _conv(x: Array, kernel: Array) -> Array:
+    """[B, H + kh - 1, W + kw - 1, n] -> [B, H, W, m]."""
+    numbers = ("NHWC", "HWIO", "NHWC")
+    return jax.lax.conv_general_dilated(
+        x, kernel, (1, 1), "VALID", dimension_numbers=numbers
+    )
+
+
+def _window(x: Array, kernel: Array) -> Array:
+    """`_conv` of one row, [B, kh, W + kw - 1, n] -> [B, W, m].
+
+    As a matrix product: XLA:CPU runs convolutions in a scan slowly.
+    """
+    height, width, _, outputs = kernel.shape
+    columns = x.shape[2] - width + 1
+    taps = [x[:, i, j : j + columns] for i in range(height) for j in range(width)]
+    return jnp.concatenate(taps, axis=-1) @ kernel.reshape(-1, outputs)
+
+
+def _sides(x: Array, columns: int) -> Array:
+    return jnp.pad(x, ((0, 0), (0, 0), (columns, columns), (0, 0)))
