@@ -17,7 +17,10 @@ from typing import Any
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
-PAGES = ("README.md", "docs/reliability.md", "docs/results.md", "docs/speed.md")
+PAGES = tuple(
+    f"{name}.md"
+    for name in ("README", "docs/data", "docs/reliability", "docs/results", "docs/speed")
+)
 MARKED = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 
 # What each file name of benchmarks/results/paper is about: title, name, what was trained.
@@ -268,6 +271,18 @@ def survived() -> str:
     return markdown(("", *next(iter(found.values()))), rows)
 
 
+def data_of_every_size() -> str:
+    """What benchmarks/data.py measured, beside what was asked for."""
+    rows = []
+    for part in read("data").values():
+        for each in part:
+            limit = each["limit"]
+            asked = "" if limit is None else f"at {each['limit_is']} {limit:g}"
+            figure = f"{each['value']:.2f} {each['unit']}".strip()
+            rows.append((each["what"], figure, asked))
+    return markdown(("", "measured", "asked for"), rows)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "paper": paper,
     "paper-in-full": paper_in_full,
@@ -305,6 +320,7 @@ TABLES: dict[str, Callable[[], str]] = {
     ),
     "long": partial(step_times, {"EPYC": "epyc-long", "Xeon": "cpu-long"}),
     "compiled": partial(step_times, {"EPYC, batch 100": "epyc-compiled"}),
+    "data": data_of_every_size,
     "reliability": survived,
     "scaling": scaling,
     "startup": startup,

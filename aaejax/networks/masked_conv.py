@@ -174,7 +174,7 @@ class GatedPixelCNN:
                 left = jnp.concatenate([left[:, 1:], _with_ones(drawn)[:, None]], axis=1)
                 return (left, after), drawn
 
-            start = (
+            start: Any = (
                 jnp.zeros((n, FIRST, self.colours + 1), jnp.float32),
                 [jnp.zeros((n, reach, size), jnp.float32)] * self.layers,
             )
@@ -184,7 +184,7 @@ class GatedPixelCNN:
             above = jnp.concatenate([above[:, 1:], _with_ones(drawn)[:, None]], axis=1)
             return (above, after), drawn
 
-        start = (
+        start: Any = (
             jnp.zeros((n, FIRST, width, self.colours + 1), jnp.float32),
             [jnp.zeros((n, reach, width, size), jnp.float32)] * self.layers,
         )
@@ -230,7 +230,7 @@ def _conv(x: Array, kernel: Array) -> Array:
     """[B, H + kh - 1, W + kw - 1, n] -> [B, H, W, m]."""
     numbers = ("NHWC", "HWIO", "NHWC")
     return jax.lax.conv_general_dilated(
-        x, kernel, (1, 1), "VALID", dimension_numbers=numbers
+        jnp.asarray(x), jnp.asarray(kernel), (1, 1), "VALID", dimension_numbers=numbers
     )
 
 
