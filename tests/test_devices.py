@@ -19,7 +19,7 @@ from tests.conftest import TINY, tiny_options
 STEPS = 20
 
 
-def losses_on(count, changes, *, one_by_one=False, streamed=False):
+def losses_on(count, changes, *, one_by_one=False, streamed=False, parallel="pmap"):
     """Metrics [STEPS] and the final state of the same run on `count` devices."""
     word = changes.get("word", "aae")
     changes = {name: changes[name] for name in changes if name != "word"}
@@ -35,6 +35,7 @@ def losses_on(count, changes, *, one_by_one=False, streamed=False):
         devices,
         one_by_one=one_by_one,
         streamed=streamed,
+        parallel=parallel,
     )
     state = replicate(init_state(model, jax.random.key(3)), devices)
     key = replicate(jax.random.key(5), devices)
@@ -97,7 +98,19 @@ def test_bf16_gives_the_same_losses_on_two_devices():
         np.testing.assert_allclose(two[name], expected, rtol=2e-2, atol=2e-2)
 
 
-@pytest.mark.parametrize("how", [{"one_by_one": True}, {"streamed": True}])
+SHARD_MAP = {"parallel": "shard_map"}
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"one_by_one": True},
+        {"streamed": True},
+        SHARD_MAP,
+        {**SHARD_MAP, "one_by_one": True, "streamed": True},
+    ],
+    ids=" ".join,
+)
 def test_ways_of_dispatch_give_the_same_losses(how):
     expected, state = noisy_on(2)
     metrics, other = losses_on(2, NOISY, **how)
