@@ -11,6 +11,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.random import clone
 
 from aaejax.components.checks import check_word
 from aaejax.components.pixels import to_unit
@@ -212,13 +213,14 @@ def in_batches(
       function: `(variables, images [B, ...] in [0, 1], key, labels [B] or None)` to arrays
         [B, ...] by name, each example's its own.
       batch: How many images are asked about at once, at most.
-      filled: Whether every batch is filled up to that size. An example's arrays are then
-        the same to the last bit however many are asked about together.
+      filled: Whether every batch is filled up to that size and all have the same key. What
+        a function makes of each example alone (`each_alone`) is then the same to the last
+        bit whatever it is asked together with.
 
     Returns:
       `(variables, images, labels, key)` to arrays [N, ...] by name; images uint8 or
       float32, or what gives such where it is sliced, as `aaejax.data.lazy.Rows` does.
-      Each batch has a key of its own.
+      Each batch has a key of its own, unless they are filled.
     """
     jitted = jax.jit(
         lambda variables, images, key, labels: function(
@@ -236,7 +238,7 @@ def in_batches(
             part = slice(number * size, (number + 1) * size)
             given = (
                 _filled(images[part], size),
-                jax.random.fold_in(key, number),
+                clone(key) if filled else jax.random.fold_in(key, number),
                 None if labels is None else _filled(labels[part], size, -1),
             )
             found.append(jitted(variables, *given))
@@ -244,6 +246,25 @@ def in_batches(
         return {name: np.concatenate([f[name] for f in found])[:n] for name in found[0]}
 
     return over_all
+
+
+def each_alone(encode: Callable[..., Array]) -> Callable[..., Array]:
+    """Makes of `Model.encode` one that draws the same noise for every example.
+
+    So a code does not depend on what stands beside or before its example.
+
+    Args:
+      encode: `(variables, images [B, ...], key, labels [B] or None)` to codes [B, Z].
+    """
+
+    def alone(variables: Variables, images: Array, key: Key, labels: Array | None) -> Array:
+        def one(image: Array, label: Array | None) -> Array:
+            label = None if label is None else label[None]
+            return encode(variables, image[None], key, label)[0]
+
+        return jax.vmap(one, (0, None if labels is None else 0))(images, labels)
+
+    return alone
 
 
 def _filled(x: np.ndarray, size: int, value: int = 0) -> np.ndarray:

@@ -191,6 +191,12 @@ class Phase:
     optimizer: optax.GradientTransformation
     inputs: tuple[Input, ...] = ()
 
+    def __repr__(self) -> str:
+        """One line, without its functions."""
+        trains = ", ".join(self.trains)
+        reads = ", ".join(each.name for each in self.inputs) or "nothing by name"
+        return f"<phase {self.name}: trains {trains}, reads {reads}>"
+
 
 def no_encoder(*_: object) -> Array:
     """Stands for `Model.encode` and `Model.error` of a model that can't encode."""

@@ -73,11 +73,12 @@ def measured(arguments: Arguments, batch_size: int, parallel: str) -> dict[str, 
 
     from aaejax import init_state, models, train_step
     from aaejax.data import batches
-    from aaejax.runs.agreement import hosts
+    from aaejax.runs.agreement import Agreement, Alone
     from aaejax.runs.devices import all_devices, feed, replicate, to_host, train_chunk
     from aaejax.types import DataSpec
 
-    devices, among = all_devices(), hosts()
+    devices = all_devices()
+    among = Agreement() if jax.process_count() > 1 else Alone()
     options = models.options("aae")(width=arguments.width)
     model = options.build(DataSpec((28, 28, 1), 10, True), 1000)
     init_key, key = jax.random.split(jax.random.key(0))

@@ -105,7 +105,8 @@ def test_what_is_sure_stays_finite():
 @pytest.mark.parametrize("binary", [True, False])
 def test_an_image_is_made_as_it_is_scored(binary, getkey):
     shape = (3, 4, 1 if binary else 2)
-    options = tiny_options("pixelcnn", layers=2, components=2, conditional=True)
+    mixture = {} if binary else {"components": 2}
+    options = tiny_options("pixelcnn", layers=2, conditional=True, **mixture)
     model = options.build(DataSpec(shape, 3, True, labelled=8, binary=binary), 10)
     values = Bit() if binary else LogisticMixture(shape[2], 2)
     network = GatedPixelCNN(shape[2], values.outputs, 4, 2, 1, 3)

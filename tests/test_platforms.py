@@ -1,5 +1,6 @@
 """All that a run computes can be lowered for every kind of device, without having one."""
 
+import dataclasses
 from functools import partial
 
 import jax
@@ -14,7 +15,7 @@ from aaejax.phases import scan_steps
 from aaejax.runs.devices import train_chunk
 from aaejax.runs.snapshots import picture_arrays
 from aaejax.types import DataSpec
-from tests.conftest import MODELS, tiny_options
+from tests.conftest import BITS, MODELS, tiny_options
 
 DATA = DataSpec(shape=(6, 6, 1), classes=3, unit_range=True, labelled=9)
 
@@ -61,7 +62,8 @@ def of_a_run(model, platforms=PLATFORMS, steps=2, size=4):
 @pytest.mark.parametrize("name", models.NAMES)
 def test_training_sampling_and_scores_are_lowered(name):
     changes = MODELS.get(name, ({}, set()))[0]
-    assert "stablehlo.while" in of_a_run(tiny_options(name, **changes).build(DATA, 2))
+    data = dataclasses.replace(DATA, binary=name in BITS)
+    assert "stablehlo.while" in of_a_run(tiny_options(name, **changes).build(data, 2))
 
 
 def test_convolutions_and_batch_norm_are_lowered():

@@ -77,8 +77,17 @@ def bounds(question: Question) -> Arrays:
 
 
 def likelihoods(question: Question) -> Arrays:
-    """Exact ones: "log_likelihood" [N], nats, and "bits_per_dimension" [N]."""
+    """Exact ones: "log_likelihood" [N], nats, and "bits_per_dimension" [N].
+
+    Of a conditional model they are those of an image given its label.
+    """
     trained, examples = question.trained, question.examples()
+    labels = examples.labels
+    if trained.model.classes and (labels is None or (labels < 0).any()):
+        raise UserError(
+            "a conditional model has the likelihood of an image given its label: give data "
+            "whose labels are all known"
+        )
 
     def ask(variables, images, _, labels):
         found = trained.model.log_likelihood(variables, images, labels)  # type: ignore[misc]

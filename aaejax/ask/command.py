@@ -119,7 +119,7 @@ def _main(name: str) -> int:
     text = f"{HELP.format(name=script_name)}\n{listing()}"
     arguments = parse(Arguments, sys.argv[1:], name, text, GROUPS, group_of)
     if arguments.kind == "explore":
-        explore.check(arguments.out, arguments.port)
+        explore.check(arguments.out, arguments.port, arguments.browser)
     start_jax()
     trained = restore(
         arguments.run,

@@ -13,7 +13,7 @@ from aaejax.runs.files import write_atomically
 from aaejax.types import UserError
 
 
-def check(out: Path | None, port: int) -> None:
+def check(out: Path | None, port: int, browser: bool) -> None:
     """Raises UserError where no page can be made, before a model is read."""
     if not 0 <= port < 2**16:
         raise UserError(f"--port {port}: give 1 to 65535, or leave it out")
@@ -23,8 +23,11 @@ def check(out: Path | None, port: int) -> None:
         raise UserError(f"--out {out}: explore makes a page, the name must end in .html")
     elif out.is_dir():
         raise UserError(f"--out {out} is a folder: give the name of a file")
-    elif port:
-        raise UserError("--port is of the server, which --out needs not: leave it out")
+    elif port or not browser:
+        raise UserError(
+            "--port and --no-browser are of the server, which --out needs not: leave them "
+            "out"
+        )
 
 
 def server(question: Question, port: int = 0) -> PageServer:

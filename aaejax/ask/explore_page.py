@@ -90,11 +90,17 @@ class Page:
             for slider, value in zip(on.sliders, style, strict=False):
                 slider.value = float(np.clip(value, -REACH, REACH))
             if view.classes:
-                on.class_of.active = int(self.code[: view.classes].argmax())
+                on.class_of.active = self._class()
             self._mark()
         finally:
             self.document.unhold()  # now callbacks are called, of what was set here
             self._setting = False
+
+    def _class(self) -> int | None:
+        """The button of the code's class; None where it has none."""
+        y = self.code[: self.view.classes]
+        number = int(y.argmax())
+        return number if y[number] > 0 and number < len(self.on.class_of.labels) else None
 
     def _move(self, code: np.ndarray) -> None:
         self.code, self.original = code, None

@@ -14,6 +14,7 @@ from PIL import Image
 from aaejax.ask import sources
 from aaejax.ask.question import Question
 from aaejax.components.pixels import to_unit
+from aaejax.data.binarize import bits
 from aaejax.data.decoding import PictureFiles
 from aaejax.data.reading import Reading
 from aaejax.runs.pictures import shortened, shown_channels
@@ -178,7 +179,8 @@ class View:
             )
         height, width, channels = self.shape
         size = str(width) if width == height else f"{width}x{height}"
-        reading = Reading(resize=size, grey=channels == 1)
+        ground = self.trained.config.get("run", {}).get("background", "white")
+        reading = Reading(background=ground, resize=size, grey=channels == 1)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "picture")
             path.write_bytes(raw)
@@ -192,6 +194,8 @@ class View:
             pixels = np.repeat(pixels, 3, axis=3)
         if pixels.shape[1:] != tuple(self.shape):
             raise UserError(f"the model reads examples of {channels} channels, no pictures")
+        if self.trained.data.spec.binary:
+            pixels = np.asarray(bits(pixels, 1, "the picture"))
         return np.asarray(to_unit(pixels))[0], self.trained.encode(pixels)[0]
 
     def values(self, example: np.ndarray) -> dict[str, float]:

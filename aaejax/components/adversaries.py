@@ -25,6 +25,7 @@ from aaejax.types import (
     NetworkVariables,
     Phase,
     States,
+    UserError,
     Variables,
 )
 
@@ -78,6 +79,13 @@ class Adversary:
     def __post_init__(self) -> None:
         check_words(self)
         check_at_least(self, 0, "r1", "slope")
+        if self.loss == "wasserstein" and self.generator_loss != "non-saturating":
+            raise UserError(
+                f"the {self.generator_loss} form is of cross-entropy: leave it out for "
+                "wasserstein"
+            )
+        if self.loss == "wasserstein" and self.r1:
+            raise UserError("wasserstein has a penalty of its own: leave r1 out, or 0")
 
     def phases(
         self, optimizers: Mapping[str, optax.GradientTransformation]
@@ -109,19 +117,21 @@ class Adversary:
         self, variables: Variables, batch: Batch, draw: Draw
     ) -> tuple[Array, Metrics, States]:
         name = f"{self.prefix}discriminator"
+        stream = f"{self.stream}{name}"
         own = variables[name]
         real = self.real(batch, draw)
         fake, _ = self.fake(variables, batch, draw)
         if self.discriminator.same_in_training:
             # One pass for both: a network's kernels are read once.
             twice = {key: jnp.concatenate([x, x]) for key, x in batch.items()}
-            both, state = self._train(own, jnp.concatenate([real, fake]), twice, draw, name)
+            both = jnp.concatenate([real, fake])
+            both, state = self._train(own, both, twice, draw, stream)
             to_real, to_fake = jnp.split(both, 2)
         else:
             # Batch statistics are those of one kind alone.
-            to_real, state = self._train(own, real, batch, draw, f"{name} of real")
+            to_real, state = self._train(own, real, batch, draw, f"{stream} of real")
             own = {**own, **state}
-            to_fake, state = self._train(own, fake, batch, draw, f"{name} of fake")
+            to_fake, state = self._train(own, fake, batch, draw, f"{stream} of fake")
 
         def judge(codes: Array) -> Array:
             # As in evaluation, where each logit is that of its own code alone.

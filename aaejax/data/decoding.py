@@ -26,6 +26,8 @@ SUFFIXES = (
 # Threads that read heads where the disk is slow, as over a network. Elsewhere they take
 # three times as long as one: to parse a head holds Python's lock.
 _SLOW_DISK = 8
+# Whatever a file is called: of other decoders some start programs, as that of PostScript.
+_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 # Pixels of a picture whose decoding, outside of the lock, takes less than all around it.
 SMALL = 10_000
 # Bytes a pixel while one picture is decoded: itself, with alpha, the ground and the two
@@ -166,7 +168,7 @@ def _opened(path: Path) -> Iterator[Any]:
     warnings.filterwarnings("ignore", module=r"PIL\.")
     try:
         # Opened here: of a path PIL maps uncompressed pixels, which scrambles turned TIFFs.
-        with path.open("rb") as file, Image.open(file) as image:
+        with path.open("rb") as file, Image.open(file, formats=_FORMATS) as image:
             yield image
     except Image.DecompressionBombError as error:
         raise UserError(f"{path} claims too large a picture: {error}") from error

@@ -32,13 +32,13 @@ BLOCK = 2**24  # bytes that are read at once
 MOST_WORKERS = 8
 
 
-def workers(rows: Any = None) -> int:
+def workers(of: Any = None) -> int:
     """How many threads read rows: as many as this process may use cores, at most 8.
 
-    Fewer where the source of rows says that fewer are worth it.
+    Fewer where a source, or that of some `Rows`, says that fewer are worth it.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 4
-    source = getattr(rows, "source", None)
+    source = getattr(of, "source", of)
     return min(cores, MOST_WORKERS, getattr(source, "workers", MOST_WORKERS))
 
 

@@ -198,7 +198,13 @@ class SplitImages:
         """Those of these numbers: "image" uint8 [n, H, W, C], and "label" int32 [n]."""
         examples = self._images.__getitems__(rows.tolist())
         found = {"image": np.stack([example["image"] for example in examples])}
-        found["image"] *= np.uint8(self._white)
+        if self._white != 1:
+            if found["image"].max() > 1:
+                raise UserError(
+                    "some pictures of this TFDS set are of bits and others of grey levels: "
+                    "convert it to an .npz file"
+                )
+            found["image"] *= np.uint8(self._white)
         if "label" in self.keys:
             found["label"] = np.array([x["label"] for x in examples], np.int32)
         return found
@@ -285,7 +291,7 @@ def _decode(source: SplitImages, builder: Any, split: str) -> dict[str, np.ndarr
     n = len(source)
     print(f"decoding {builder.info.full_name} {split}: {n} images", file=sys.stderr)
     starts = range(0, n, 1000)
-    with ThreadPoolExecutor(workers(Rows(source, split))) as pool:
+    with ThreadPoolExecutor(workers(source)) as pool:
         parts = list(pool.map(lambda at: source[np.arange(at, min(at + 1000, n))], starts))
     return {key: np.concatenate([part[key] for part in parts]) for key in source.keys}
 

@@ -75,11 +75,17 @@ class HeldOut:
         self._match = jax.jit(match_codes if model.encodes else match_images)
 
     @property
+    def _all_known(self) -> bool:
+        """Whether all examples have a label, which a conditional likelihood is given."""
+        return self._labels is not None and bool((self._labels >= 0).all())
+
+    @property
     def names(self) -> tuple[str, ...]:
         """The scores that a call gives where all are finite."""
         n, model = len(self._some), self._model
         if model.log_likelihood:
-            return ("heldout/nll", "heldout/bits_per_dimension") if n else ()
+            given = not model.classes or self._all_known
+            return ("heldout/nll", "heldout/bits_per_dimension") if n and given else ()
         if not model.encodes:
             chance = ("heldout/sample_mmd_chance",) * (n >= 4)
             return ("heldout/sample_mmd", *chance) if n >= 2 else ()
@@ -103,12 +109,12 @@ class HeldOut:
           "heldout/prior_mmd_chance": the same between two samples of the prior. Of a model
           without an encoder "heldout/sample_mmd" and "..._chance" in their place: between
           samples and held-out images, and between two halves of those. Of a model whose
-          likelihood is known, "heldout/nll" alone, -log p(x) in nats, and the same as
-          "heldout/bits_per_dimension". Where there are densities, "heldout/elbo" in nats,
-          one sample of z an image. Where the encoder has classes, "heldout/error_percent";
-          where it has clusters, they are named by one half of the held-out examples and
-          scored on the other, by the paper's rule ("heldout/error_percent") and by majority
-          ("heldout/majority_error_percent").
+          likelihood is known, "heldout/nll" alone, -log p(x) in nats (-log p(x|y) of a
+          conditional model), and the same as "heldout/bits_per_dimension". Where there are
+          densities, "heldout/elbo" in nats, one sample of z an image. Where the encoder has
+          classes, "heldout/error_percent"; where it has clusters, they are named by one
+          half of the held-out examples and scored on the other, by the paper's rule
+          ("heldout/error_percent") and by majority ("heldout/majority_error_percent").
           A score that too few examples have, or that is not finite, is left out.
           And the codes as they are drawn, float32 [N, 2], or None.
         """

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from aaejax.components import priors
-from aaejax.sampling import in_batches
+from aaejax.sampling import each_alone, in_batches
 from aaejax.types import Array, Key, Model, UserError, Variables
 
 DRAWN = 10_000  # samples that describe a prior without a density
@@ -102,6 +102,7 @@ class Measures:
         if not model.encodes:
             raise UserError("this model has no encoder: it scores no examples")
         density = priors.log_density(model.prior)
+        encode = each_alone(model.encode) if filled else model.encode
         self._draw = None
         if density is None:
             self._draw = jax.jit(lambda variables, key: model.prior(variables, key, DRAWN))
@@ -110,7 +111,7 @@ class Measures:
             given: Any, images: Array, key: Key, labels: Array | None
         ) -> dict[str, Array]:
             variables, moments = given
-            codes = model.encode(variables, images, key, labels)
+            codes = encode(variables, images, key, labels)
             latent = _distance(codes, *moments) if density is None else -density(codes)
             error = model.error(variables, images, codes)
             return {"reconstruction": error, "latent": latent}
@@ -139,14 +140,27 @@ class Measures:
 
 
 def scales(found: Mapping[str, np.ndarray]) -> Scales:
-    """Of these examples, which are like the training data."""
+    """Of these examples, which are like the training data.
+
+    Raises:
+      UserError: the model gives no finite numbers for them.
+    """
+    for name in PARTS:
+        if not np.isfinite(found[name]).all():
+            raise UserError(
+                f"the {name} of held-out examples is not finite: the model scores nothing"
+            )
     return {name: _scale(found[name]) for name in PARTS}
 
 
 def combined(found: Mapping[str, np.ndarray], scales: Scales) -> np.ndarray:
-    """The mean of both parts, each on its scale: float32 [N]."""
+    """The mean of both parts, each on its scale: float32 [N].
+
+    An example that overflows in the network is infinitely unlike the others.
+    """
     parts = [(found[name] - middle) / spread for name, (middle, spread) in scales.items()]
-    return np.mean(parts, axis=0).astype(np.float32)
+    score = np.mean(parts, axis=0).astype(np.float32)
+    return np.where(np.isnan(score), np.float32(np.inf), score)
 
 
 def _moments(drawn: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

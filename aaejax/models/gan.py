@@ -171,6 +171,11 @@ class Options(PriorOptions, OneAdversaryOptions):
             raise UserError("--generator-loss has no meaning for wasserstein: leave it out")
         elif self.r1:
             raise UserError("--r1 has no meaning for wasserstein: leave it out")
+        elif self.norm == "batch":
+            raise UserError(
+                "a critic's slope is that of one image, and --norm batch mixes it with "
+                "others: take layer or none"
+            )
 
     @property
     def penalty(self) -> float:

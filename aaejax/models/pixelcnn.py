@@ -130,8 +130,9 @@ class Options(BaseOptions):
     """Gated layers after the first one, which has a 7x7 kernel."""
     reach: int = 1
     """Rows above, and columns to the sides, that a layer reads: 1 is a 3x3 kernel."""
-    components: int = 10
-    """Logistics in the mixture of a pixel's 256 levels; bits (--binarize) have none."""
+    components: int | None = None
+    """Logistics in the mixture of a pixel's 256 levels, by default 10; bits (--binarize)
+    have none."""
     conditional: bool = False
     """Every layer reads the label."""
     likelihood_optimizer: Optimizer = field(
@@ -141,7 +142,9 @@ class Options(BaseOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_at_least(self, 1, "channels", most=4096)
-        check_at_least(self, 1, "layers", "reach", "components", most=100)
+        check_at_least(self, 1, "layers", "reach", most=100)
+        if self.components is not None:
+            check_at_least(self, 1, "components", most=100)
 
     def build(self, data: DataSpec, steps: int) -> Model:
         """The model for these data and a run of so many steps.
@@ -156,7 +159,11 @@ class Options(BaseOptions):
         if self.conditional:
             need_labels(data, "pixelcnn --conditional")
         colours = data.shape[2]
-        values = Bit() if data.binary else LogisticMixture(colours, self.components)
+        if data.binary and self.components is not None:
+            raise UserError(
+                "components are of 256 levels, and these are bits: leave them out"
+            )
+        values = Bit() if data.binary else LogisticMixture(colours, self.components or 10)
         network = GatedPixelCNN(
             colours,
             values.outputs,

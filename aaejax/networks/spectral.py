@@ -56,9 +56,8 @@ def spectral_norm(given: Any) -> Network:
             scales[name] = left @ kernel @ direction
             directions[name] = direction
         leaves, structure = jax.tree.flatten(own["params"])
-        # 1e-12: a kernel of zeros stays one.
         leaves = [
-            x / (scales[str(n)] + 1e-12) if str(n) in scales else x
+            _divided(x, scales[str(n)]) if str(n) in scales else x
             for n, x in enumerate(leaves)
         ]
         divided = {**own, "params": jax.tree.unflatten(structure, leaves)}
@@ -86,8 +85,15 @@ def _kernels(params: Any) -> dict[str, Array]:
 def _turned(kernel: Array, direction: Array) -> tuple[Array, Array]:
     """A step of power iteration: directions of length 1 of inputs and of outputs."""
     left = _unit(kernel @ direction)
-    return left, _unit(kernel.T @ left)
+    right = _unit(kernel.T @ left)
+    # Of a kernel of zeros the direction stays, for when it is no longer one.
+    return left, jnp.where(jnp.square(right).sum() > 0.5, right, direction)
 
 
 def _unit(x: Array) -> Array:
     return x / (jnp.linalg.norm(x) + 1e-12)
+
+
+def _divided(kernel: Array, scale: Array) -> Array:
+    """The kernel over its scale; one of zeros, which has none, as it is."""
+    return kernel / jnp.where(scale > 1e-12, scale, 1.0)

@@ -69,8 +69,3 @@ class Agreement(Hosts):
             # Who said something now has read what was agreed on before.
             client.key_value_delete(f"aaejax/{number - 1}/")
         return json.loads(client.blocking_key_value_get(key("all"), FOREVER))
-
-
-def hosts() -> Hosts:
-    """Of this process: those that `jax.distributed` knows, or itself alone."""
-    return Agreement() if jax.process_count() > 1 else Alone()

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import platform
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +14,16 @@ import numpy as np
 import aaejax
 from aaejax.runs.agreement import Hosts
 from aaejax.runs.config_json import leaves_that_differ
-from aaejax.types import UserError
+from aaejax.types import Device, UserError
 
 
-def check_alike(hosts: Hosts, config: dict[str, Any], devices: int) -> None:
+def check_alike(hosts: Hosts, config: dict[str, Any], devices: Sequence[Device]) -> None:
     """Compares what decides a run with that of the first host.
 
     Args:
       hosts: that take part.
       config: config.json, as this host would write it.
-      devices: of this host.
+      devices: of all hosts, in their order.
 
     Raises:
       UserError: a host has other options, data, devices, or versions of what is installed;
@@ -31,8 +32,9 @@ def check_alike(hosts: Hosts, config: dict[str, Any], devices: int) -> None:
     if hosts.count == 1:
         return
     own = {name: config[name] for name in config if name != "where"}
-    device = jax.local_devices()[0]
-    own["devices"] = f"{devices} of {device.device_kind}"
+    mine = [each for each in devices if each.process_index == hosts.index]
+    own["devices"] = f"{len(mine)} of {mine[0].device_kind}"
+    own["device_order"] = [each.id for each in devices]
     own["x64"] = jax.config.jax_enable_x64  # type: ignore[attr-defined]
     own["version"] = {
         "aaejax": f"{aaejax.__version__}, code {code()}",
@@ -49,9 +51,14 @@ def check_alike(hosts: Hosts, config: dict[str, Any], devices: int) -> None:
                 f"{name} is {theirs} there and {ours} on host 0"
                 for name, ours, theirs in found
             )
+            hint = ""
+            if any(name == "data.fingerprint" for name, _, _ in found):
+                hint = (
+                    " (copies of large data must keep the times of files, as by rsync -a)"
+                )
             raise UserError(
                 f"host {index} is not started as host 0 is: {said}; start all hosts with "
-                "the same options, data and versions"
+                f"the same options, data and versions{hint}"
             )
 
 

@@ -85,8 +85,8 @@ def run_chunks(
         seconds = time.perf_counter() - started  # that data took to come
         program.compile(state, data, rows, key)
         compiled()
+        ready()  # which may wait for the compilers of other hosts
         started = time.perf_counter()
-        ready()
         state, metrics = program(state, data, rows, key, end - first)
         jax.block_until_ready(metrics)
         seconds += time.perf_counter() - started

@@ -9,12 +9,12 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
 
-import jax
 import tyro
 
 from aaejax import data, models
 from aaejax.models._options import NetworkOptions
 from aaejax.runs import own_networks
+from aaejax.runs.agreement import Hosts
 from aaejax.runs.config import READING, RunConfig
 from aaejax.runs.config_json import model_name
 from aaejax.runs.finite import NonFiniteLoss
@@ -56,9 +56,10 @@ _OTHERS = {"help", "from", "options", "print_options"}  # which are no field of 
 
 
 GROUPS = ("data", "networks", "prior", "optimization", "run")
-_DATA = {"dataset", "labels", "flip", "cache", "data_dir", *READING}
+_DATA = {"dataset", "labels", "binarize", "flip", "cache", "data_dir", *READING}
 _NETWORKS = {"posterior", "noise_inputs", *(each.name for each in fields(NetworkOptions))}
 _RUN = {each.name for each in fields(RunConfig)} - {"epochs", "batch_size", "ema"}
+_RUN |= {each.name for each in fields(HostOptions)}
 
 
 def group_of(option: str) -> str:
@@ -194,24 +195,26 @@ def _main(name: str) -> int:
     start(hosts, tell)
     start_jax()
     try:
-        with joined():
-            return _train(options, config, name)
+        with joined() as hosts:
+            return _train(options, config, name, hosts)
     except NonFiniteLoss as error:
         print(f"{name}: {error}", file=sys.stderr)
         return 1
 
 
-def _train(options: Any, config: RunConfig, name: str) -> int:
+def _train(options: Any, config: RunConfig, name: str, hosts: Hosts) -> int:
     """Loads the data and trains."""
     network = ""
     if options.network_file is not None:
         network = f" --network {options.network_file}"
         options = options.with_networks(own_networks.load(options.network_file))
+    if not hosts.first:
+        hosts.agree(None)  # the first host prepares what all may share on a disk
     dataset = data.load(
         config.dataset, config.data_dir, cache=config.cache, **config.reading()
     )
-    writes = jax.process_index() == 0
-    if writes:
+    if hosts.first:
+        hosts.agree(None)
         tell(
             f"{model_name(options)} on {dataset.name}: {len(dataset.train_images):,} "
             f"training and {len(dataset.test_images):,} held-out examples of shape "
@@ -220,6 +223,6 @@ def _train(options: Any, config: RunConfig, name: str) -> int:
         )
     result = train(options, dataset, config, tell=tell)
     sample = "python sample.py" if name.endswith(".py") else "aaejax-sample"
-    if writes:
+    if hosts.first:
         tell(describe(result, sample, network))
     return {"SIGINT": 130, "SIGTERM": 143}.get(result.stopped_by or "", 0)

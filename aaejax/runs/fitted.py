@@ -16,7 +16,7 @@ from aaejax.runs.arrays import ArrayTrainer
 from aaejax.runs.config_json import FORMAT, model_name, model_options_json, saved_model
 from aaejax.runs.exported import flat, in_places
 from aaejax.runs.tensors_file import tensor_bytes, tensors_of
-from aaejax.sampling import in_batches
+from aaejax.sampling import each_alone, in_batches
 from aaejax.types import DataSpec, UserError, Variables
 
 BATCH = 256  # examples that are asked about at once
@@ -119,8 +119,9 @@ class Programs:
         # Filled: of an example the same comes out whatever stands beside it.
         self.measures = Measures(model, BATCH, filled=True)
         self.train = ArrayTrainer(model, recipe.steps, recipe.batch_size)
+        encode = each_alone(model.encode)
         self.encode = in_batches(
-            lambda variables, x, key, _: {"found": model.encode(variables, x, key, None)},
+            lambda variables, x, key, _: {"found": encode(variables, x, key, None)},
             BATCH,
             filled=True,
         )

@@ -38,7 +38,8 @@ class HostOptions:
     host_index: int | None = None
     """Which of them this is: 0, 1, ..."""
     hosts_timeout: int = 300
-    """Seconds to wait for the others at the start, and later for one that is silent."""
+    """Seconds to wait for the others at the start, and later for one that is silent (not
+    less than 10)."""
 
     def __post_init__(self) -> None:
         check_at_least(self, 1, "hosts_timeout", most=10**6)

@@ -79,6 +79,10 @@ def _train(
 ) -> Result:
     """As `train`, on hosts that have joined."""
     own = devices[own_part(devices)]
+    if {device.process_index for device in devices} != set(range(hosts.count)):
+        raise UserError(
+            "devices are not those of all hosts: leave devices out, or give some of each"
+        )
     if config.labels is not None:
         dataset = dataset.keep_labels(config.labels, config.seed)
     if config.binarize != "no":
@@ -100,7 +104,7 @@ def _train(
     like = jax.eval_shape(lambda key: init_state(built, key, config.ema), jax.random.key(0))
     check_model(like, own, copies=2)  # the one that a step reads, and what it makes
     written = config_json(config, dataset, spec, model_json(model, built, like))
-    check_alike(hosts, {**written, "parallel": config.parallel}, len(own))
+    check_alike(hosts, {**written, "parallel": config.parallel}, devices)
     folder = RunFolder(run_folder(model, dataset, config))
     start = read_start(config, folder, like, tell) if hosts.first else Start()
     examples = Examples.of(dataset, own[0], tell, hosts)
@@ -112,9 +116,8 @@ def _train(
     if len(spec.shape) == 3:
         pictures.tell_of_channels(spec.shape[2], tell)
     *_, heldout_key, picture_key = run_keys(config.seed)
-    record = Record(
-        config, built, examples, steps, folder, [heldout_key, picture_key], tell
-    )
+    keys = heldout_key, picture_key
+    record = Record(config, built, examples, steps, folder, keys, own[0], tell)
     with locked(folder.path), Interrupts() as interrupts:
         if start.record is not None:
             written["from"] = start.record

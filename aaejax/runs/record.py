@@ -22,7 +22,7 @@ from aaejax.runs.hooks import Event, Hook, Hooks, Progress
 from aaejax.runs.metrics_log import MetricsLog
 from aaejax.runs.profile import Profile
 from aaejax.runs.snapshots import RunPictures
-from aaejax.types import Key, Model, TrainState
+from aaejax.types import Device, Key, Model, TrainState
 
 
 @dataclass(frozen=True)
@@ -65,9 +65,9 @@ class Recorder:
         """Takes up the run; whether it is over already."""
         return False
 
-    def again(self, restored: TrainState | None) -> Result:
-        """What is left to do for a run that is over."""
-        return self.ended({"step": self._steps}, None)
+    def again(self, restored: TrainState | None, step: int) -> Result:
+        """What is left to do for a run that is over, at a step."""
+        return self.ended({"step": step}, "stop-early")
 
     def started(self) -> None:
         """A chunk of steps starts, after a compiler perhaps."""
@@ -104,6 +104,7 @@ class Record(Recorder):
         steps: int,
         folder: RunFolder,
         keys: Sequence[Key],
+        device: Device,
         tell: Tell,
     ):
         """Opens nothing yet.
@@ -115,9 +116,11 @@ class Record(Recorder):
           steps: of the whole run.
           folder: of the run.
           keys: of the scores and of the pictures.
+          device: that a finished run is scored on.
           tell: gets lines for the user.
         """
         super().__init__(folder.path, steps)
+        self._device = device
         self.config, self.folder, self.tell = config, folder, tell
         self.heldout = HeldOut(model, *examples.shown, keys[0])
         # What a state that is good always has: its first score, where enough is held out.
@@ -160,10 +163,10 @@ class Record(Recorder):
         self._told = Hooks([*watching, *self._hooks])
         return over
 
-    def again(self, restored: TrainState | None) -> Result:
-        """Scores and pictures anew, of a run that is over."""
+    def again(self, restored: TrainState | None, step: int) -> Result:
+        """Scores and pictures anew, of a run that is over, at a step."""
         assert restored is not None
-        at_first = jax.device_put(restored, jax.local_devices()[0])
+        at_first = jax.device_put(restored, self._device)
         last = self.folder.history()[-1:]
         line = {"step": int(restored.step), **(last[0] if last else {})}
         event = self._evaluated(at_first, line)
@@ -184,7 +187,8 @@ class Record(Recorder):
         """Writes a line, with a checkpoint where one is due; then tells the hooks."""
         self._step = line["step"]
         self._profile.chunk_ended(self._step, self._step >= self._steps)
-        event = Event(self._step, line, state)
+        # Hooks run here alone: what they compute must not ask the devices of other hosts.
+        event = Event(self._step, line, local(state))
         if commit:
             started = time.perf_counter()
             event = self._commit(state, line, planned)

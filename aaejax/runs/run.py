@@ -70,7 +70,7 @@ class Run:
         first = 0 if restored is None else int(restored.step)
         first, over = self.hosts.agree([first, record.resume(restored)])[0]
         if over:
-            return record.again(restored)
+            return record.again(restored, first)
         initial = restored or first_state(self.model, self.init_key, self.config.ema, taken)
         initial = from_first(initial, self.devices, self.hosts)
         state = replicate(initial, self.devices)
@@ -81,7 +81,7 @@ class Run:
         fed = feed(self.arrays, rows, self.devices, streamed=self.streamed)
         chunk = self._chunk(state, key)
         line: dict[str, Any] = {"step": first}
-        stopping, last = None, first
+        stopping, early, last = None, False, first
         with contextlib.closing(record):
             for ran in run_chunks(
                 chunk,
@@ -107,7 +107,7 @@ class Run:
                 early = self.hosts.agree(record.stops_early)[0]
                 if stopping or (planned and early):
                     break
-        return record.ended(line, stopping)
+        return record.ended(line, stopping or ("stop-early" if early else None))
 
     def _line(self, ran: Ran, count: int) -> dict[str, Any]:
         """The line of metrics.jsonl of a chunk of so many steps."""

@@ -22,6 +22,7 @@ import jax
 from jax._src.distributed import global_state
 
 from aaejax.runs.agreement import Agreement, Alone, Hosts
+from aaejax.runs.finite import NonFiniteLoss
 from aaejax.types import UserError, printable
 
 GRACE = 5.0  # seconds in which a host may come to the same end by itself
@@ -34,8 +35,8 @@ _joined: list[Hosts] = []  # of the outermost body
 
 
 def set_silence(seconds: int) -> None:
-    """How long a host may be silent before it counts as gone."""
-    _silence[0] = seconds
+    """How long a host may be silent before it counts as gone: not less than ten beats."""
+    _silence[0] = max(seconds, round(10 * BEAT))
 
 
 def left_early() -> bool:
@@ -61,7 +62,11 @@ def joined() -> Iterator[Hosts]:
         yield Alone()
         return
     hosts = Agreement()
-    watch = _Watch(hosts)
+    try:
+        watch = _Watch(hosts)
+    except BaseException:
+        _left_early[0] = True
+        raise
     _joined.append(hosts)
     try:
         yield hosts
@@ -98,7 +103,13 @@ class _Watch:
         if not self._hosts.first:
             port, token = self._hosts.agree(None)[0]
             address = (global_state.coordinator_address or "").rpartition(":")[0]
-            link = socket.create_connection((address.strip("[]"), port), _silence[0])
+            try:
+                link = socket.create_connection((address.strip("[]"), port), _silence[0])
+            except OSError as error:
+                raise UserError(
+                    f"host 0 can't be reached at {address}:{port} "
+                    f"({error.strerror or error}): open the ports between the hosts"
+                ) from error
             link.sendall(f"{token} {self._hosts.index}\n".encode())
             return {0: link}
         token, peers = secrets.token_hex(16), {}
@@ -132,7 +143,9 @@ class _Watch:
         text = (printable(error) or type(error).__name__)[:500]
         status = 2 if isinstance(error, UserError | OSError) else 1
         line = f"host {self._hosts.index} ({self._own_name}) ended: {text}"
-        self._send({"line": line, "status": status, "grace": GRACE})
+        # Where all come to it by themselves, host 0 may still be writing a checkpoint.
+        grace = _silence[0] if isinstance(error, NonFiniteLoss) else GRACE
+        self._send({"line": line, "status": status, "grace": grace})
         until = time.monotonic() + 2 * GRACE
         while self._hosts.first and len(self._open) and time.monotonic() < until:
             time.sleep(0.05)
