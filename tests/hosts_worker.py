@@ -31,7 +31,7 @@ MODELS = {
     "moment-matching": ("moment-matching", {"method": "gmmn-codes"}),
 }
 CLI = [
-    *("--width", "8", "--depth", "1", "--latent", "2", "--epochs", "9"),
+    *("--width", "8", "--depth", "1", "--latent", "2", "--epochs", "6"),
     *("--batch-size", "100", "--log-every", "20", "--save-every", "20"),
 ]
 
@@ -93,7 +93,7 @@ def unbroken(folder):
     """The run of `train.py` with `CLI`."""
     made = models.options("aae")(width=8, depth=1, latent=2)
     settings = RunConfig(
-        epochs=9, batch_size=100, log_every=20, save_every=20, workdir=folder
+        epochs=6, batch_size=100, log_every=20, save_every=20, workdir=folder
     )
     return train(made, data.load("mnist5k", "unused"), settings).step
 

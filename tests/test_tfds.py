@@ -97,6 +97,9 @@ def test_spoilt_decoded_arrays_are_made_anew(mnist, mnist_dir, tmp_path, capsys)
         other = json.dumps({**sums, "shards": 1})
         (folder / "checksums.json").write_text(other)
 
+    left = folder.parent / "decoding-left"  # as by a process that was killed
+    left.mkdir()
+    os.utime(left, (1, 1))
     for spoil in (flip_a_byte, belong_to_other_shards):
         spoil()
         data = load("mnist", tmp_path)
