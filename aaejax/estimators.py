@@ -49,16 +49,23 @@ class _Autoencoder(BaseEstimator):
         "random_state": ["random_state"],
     }
 
-    latent: int | None
-    model: str
-    width: int
-    depth: int
-    options: Mapping[str, Any] | None
-    shape: tuple[int, ...] | None
-    standardise: bool | Literal["auto"]
-    steps: int
-    batch_size: int
-    random_state: Any
+    def __init__(
+        self,
+        latent: int | None = None,
+        *,
+        model: str = "aae",
+        width: int = 256,
+        depth: int = 2,
+        options: Mapping[str, Any] | None = None,
+        shape: tuple[int, ...] | None = None,
+        standardise: bool | Literal["auto"] = "auto",
+        steps: int = 1000,
+        batch_size: int = 100,
+        random_state: Any = None,
+    ):
+        self.latent, self.model, self.width, self.depth = latent, model, width, depth
+        self.options, self.shape, self.standardise = options, shape, standardise
+        self.steps, self.batch_size, self.random_state = steps, batch_size, random_state
 
     def _train(self, X: Any) -> tuple[Fitted, np.ndarray]:
         """What was trained on X, and X as rows of floats [N, F]."""
@@ -158,24 +165,6 @@ class AAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, _Autoenc
       feature_names_in_: their names, where X had some.
     """
 
-    def __init__(
-        self,
-        latent: int | None = None,
-        *,
-        model: str = "aae",
-        width: int = 256,
-        depth: int = 2,
-        options: Mapping[str, Any] | None = None,
-        shape: tuple[int, ...] | None = None,
-        standardise: bool | Literal["auto"] = "auto",
-        steps: int = 1000,
-        batch_size: int = 100,
-        random_state: Any = None,
-    ):
-        self.latent, self.model, self.width, self.depth = latent, model, width, depth
-        self.options, self.shape, self.standardise = options, shape, standardise
-        self.steps, self.batch_size, self.random_state = steps, batch_size, random_state
-
     def fit(self, X: Any, y: Any = None) -> Self:
         """Trains on rows [N, F]; y is not read."""
         self.fitted_, _ = self._train(X)
@@ -253,9 +242,18 @@ class AAEDetector(OutlierMixin, _Autoencoder):
         contamination: float = 0.05,
         random_state: Any = None,
     ):
-        self.latent, self.model, self.width, self.depth = latent, model, width, depth
-        self.options, self.shape, self.standardise = options, shape, standardise
-        self.steps, self.batch_size, self.random_state = steps, batch_size, random_state
+        super().__init__(
+            latent,
+            model=model,
+            width=width,
+            depth=depth,
+            options=options,
+            shape=shape,
+            standardise=standardise,
+            steps=steps,
+            batch_size=batch_size,
+            random_state=random_state,
+        )
         self.contamination = contamination
 
     def fit(self, X: Any, y: Any = None) -> Self:
