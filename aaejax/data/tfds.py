@@ -18,6 +18,7 @@ import zlib
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -182,12 +183,8 @@ class SplitImages:
         self._shape = builder.info.features["image"].shape
         paths = [Path(os.fspath(path)) for path in builder.info.splits[split].filepaths]
         self.identity = files_identity(paths, Path(os.fspath(builder.data_path)))
-        # binarized_mnist stores 0 and 1.
-        some = np.unique(np.linspace(0, len(self) - 1, 64).astype(np.int64))
         height, width, _ = self._shape
         self.workers = 1 if height * width <= SMALL else MOST_WORKERS
-        self._white = 1
-        self._white = 255 if self[some]["image"].max() == 1 else 1
 
     def __len__(self) -> int:
         return len(self._images)
@@ -195,7 +192,19 @@ class SplitImages:
     @property
     def nbytes(self) -> int:
         """Bytes of all images once they are decoded."""
-        return len(self) * math.prod(self._shape)
+        return math.prod(self.shape)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """[N, H, W, C]."""
+        return (len(self), *self._shape)
+
+    @cached_property
+    def _white(self) -> int:
+        """What 1 stands for: binarized_mnist stores 0 and 1."""
+        some = np.unique(np.linspace(0, len(self) - 1, 64).astype(np.int64))
+        examples = self._images.__getitems__(some.tolist())
+        return 255 if max(example["image"].max() for example in examples) == 1 else 1
 
     def __getitem__(self, rows: np.ndarray) -> dict[str, np.ndarray]:
         """Those of these numbers: "image" uint8 [n, H, W, C], and "label" int32 [n]."""
@@ -227,10 +236,12 @@ def _large_split(
     source: SplitImages, what: str, cache: Path | None, tell: Tell
 ) -> dict[str, Any]:
     """Images that are decoded when they are read, or were once, and all labels."""
-    images = Rows(source, what)
-    if cache is not None:
-        expected = Expected(source.identity, images.shape, images.dtype)
-        images = Rows(kept(cache, expected, lambda _: of_rows(images), what, tell), what)
+    if cache is None:
+        images = Rows(source, what)
+    else:
+        expected = Expected(source.identity, source.shape, np.dtype(np.uint8))
+        file = kept(cache, expected, lambda _: of_rows(Rows(source, what)), what, tell)
+        images = Rows(file, what)
     if "label" not in source.keys:
         return {"image": images}
     return {"image": images, "label": np.concatenate(list(source.label_blocks()))}
