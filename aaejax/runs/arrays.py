@@ -6,11 +6,11 @@ import jax
 import numpy as np
 
 from aaejax.data import batches
-from aaejax.phases import init_state, train_step
+from aaejax.phases import train_step
 from aaejax.runs.chunks import chunk_ends, run_chunks
 from aaejax.runs.devices import Chunk, feed, replicate, steps_alone, train_chunk
 from aaejax.runs.finite import finite_copy
-from aaejax.runs.run import run_keys
+from aaejax.runs.run import batch_shapes, seed_start
 from aaejax.types import Key, Model, TrainState, Variables
 
 CHUNK = 500  # steps in one dispatch
@@ -34,12 +34,7 @@ class ArrayTrainer:
         self._every = min(CHUNK, steps)
         self._device = jax.local_devices()[:1]
         self._chunk: Chunk | None = None
-
-        def start(seed: jax.Array) -> tuple[TrainState, Key]:
-            init_key, run_key, *_ = run_keys(seed)
-            return init_state(model, init_key), run_key
-
-        self._start = jax.jit(start)
+        self._start = jax.jit(partial(seed_start, model=model))
 
     def __call__(self, images: np.ndarray, seed: int) -> Variables:
         """Trains.
@@ -79,13 +74,11 @@ class ArrayTrainer:
         return finite_copy(state).variables
 
     def _program(self, state: TrainState, arrays: dict[str, np.ndarray], key: Key) -> Chunk:
-        make_batch = partial(batches.step_batch, self._model.reads)
-        rows = jax.ShapeDtypeStruct((self._batch_size, len(self._model.reads)), np.int32)
-        batch = jax.eval_shape(make_batch, arrays, rows)
+        batch = batch_shapes(self._model, arrays, self._batch_size)
         alone = steps_alone(self._model.phases, self._device, state, batch, key)
         return train_chunk(
             partial(train_step, self._model.phases),
-            make_batch,
+            partial(batches.step_batch, self._model.reads),
             self._device,
             one_by_one=alone,
         )

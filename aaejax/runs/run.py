@@ -1,7 +1,7 @@
 """From a state to the last step of a run or a signal: chunk after chunk, on all hosts."""
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -10,7 +10,8 @@ import numpy as np
 
 from aaejax.components.distortions import binarized, flipped
 from aaejax.data import batches
-from aaejax.phases import train_step
+from aaejax.data.lazy import Images
+from aaejax.phases import init_state, train_step
 from aaejax.runs.agreement import Hosts
 from aaejax.runs.chunks import Ran, chunk_ends, run_chunks
 from aaejax.runs.config import RunConfig
@@ -120,12 +121,7 @@ class Run:
         }
 
     def _chunk(self, state: TrainState, key: Key) -> Chunk:
-        make_batch = partial(batches.step_batch, self.model.reads)
-        example = jax.eval_shape(
-            make_batch,
-            {n: jax.ShapeDtypeStruct(x.shape, x.dtype) for n, x in self.arrays.items()},
-            jax.ShapeDtypeStruct((self.config.batch_size, len(self.model.reads)), np.int32),
-        )
+        example = batch_shapes(self.model, self.arrays, self.config.batch_size)
         return train_chunk(
             partial(
                 train_step,
@@ -133,7 +129,7 @@ class Run:
                 ema=self.config.ema,
                 augment=augmentation(self.config),
             ),
-            make_batch,
+            partial(batches.step_batch, self.model.reads),
             self.devices,
             one_by_one=steps_alone(self.model.phases, self.devices, state, example, key),
             streamed=self.streamed,
@@ -164,6 +160,25 @@ def augmentation(config: RunConfig) -> Callable[[Batch, Draw], Batch] | None:
         return batch
 
     return augment
+
+
+def batch_shapes(
+    model: Model, arrays: Mapping[str, Images], batch_size: int
+) -> dict[str, Any]:
+    """Shapes and dtypes of the batch that a step reads of arrays [N, ...]."""
+    return jax.eval_shape(
+        partial(batches.step_batch, model.reads),
+        {name: jax.ShapeDtypeStruct(x.shape, x.dtype) for name, x in arrays.items()},
+        jax.ShapeDtypeStruct((batch_size, len(model.reads)), np.int32),
+    )
+
+
+def seed_start(
+    seed: int | jax.Array, model: Model, ema: float = 0.0
+) -> tuple[TrainState, Key]:
+    """The state before the first step of the run of a seed, and the key of its steps."""
+    init_key, run_key, *_ = run_keys(seed)
+    return init_state(model, init_key, ema), run_key
 
 
 def run_keys(seed: int | jax.Array) -> jax.Array:

@@ -17,13 +17,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from aaejax.data import batches
-from aaejax.phases import averaged_params, init_state, train_step
+from aaejax.phases import averaged_params, train_step
 from aaejax.runs.checkpoints import Checkpoints
 from aaejax.runs.chunks import Program, chunk_ends, run_chunks
 from aaejax.runs.devices import Chunk, feed, replicate, steps_alone, train_chunk
 from aaejax.runs.finite import finite_copy
 from aaejax.runs.hooks import Event, Hook, Hooks
-from aaejax.runs.run import run_keys
+from aaejax.runs.run import batch_shapes, seed_start
 from aaejax.types import Array, Key, Model, Step, TrainState, Variables
 
 # One step for all seeds; all else has an axis of seeds in front.
@@ -71,11 +71,7 @@ def train_seeds(
     """
     labels = np.broadcast_to(labels, (len(seeds), len(images)))
     arrays = {"image": images, "label": labels}
-
-    def start(seed: jax.Array) -> tuple[TrainState, Key]:
-        init_key, run_key, *_ = run_keys(seed)
-        return init_state(model, init_key, ema), run_key
-
+    start = partial(seed_start, model=model, ema=ema)
     starts = jax.jit(jax.vmap(start, out_axes=(AXES, 0)))
     state, keys = starts(np.array(seeds, np.uint32))
     devices = jax.local_devices()[:1]
@@ -143,9 +139,8 @@ def _program(
     """All seeds as one program, or in turn."""
     devices = jax.local_devices()[:1]
     data = {"image": arrays["image"], "label": arrays["label"][0]}
-    rows = jax.ShapeDtypeStruct((batch_size, len(model.reads)), np.int32)
     make_batch = partial(batches.step_batch, model.reads)
-    batch = jax.eval_shape(make_batch, data, rows)
+    batch = batch_shapes(model, data, batch_size)
     one = jax.eval_shape(partial(_of_seed, number=0), state)
     if steps_alone(model.phases, devices, one, batch, jax.random.key(0)):
         alone = train_chunk(
