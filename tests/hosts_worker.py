@@ -3,6 +3,7 @@
 python -m tests.hosts_worker HOST:PORT COUNT INDEX FOLDER WORD...
 """
 
+import dataclasses
 import json
 import os
 import signal
@@ -87,6 +88,23 @@ def refused(folder):
         except UserError as error:
             said.append(str(error))
     return said
+
+
+def own_data(folder):
+    """A run of hosts with their own examples; what is said where one has no labels."""
+    whole, index = dataset(), jax.process_index()
+    own = dataclasses.replace(
+        whole,
+        train_images=whole.train_images[40 * index :][:40],
+        train_labels=whole.train_labels[40 * index :][:40],
+    )
+    step = train(options("moment-matching"), own, config(folder, own_data=True)).step
+    if index:
+        own = dataclasses.replace(own, train_labels=np.full(len(own.train_images), -1))
+    try:
+        train(options("semi-supervised"), own, config(f"{folder}-2", own_data=True))
+    except UserError as error:
+        return step, str(error)
 
 
 def unbroken(folder):

@@ -13,9 +13,14 @@ import jax
 import numpy as np
 import pytest
 
+from aaejax.components.pixels import to_unit
+from aaejax.data.batches import batch_indices
+from aaejax.phases import train_step
 from aaejax.runs.config_json import leaves_that_differ
+from aaejax.runs.examples import data_spec
 from aaejax.runs.hosts import HostOptions, idle, start
 from aaejax.runs.loop import train
+from aaejax.runs.run import seed_start
 from aaejax.types import UserError
 from tests.conftest import ROOT, Cut, CutAt, environment, final_params, read_lines, same
 from tests.hosts_worker import CLI, config, dataset, options
@@ -107,7 +112,7 @@ def two(tmp_path_factory):
             hooks=[CutAt(10)],
         )
     assert losses(half)[-1]["step"] == 10
-    words = [*PAIRS, "signalled", "refused", "unbroken"]
+    words = [*PAIRS, "signalled", "refused", "own_data", "unbroken"]
     return folder, *work(folder, 2, 2, words)
 
 
@@ -159,6 +164,34 @@ def test_a_host_that_is_started_otherwise_is_refused_by_name(two):
     assert "host 1 is not started as host 0 is: run.epochs is 5 there and 4" in options_said
     assert "data.fingerprint is" in data_said
     assert not (folder / "refused").exists()
+
+
+def test_hosts_that_have_data_of_their_own_train_on_all_of_them(two):
+    folder, each, _ = two
+    for step, said in (answers["own_data"] for answers in each):
+        assert step == STEPS
+        assert "host 1 has no label" in said
+    whole = dataset()
+    model = options("moment-matching").build(data_spec(whole), STEPS)
+    step = jax.jit(train_step(model.phases))
+    state, key = seed_start(0, model)
+    found = []
+    for number in range(STEPS):
+        rows = [
+            40 * host + batch_indices(0, number, number + 1, examples, 8, share=host)[0]
+            for host, examples in enumerate((40, 40))
+        ]
+        image = to_unit(whole.train_images[np.concatenate(rows)])
+        state, metrics = step(state, {"image": image}, key)
+        found.append({name: float(value) for name, value in metrics.items()})
+    lines = losses(folder / "own_data")
+    assert [line["epoch"] for line in lines] == [1, 2, 3, 4]
+    for number, line in enumerate(lines):
+        for name in found[0]:
+            mean = np.mean([each[name] for each in found[5 * number :][:5]])
+            assert line[name] == pytest.approx(mean, rel=5e-3, abs=5e-4), name
+    data = json.loads((folder / "own_data" / "config.json").read_text())["data"]
+    assert data["train"] == 80
 
 
 def test_where_a_host_is_killed_the_others_end_and_a_restart_goes_on(two, tmp_path):
@@ -225,6 +258,12 @@ def test_other_hosts_that_never_come_are_said_in_time():
     ((status, said),) = ends(begin(1, 1, lambda *_: ["-c", code]))
     assert status == 2
     assert said.endswith("the other hosts did not all come within 2 s: start all\n")
+
+
+def test_own_data_of_one_host_are_refused(tmp_path):
+    with pytest.raises(UserError, match="--own-data: there is one host"):
+        train(options("conv"), dataset(), config(tmp_path / "run", own_data=True))
+    assert not (tmp_path / "run").exists()
 
 
 def test_gpus_that_no_process_drives_are_said():

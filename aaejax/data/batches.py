@@ -22,12 +22,18 @@ CHUNKS_AHEAD = 2  # of the one that is trained on
 
 
 def batch_indices(
-    seed: int, start: int, stop: int, examples: int, batch_size: int, stream: int = 0
+    seed: int,
+    start: int,
+    stop: int,
+    examples: int,
+    batch_size: int,
+    stream: int = 0,
+    share: int = 0,
 ) -> np.ndarray:
     """The examples of steps `start` ... `stop - 1`.
 
     Every epoch is a new permutation; what doesn't fill a batch at its end is left out.
-    Each stream has an order of its own.
+    Each stream has an order of its own, as each share has (`step_rows`).
 
     Returns:
       int32 [stop - start, batch_size].
@@ -35,7 +41,8 @@ def batch_indices(
     steps_per_epoch = examples // batch_size
     rows = []
     for epoch in range(start // steps_per_epoch, -(-stop // steps_per_epoch)):
-        order = np.random.default_rng([seed, epoch, 2 * stream]).permutation(examples)
+        generator = np.random.default_rng([seed, epoch, 2 * stream, share])
+        order = generator.permutation(examples)
         order = order[: steps_per_epoch * batch_size].reshape(-1, batch_size)
         first = epoch * steps_per_epoch
         rows.append(order[max(start - first, 0) : max(stop - first, 0)])
@@ -43,7 +50,7 @@ def batch_indices(
 
 
 def labelled_indices(
-    seed: int, start: int, stop: int, labelled: np.ndarray, batch_size: int
+    seed: int, start: int, stop: int, labelled: np.ndarray, batch_size: int, share: int = 0
 ) -> np.ndarray:
     """The labelled examples of steps `start` ... `stop - 1`.
 
@@ -55,6 +62,7 @@ def labelled_indices(
       stop: last step + 1.
       labelled: int [N], where in the data they are.
       batch_size: B.
+      share: as of `step_rows`.
 
     Returns:
       int32 [stop - start, B].
@@ -62,7 +70,9 @@ def labelled_indices(
     first, last, n = start * batch_size, stop * batch_size, len(labelled)
     rounds = range(first // n, -(-last // n))
     # 1: not the order of any stream of `batch_indices`.
-    orders = [np.random.default_rng([seed, r, 1]).permutation(labelled) for r in rounds]
+    orders = [
+        np.random.default_rng([seed, r, 1, share]).permutation(labelled) for r in rounds
+    ]
     skipped = first - rounds[0] * n
     rows = np.concatenate(orders)[skipped : skipped + last - first]
     return rows.reshape(-1, batch_size).astype(np.int32)
@@ -75,6 +85,7 @@ def step_rows(
     stop: int,
     arrays: Mapping[str, Images],
     batch_size: int,
+    share: int = 0,
 ) -> np.ndarray:
     """All examples that steps `start` ... `stop - 1` see, of each batch that a step reads.
 
@@ -85,6 +96,7 @@ def step_rows(
       stop: last step + 1.
       arrays: "image" [N, ...] and perhaps "label" [N].
       batch_size: B.
+      share: which part of all data the arrays are, where each host has its own.
 
     Returns:
       int32 [stop - start, B, R].
@@ -93,10 +105,12 @@ def step_rows(
     for stream, prefix in enumerate(reads):
         if prefix == LABELLED:
             labelled = np.flatnonzero(np.asarray(arrays["label"]) >= 0)
-            rows.append(labelled_indices(seed, start, stop, labelled, batch_size))
+            rows.append(labelled_indices(seed, start, stop, labelled, batch_size, share))
         else:
             examples = len(arrays["image"])
-            rows.append(batch_indices(seed, start, stop, examples, batch_size, stream))
+            rows.append(
+                batch_indices(seed, start, stop, examples, batch_size, stream, share)
+            )
     return np.stack(rows, axis=2)
 
 

@@ -66,6 +66,9 @@ class RunConfig:
     """Grey pixels become bits, 1 with their grey as the probability: static, by one draw
     that is the same in every run; dynamic, by a new draw at each step, and held-out ones
     by the one of static."""
+    own_data: bool = False
+    """Of several hosts each has training data that no other has, and reads those alone; the
+    first scores on what it holds out."""
     flip: bool = False
     """Pictures are turned left to right at random, in training alone."""
     cache: Path | None = field(default=None, metadata={"where": True})

@@ -12,7 +12,8 @@ from aaejax import models
 from aaejax.data import Dataset
 from aaejax.models import ModelOptions
 from aaejax.runs.config import RunConfig
-from aaejax.types import DataSpec, Model, TrainState, UserError
+from aaejax.runs.shares import Shares
+from aaejax.types import Model, TrainState, UserError
 
 FORMAT = 2  # of config.json
 
@@ -72,7 +73,7 @@ def run_json(config: RunConfig) -> dict[str, Any]:
 
 
 def config_json(
-    config: RunConfig, dataset: Dataset, spec: DataSpec, model: dict[str, Any]
+    config: RunConfig, dataset: Dataset, shares: Shares, model: dict[str, Any]
 ) -> dict[str, Any]:
     """The whole of config.json, with `model_json` of the model."""
     run = run_json(config)
@@ -85,12 +86,12 @@ def config_json(
         "run": run,
         "data": {
             "name": dataset.name,
-            **dataclasses.asdict(spec),
+            **dataclasses.asdict(shares.spec),
             "class_names": list(dataset.class_names),
             **({} if dataset.columns is None else {"columns": dataset.columns.json()}),
-            "train": len(dataset.train_images),
-            "test": len(dataset.test_images),
-            "fingerprint": dataset.fingerprint,
+            "train": sum(shares.examples),
+            "test": shares.test,
+            "fingerprint": shares.fingerprint,
         },
         "where": {"data_dir": str(config.data_dir), "jax": jax.__version__},
     }

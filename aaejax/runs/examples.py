@@ -31,11 +31,17 @@ class Examples:
 
     @classmethod
     def of(
-        cls, dataset: Dataset, device: Device, tell: Tell, hosts: Hosts | None = None
+        cls,
+        dataset: Dataset,
+        device: Device,
+        tell: Tell,
+        hosts: Hosts | None = None,
+        own: bool = False,
     ) -> "Examples":
         """Images that are read as they are needed are read now where they fit.
 
-        Of several hosts on each; the first alone takes what is held out.
+        Of several hosts on each; the first alone takes what is held out. Where each has its
+        own data they are streamed, since they are not the same on all devices.
         """
         hosts = hosts or Alone()
         arrays: dict[str, Images] = {"image": dataset.train_images}
@@ -47,7 +53,7 @@ class Examples:
             tell(f"reading {len(images):,} examples, {images.nbytes / 2**30:,.1f} GiB")
             arrays["image"] = np.asarray(images)
         shown = held_out(dataset) if hosts.first else (dataset.test_images[:0], None)
-        return cls(arrays, not fits, shown, dataset.class_names)
+        return cls(arrays, own or not fits, shown, dataset.class_names)
 
 
 def held_out(dataset: Dataset) -> tuple[np.ndarray, np.ndarray | None]:

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from aaejax.data import Dataset
-from aaejax.data.notes import Tell, listing
+from aaejax.data.notes import Tell
 from aaejax.models import ModelOptions
 from aaejax.phases import init_state
 from aaejax.runs import logs, pictures
@@ -20,7 +20,7 @@ from aaejax.runs.checkpoints import Checkpoints
 from aaejax.runs.config import RunConfig
 from aaejax.runs.config_json import config_json, decides, model_json, model_name
 from aaejax.runs.devices import all_devices, check_batch_size, own_part
-from aaejax.runs.examples import Examples, data_spec
+from aaejax.runs.examples import Examples
 from aaejax.runs.finite import NonFiniteLoss
 from aaejax.runs.folder import RunFolder, locked
 from aaejax.runs.hooks import Hook
@@ -31,6 +31,7 @@ from aaejax.runs.memory import check_model
 from aaejax.runs.record import Record, Recorder, Result
 from aaejax.runs.report import Report
 from aaejax.runs.run import Run, run_keys
+from aaejax.runs.shares import Shares
 from aaejax.runs.start import Start, changed_rates, read_start, went_on
 from aaejax.runs.watch import joined
 from aaejax.types import Device, Model, UserError
@@ -88,33 +89,38 @@ def _train(
     if config.binarize != "no":
         _check_likelihood(model, config)
         dataset = dataset.binarize(config.binarize)
-    _check_batches(config, dataset)
+    if config.flip and len(dataset.example_shape) != 3:
+        raise UserError(f"--flip: {dataset.name} are vectors, no pictures: leave it out")
+    shares = Shares.of(config, dataset, hosts)
+    steps_per_epoch = shares.steps_per_epoch(config.batch_size)
     check_batch_size(config.batch_size, devices)
-    steps_per_epoch = len(dataset.train_images) // config.batch_size
     steps = config.epochs * steps_per_epoch
-    spec = data_spec(dataset)
-    built = model if isinstance(model, Model) else model.build(spec, steps)
-    _check_classes(built, dataset)
-    if spec.missing:
+    if steps >= 2**31:
+        raise UserError(f"{steps:,} steps are too many to count: take fewer --epochs")
+    built = model if isinstance(model, Model) else model.build(shares.spec, steps)
+    shares.check(built, dataset.name)
+    if shares.spec.missing:
         _check_missing(built, dataset)
     if built.counts:
         dataset = dataset.counted()
-    else:
-        spec = dataclasses.replace(spec, counts=False)  # other data may be none
+    else:  # other data may be none
+        shares = dataclasses.replace(
+            shares, spec=dataclasses.replace(shares.spec, counts=False)
+        )
     like = jax.eval_shape(lambda key: init_state(built, key, config.ema), jax.random.key(0))
     check_model(like, own, copies=2)  # the one that a step reads, and what it makes
-    written = config_json(config, dataset, spec, model_json(model, built, like))
+    written = config_json(config, dataset, shares, model_json(model, built, like))
     check_alike(hosts, {**written, "parallel": config.parallel}, devices)
     folder = RunFolder(run_folder(model, dataset, config))
     start = read_start(config, folder, like, tell) if hosts.first else Start()
-    examples = Examples.of(dataset, own[0], tell, hosts)
-    run = Run(config, built, devices, examples, steps, hosts)
+    examples = Examples.of(dataset, own[0], tell, hosts, config.own_data)
+    run = Run(config, built, devices, examples, steps, hosts, shares)
     if not hosts.first:
         shapes = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), like)
         with Interrupts() as interrupts:
             return run.loop(shapes, {}, Recorder(folder.path, steps), interrupts)
-    if len(spec.shape) == 3:
-        pictures.tell_of_channels(spec.shape[2], tell)
+    if len(shares.spec.shape) == 3:
+        pictures.tell_of_channels(shares.spec.shape[2], tell)
     *_, heldout_key, picture_key = run_keys(config.seed)
     keys = heldout_key, picture_key
     record = Record(config, built, examples, steps, folder, keys, own[0], tell)
@@ -195,38 +201,12 @@ def _check_kinds(model: Any, config: Any, hooks: Any) -> None:
         )
 
 
-def _check_batches(config: RunConfig, dataset: Dataset) -> None:
-    """Raises UserError where no run can be made of the data's batches."""
-    examples = len(dataset.train_images)
-    if config.batch_size > examples:
-        raise UserError(
-            f"a batch of {config.batch_size} is larger than the training set of "
-            f"{examples}: take a --batch-size of at most {examples}"
-        )
-    steps = config.epochs * (examples // config.batch_size)
-    if steps >= 2**31:
-        raise UserError(f"{steps:,} steps are too many to count: take fewer --epochs")
-    if config.flip and len(dataset.example_shape) != 3:
-        raise UserError(f"--flip: {dataset.name} are vectors, no pictures: leave it out")
-
-
 def _check_likelihood(model: Model | ModelOptions, config: RunConfig) -> None:
     """Raises UserError where bits would be learned as if they were real numbers."""
     if getattr(model, "reconstruction", None) == "squared-error":
         raise UserError(
             f"--binarize {config.binarize} with --reconstruction squared-error: bits have "
             "no squared error; take --reconstruction bernoulli, or leave --binarize out"
-        )
-
-
-def _check_classes(model: Model, dataset: Dataset) -> None:
-    """Raises UserError where a model that reads labels would never see one of a class."""
-    reads_labels = any(each.classes for phase in model.phases for each in phase.inputs)
-    unseen = dataset.unseen_classes()
-    if reads_labels and unseen:
-        raise UserError(
-            f"{dataset.name}: no training example has the class {listing(unseen)}, and "
-            "the model learns from labels: add such examples, or leave that class out"
         )
 
 

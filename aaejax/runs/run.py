@@ -26,6 +26,7 @@ from aaejax.runs.devices import (
 from aaejax.runs.examples import Examples
 from aaejax.runs.interrupts import Interrupts
 from aaejax.runs.record import Recorder, Result
+from aaejax.runs.shares import Shares
 from aaejax.runs.start import first_state
 from aaejax.types import Batch, Device, Draw, Key, Model, TrainState, Variables
 
@@ -41,11 +42,12 @@ class Run:
         examples: Examples,
         steps: int,
         hosts: Hosts,
+        shares: Shares,
     ):
         self.config, self.model, self.devices, self.steps = config, model, devices, steps
         self.arrays, self.streamed = examples.arrays, examples.streamed
-        self.hosts = hosts
-        self.steps_per_epoch = len(self.arrays["image"]) // config.batch_size
+        self.hosts, self.shares = hosts, shares
+        self.steps_per_epoch = shares.steps_per_epoch(config.batch_size)
         self.init_key, self.run_key, *_ = run_keys(config.seed)
         self.every = config.log_every
         if self.streamed:
@@ -137,15 +139,22 @@ class Run:
         )
 
     def _rows(self, start: int, stop: int) -> np.ndarray:
-        """The examples of these steps: int32 [steps, B, R], of R batches at each step."""
-        return batches.step_rows(
+        """The examples of these steps: int32 [steps, B, R], of R batches at each step.
+
+        Where each host has its own data, the block of each host has the row numbers of this
+        one's, for which alone they are looked up.
+        """
+        shares = len(self.shares.examples)
+        rows = batches.step_rows(
             self.model.reads,
             self.config.seed,
             start,
             stop,
             self.arrays,
-            self.config.batch_size,
+            self.config.batch_size // shares,
+            self.shares.index,
         )
+        return np.tile(rows, (1, shares, 1))
 
 
 def augmentation(config: RunConfig) -> Callable[[Batch, Draw], Batch] | None:

@@ -1,0 +1,134 @@
+"""Which training examples are whose, where each host has data of its own (`--own-data`)."""
+
+import dataclasses
+import zlib
+from dataclasses import dataclass
+from functools import cached_property
+
+from aaejax.data import Dataset
+from aaejax.data.notes import listing
+from aaejax.runs.agreement import Hosts
+from aaejax.runs.config import RunConfig
+from aaejax.runs.examples import data_spec
+from aaejax.types import LABELLED, DataSpec, Model, UserError
+
+
+@dataclass(frozen=True)
+class Shares:
+    """What the hosts say of their training data; the same on all but for `index`.
+
+    Each block of a batch, B / S examples of S shares, is drawn from one share alone, so
+    that no host needs what another has. Where all have the same data there is one share.
+
+    Attributes:
+      examples: of each share.
+      labelled: how many of them have a label.
+      index: which share is this host's.
+      spec: of all data.
+      unseen: classes of which no host has an example.
+      test: held-out examples of the first host, which scores.
+      fingerprints: of the data of each share.
+    """
+
+    examples: tuple[int, ...]
+    labelled: tuple[int, ...]
+    index: int
+    spec: DataSpec
+    unseen: tuple[str, ...]
+    test: int
+    fingerprints: tuple[str, ...]
+
+    @classmethod
+    def of(cls, config: RunConfig, dataset: Dataset, hosts: Hosts) -> "Shares":
+        """Hears of the other hosts what they have, where that is not the same.
+
+        Raises:
+          UserError: there is one host, or an option would need the data of all.
+        """
+        spec = data_spec(dataset)
+        own = {
+            "spec": dataclasses.asdict(spec),
+            "examples": len(dataset.train_images),
+            "unseen": dataset.unseen_classes(),
+            "test": len(dataset.test_images),
+            "fingerprint": dataset.fingerprint,
+        }
+        each = [own]
+        if config.own_data:
+            _check(config, hosts)
+            each = hosts.agree(own)
+        specs = [said["spec"] for said in each]
+        labelled = tuple(said["labelled"] for said in specs)
+        # Shapes and classes that differ are refused by name, with the rest of config.json.
+        whole = {
+            "labelled": sum(labelled),
+            "missing": any(said["missing"] for said in specs),
+            **{
+                name: all(said[name] for said in specs)
+                for name in ("unit_range", "binary", "counts")
+            },
+        }
+        return cls(
+            examples=tuple(said["examples"] for said in each),
+            labelled=labelled,
+            index=hosts.index if config.own_data else 0,
+            spec=dataclasses.replace(spec, **whole),
+            unseen=tuple(
+                name for name in own["unseen"] if all(name in x["unseen"] for x in each)
+            ),
+            test=each[0]["test"],
+            fingerprints=tuple(said["fingerprint"] for said in each),
+        )
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """8 hex digits that stand for the data of all shares, in their order."""
+        if len(self.fingerprints) == 1:
+            return self.fingerprints[0]
+        return f"{zlib.crc32(' '.join(self.fingerprints).encode()):08x}"
+
+    def steps_per_epoch(self, batch_size: int) -> int:
+        """Steps in which the smallest share is seen once.
+
+        Raises:
+          UserError: a share is smaller than its part of a batch.
+        """
+        smallest, shares = min(self.examples), len(self.examples)
+        if batch_size > smallest * shares:
+            of = "training set" if shares == 1 else f"smallest of {shares} hosts' shares"
+            raise UserError(
+                f"a batch of {batch_size} is larger than the {of} of {smallest}"
+                f"{' allows' * (shares > 1)}: take a --batch-size of at most "
+                f"{smallest * shares}"
+            )
+        return smallest // (batch_size // shares)
+
+    def check(self, model: Model, name: str) -> None:
+        """Raises UserError where a model learns from labels that are not there.
+
+        Args:
+          model: that is to be trained.
+          name: of the data, for messages.
+        """
+        if self.unseen and any(x.classes for phase in model.phases for x in phase.inputs):
+            raise UserError(
+                f"{name}: no training example has the class {listing(self.unseen)}, and "
+                "the model learns from labels: add such examples, or leave that class out"
+            )
+        without = [str(index) for index, count in enumerate(self.labelled) if not count]
+        if without and LABELLED in model.reads:
+            raise UserError(
+                f"--own-data: host {listing(without)} has no label, and the model reads "
+                "labelled examples of each host: give some labels there too"
+            )
+
+
+def _check(config: RunConfig, hosts: Hosts) -> None:
+    if hosts.count == 1:
+        raise UserError("--own-data: there is one host, whose data are all: leave it out")
+    for name in ("labels", "standardise"):
+        if getattr(config, name) not in (None, False):
+            raise UserError(
+                f"--{name} with --own-data: it needs the data of all hosts at once; "
+                "prepare the data so, and leave it out"
+            )
