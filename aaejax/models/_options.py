@@ -194,7 +194,7 @@ class NetworkOptions(BaseOptions):
     def optimizer_defaults(self, name: str) -> dict[str, float]:
         """Those of convolutions for their reconstruction."""
         conv = self.network == "conv" and name == "reconstruction"
-        return networks.CONV_ADAM if conv else {}
+        return {"beta2": networks.CONV_BETA2} if conv else {}
 
     def _check(self, data: DataSpec) -> None:
         if self.own is None and self.network not in _BUILT_IN:

@@ -9,7 +9,7 @@ or as two functions (`network.py` says how):
 """
 
 from aaejax.networks.bf16 import bf16_dot_general
-from aaejax.networks.conv import CONV_ADAM, ConvDecoder, ConvEncoder
+from aaejax.networks.conv import CONV_BETA2, ConvDecoder, ConvEncoder
 from aaejax.networks.dcgan import DCGANDecoder, DCGANEncoder
 from aaejax.networks.made import MADE
 from aaejax.networks.masked_conv import GatedPixelCNN
@@ -27,7 +27,7 @@ from aaejax.networks.nnx import from_nnx
 from aaejax.networks.spectral import spectral_norm
 
 __all__ = [
-    "CONV_ADAM",
+    "CONV_BETA2",
     "MADE",
     "MLP",
     "NADE",

@@ -27,10 +27,10 @@ FINEST, COARSEST = 16, 7
 WIDEST = 4  # times the channels of the finest scale
 # What the learning of colours needs of Adam. The first gradients, those of the mean image,
 # are the largest; they are to be forgotten soon.
-CONV_ADAM = {"learning_rate": 3e-3, "beta2": 0.95}
+CONV_BETA2 = 0.95
 # The default of layer norm, 1e-6, lets a gradient grow a thousandfold where an image is
-# flat and its features are all alike.
-EPSILON = 1e-3
+# flat and its features are all alike. The last layer's inputs have a variance of about 1.
+EPSILON, LAST_EPSILON = 1e-3, 0.1
 
 
 class ConvEncoder(NormAndDropout, nn.Module):
@@ -44,7 +44,7 @@ class ConvEncoder(NormAndDropout, nn.Module):
       outputs: units of the last layer.
       channels: of the finest scale; doubled at each coarser one, to four times as many.
       scales: how many; 0 for as many as `patches` says for the image.
-      norm: of a convolution's inputs, before their units.
+      norm: of a convolution's inputs, before their units, and of those of the last layer.
       dropout: share of the inputs and of each convolution's units that are set to 0 in
         training.
       leak: slope of the units where they are off.
@@ -73,7 +73,11 @@ class ConvEncoder(NormAndDropout, nn.Module):
             x = nn.Dense(outputs, name=f"down_{scale}")(_pixels_to_channels(x, side))
             block = Block(self.norm, self.dropout, self.leak, name=f"block_{scale}")
             x = block(x, None, train)
-        return nn.Dense(self.outputs, name="output")(flatten(x))
+        # Linear codes of images of little contrast are short and of others long, where
+        # those of a Gaussian of many dimensions are nearly of one length: a discriminator
+        # sees it.
+        x = normalised(flatten(x), self.norm, train, "norm", LAST_EPSILON)
+        return nn.Dense(self.outputs, name="output")(x)
 
 
 class ConvDecoder(NormAndDropout, nn.Module):
@@ -108,7 +112,8 @@ class ConvDecoder(NormAndDropout, nn.Module):
         for scale, side in reversed(list(enumerate(sides))):
             x = Block(self.norm, self.dropout, name=f"block_{scale}")(x, codes, train)
             outputs = features(self.channels, scale - 1) if scale else colours
-            x = nn.Dense(side**2 * outputs, name=f"up_{scale}")(x)
+            # Patches that see their neighbours, so that they need not end at an edge.
+            x = nn.Conv(side**2 * outputs, (3, 3), name=f"up_{scale}")(x)
             x = _channels_to_pixels(x, side)
         return x[:, :height, :width]
 
