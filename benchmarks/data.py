@@ -100,13 +100,18 @@ def watch(*options: str, steps: int = 1, timeout: float = 3600) -> Watched:
 
 
 def own_memory(pid: int) -> int:
-    """Bytes of a process that are no copy of a file's; 0 where it has ended."""
+    """Bytes of a process, and of those that it started, that are no copy of a file's.
+
+    0 where it has ended.
+    """
     try:
         status = Path(f"/proc/{pid}/status").read_text()
+        tasks = list(Path(f"/proc/{pid}/task").glob("*/children"))
+        started = [child for task in tasks for child in task.read_text().split()]
     except OSError:
         return 0
     kib = [line.split()[1] for line in status.splitlines() if line.startswith("RssAnon")]
-    return 1024 * int(kib[0]) if kib else 0
+    return 1024 * int(kib[0] if kib else 0) + sum(own_memory(int(n)) for n in started)
 
 
 def jpegs(arguments: Arguments) -> Iterator[dict]:

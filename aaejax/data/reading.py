@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from aaejax.data import memory
+from aaejax.data import memory, picture_files
 from aaejax.data.checks import blocks
 from aaejax.types import UserError
 
@@ -65,6 +65,11 @@ class Reading:
         return red, green, blue
 
     @property
+    def cut(self) -> bool:
+        """Whether the middle of a picture is cut out before it is resized."""
+        return self.resize is not None and "x" not in self.resize
+
+    @property
     def size(self) -> tuple[int, int] | None:
         """Width and height that pictures get; None where they keep theirs."""
         if self.resize is None:
@@ -91,16 +96,7 @@ class Reading:
 
     def resized(self, image: Any) -> Any:
         """A PIL image at the size that it gets."""
-        size = self.size
-        if size is None or (size == image.size):
-            return image
-        box = None
-        if self.resize and "x" not in self.resize:
-            side = min(image.size)
-            left, top = ((length - side) / 2 for length in image.size)
-            box = (left, top, left + side, top + side)
-        # Linear: it leaves no value outside of the range of those that it is made from.
-        return image.resize(size, Image.Resampling.BILINEAR, box)
+        return picture_files.resized(image, self.size, self.cut)
 
     def arrays(self, images: np.ndarray, what: str) -> np.ndarray:
         """Pictures [N, H, W, C], uint8 or float32, as they are trained on.
