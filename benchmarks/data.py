@@ -206,7 +206,7 @@ def rate(arguments: Arguments) -> Iterator[dict]:
     file.unlink()
 
 
-RATE_TURNS = 6
+RATE_TURNS = 5
 
 
 def _turns(

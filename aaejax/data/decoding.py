@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import resource
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -126,11 +127,11 @@ class PictureFiles:
         """
         paths = list(self._paths)
         first, rest = paths[:100], paths[100:]
-        wall, cpu = time.perf_counter(), time.process_time()
+        wall, slept = time.perf_counter(), _times_asleep()
         found = _read(picture_files.heads, first)
-        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-        # Not for other programs alone, which leave no core for as long.
-        waits = wall > max(2 * cpu, _SLOW * len(first))
+        wall, slept = time.perf_counter() - wall, _times_asleep() - slept
+        # Asleep once a file: not for other programs alone, which leave no core.
+        waits = wall > _SLOW * len(first) and slept >= len(first)
         threads, read = _SLOW_DISK if waits else 1, partial(_read, picture_files.heads)
         cores = lazy.workers()
         if len(paths) >= MANY and cores > 1 and not waits:
@@ -141,6 +142,11 @@ class PictureFiles:
         with ThreadPoolExecutor(threads) as pool:
             parts = pool.map(lambda at: read(rest[at : at + _HEADS_AT_ONCE]), starts)
             return list(itertools.chain(found, *parts))
+
+
+def _times_asleep() -> int:
+    """How often this process gave up its core, to wait for something."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw
 
 
 def _read(function: Callable[..., list[Any]], *arguments: Any) -> list[Any]:

@@ -157,4 +157,7 @@ def _serve() -> None:
 
 
 if __name__ == "__main__":
-    _serve()
+    try:
+        _serve()
+    except BrokenPipeError:
+        os._exit(0)  # nobody reads answers any more, and there is nothing to clean up
