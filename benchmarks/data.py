@@ -8,7 +8,6 @@ is its own (anonymous) and not what the system keeps of files. Large data are ma
 random bytes. The numbers of the whole take an hour, 60 GB of disk and a quiet machine.
 """
 
-import contextlib
 import itertools
 import json
 import os
@@ -233,13 +232,11 @@ def _turns(
 
         indices = [partial(rows, start) for start in starts]
         taken = []
-        with contextlib.closing(feed(arrays, indices, devices, streamed=streamed)) as fed:
-            ends = [start + steps for start in starts]
-            for ran in run_chunks(
-                program, state, key, fed=fed, ends=ends, phases=model.phases
-            ):
-                state = ran.state
-                taken.append(ran.seconds)
+        fed = feed(arrays, indices, devices, streamed=streamed)
+        ends = [start + steps for start in starts]
+        for ran in run_chunks(program, state, key, fed=fed, ends=ends, phases=model.phases):
+            state = ran.state
+            taken.append(ran.seconds)
         left = taken[batches.CHUNKS_AHEAD + 1 :]
         yield len(left) * steps / sum(left)
 
