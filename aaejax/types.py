@@ -28,8 +28,9 @@ Metrics = dict[str, Array]  # float32 scalars by name
 
 # One minibatch: "image" float32 [B, ...] in [0, 1] (vectors: any finite values, and NaN for
 # one that is not known where a model says that it reads such) and,
-# where the data have labels, "label" int32 [B] with -1 for "unknown". Phases that read
-# further batches find them under a prefix: "labelled_image", ...
+# where the data have labels, "label" int32 [B] with -1 for "unknown"; where they have such,
+# "condition" float32 [B, C] and "weight" float32 [B], 0 or more. Phases that read further
+# batches find them under a prefix: "labelled_image", ...
 Batch = Mapping[str, Array]
 LABELLED = "labelled_"  # prefix of a batch of labelled examples
 
@@ -75,8 +76,8 @@ class Source(Protocol):
 
     It is asked by several threads at once. It may also have
 
-    - `labels`: [N], as of `aaejax.data.from_arrays`; without them the label of every row is
-      read once, at the start;
+    - `labels` [N], `conditions` [N, C] and `weights` [N], as of `aaejax.data.from_arrays`;
+      those that it has not are read of every row once, at the start;
     - `identity`: a string that changes with the data; by default some rows stand for all;
     - `name_of(row) -> str`: of a row, in messages.
     """
@@ -93,7 +94,7 @@ class Source(Protocol):
 
         Returns:
           "image" [n, ...], as of `aaejax.data.from_arrays`, the same shape and dtype for
-          every row; and perhaps "label" [n].
+          every row; and perhaps "label" [n], "condition" [n, C] and "weight" [n].
         """
         ...
 
@@ -157,6 +158,7 @@ class Input:
       unit_range: Whether all values lie in [0, 1].
       missing: Whether a value may be NaN, which is one that is not known.
       counts: Whether all values are counts, whole numbers from 0 on.
+      weights: Whether they are weights of examples, 0 or more.
     """
 
     name: str
@@ -166,6 +168,7 @@ class Input:
     unit_range: bool = False
     missing: bool = False
     counts: bool = False
+    weights: bool = False
 
 
 @dataclass(frozen=True)
@@ -222,7 +225,9 @@ class Model:
         linear; counts per 10,000 where examples are counts.
       encode: `(variables, images [B, ...], key, labels [B] or None) -> codes [B, Z]`; the
         key is consumed, or unused where q(z|x) is deterministic; labels are read where the
-        code has them in it (supervised). By default the model has no encoder.
+        code has them in it (supervised). By default the model has no encoder. Here and
+        below, where the model has conditions these stand in the place of labels:
+        float32 [B, C], none of them unknown.
       error: `(variables, images [B, ...], codes [B, Z]) -> errors [B]` gives the
         reconstruction loss of each example, in nats.
       log_weights: `(variables, images [B, ...], key, labels [B] or None) -> weights [B]`
@@ -237,6 +242,8 @@ class Model:
         None where the encoder has no such head.
       classes: K where a code is [one-hot class, style]; 0 where it is a style alone.
       prior_classes: K where the prior can be asked for a class; 0 for as many as `classes`.
+      conditions: C where a code is [condition, style], of real numbers that are given, to
+        the prior too; 0 for none.
       represent: `(variables, codes [B, Z]) -> [B, n]` gives what stands for a code where it
         is looked at; None where that is the code itself.
       plane: `(variables, codes [B, Z]) -> [B, 2]` gives where codes are drawn; None for
@@ -256,12 +263,18 @@ class Model:
     classify: Callable[[Variables, Array, Key], Array] | None = None
     classes: int = 0
     prior_classes: int = 0
+    conditions: int = 0
     represent: Callable[[Variables, Array], Array] | None = None
     plane: Callable[[Variables, Array], Array] | None = None
 
     def __post_init__(self) -> None:
         if not self.prior_classes:
             object.__setattr__(self, "prior_classes", self.classes)
+
+    @property
+    def front(self) -> int:
+        """How many numbers of a code stand in front of its style."""
+        return self.classes or self.conditions
 
     @property
     def encodes(self) -> bool:
@@ -298,6 +311,8 @@ class Model:
         """Codes [B, Z] as they are drawn, [B, 2]; None where there is no plane for them."""
         if self.plane is not None:
             return self.plane(variables, codes)
+        if self.conditions:
+            return None
         shown = codes if self.represent is None else self.represent(variables, codes)
         return shown if shown.shape[1] == 2 else None
 
@@ -353,3 +368,5 @@ class DataSpec:
     missing: bool = False  # whether values may be NaN, which is one that is not known
     binary: bool = False  # whether each value is a bit, as by --binarize
     counts: bool = False  # of vectors: whether all are counts, whole numbers from 0 on
+    conditions: int = 0  # C, numbers of the condition of an example; 0 for none
+    weighted: bool = False  # whether each example has a weight

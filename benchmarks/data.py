@@ -8,6 +8,7 @@ is its own (anonymous) and not what the system keeps of files. Large data are ma
 random bytes. The numbers of the whole take an hour, 60 GB of disk and a quiet machine.
 """
 
+import itertools
 import json
 import os
 import shutil
@@ -20,15 +21,23 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
+import jax
 import numpy as np
 import tyro
 from PIL import Image
 
-from aaejax.data import lazy
+from aaejax import models, train_step
+from aaejax.data import batches, lazy
 from aaejax.data.decoding import PictureFiles
+from aaejax.data.mapped_file import MappedFile
 from aaejax.data.reading import Reading
+from aaejax.runs.chunks import run_chunks
+from aaejax.runs.devices import feed, replicate, steps_alone, train_chunk
+from aaejax.runs.run import batch_shapes, seed_start
+from aaejax.types import DataSpec, Model
 
 ROOT = Path(__file__).parent.parent
 TINY = ("--width", "100", "--latent", "4")
@@ -100,13 +109,18 @@ def watch(*options: str, steps: int = 1, timeout: float = 3600) -> Watched:
 
 
 def own_memory(pid: int) -> int:
-    """Bytes of a process that are no copy of a file's; 0 where it has ended."""
+    """Bytes of a process, and of those that it started, that are no copy of a file's.
+
+    0 where it has ended.
+    """
     try:
         status = Path(f"/proc/{pid}/status").read_text()
+        tasks = list(Path(f"/proc/{pid}/task").glob("*/children"))
+        started = [child for task in tasks for child in task.read_text().split()]
     except OSError:
         return 0
     kib = [line.split()[1] for line in status.splitlines() if line.startswith("RssAnon")]
-    return 1024 * int(kib[0]) if kib else 0
+    return 1024 * int(kib[0] if kib else 0) + sum(own_memory(int(n)) for n in started)
 
 
 def jpegs(arguments: Arguments) -> Iterator[dict]:
@@ -166,28 +180,65 @@ def large(arguments: Arguments) -> Iterator[dict]:
 
 
 def rate(arguments: Arguments) -> Iterator[dict]:
-    """Examples a second, streamed from a file and resident in memory."""
-    streamed, resident = arguments.place / "streamed.npy", arguments.place / "resident.npy"
-    random_bytes(streamed, (int(5.5 * GB) // 784, 28, 28, 1))
-    random_bytes(resident, (60_000, 28, 28, 1))
-    for name, options in (("MLPs of 1000", ()), ("convolutions", ("--network", "conv"))):
+    """Examples a second, streamed from a file and resident in memory, in turn.
+
+    In one process, without what a run writes; the first chunks of each turn, which were
+    read ahead of time, are left out.
+    """
+    file = arguments.place / "streamed.npy"
+    random_bytes(file, (2 * GB // 784, 28, 28, 1))
+    streamed = lazy.Rows(MappedFile(np.load(file, mmap_mode="r")), "streamed")
+    resident = np.asarray(streamed[:60_000])
+    for name, options, steps in (
+        ("MLPs of 1000", models.options("aae")(), 10),
+        ("convolutions", models.options("aae")(network="conv"), 3),
+    ):
+        model = options.build(DataSpec((28, 28, 1), 0, True), 10**6)
+        turns = [_turns(model, x, steps, x is streamed) for x in (streamed, resident)]
         ratios = []
-        for _ in range(3):
-            rates = [
-                watch(
-                    *("aae", "--dataset", str(file), *options, "--log-every", "50"),
-                    *("--save-every", "100000"),
-                    steps=8,
-                ).rate
-                for file in (streamed, resident)
-            ]
+        for _ in range(RATE_TURNS):
+            rates = [next(each) for each in turns]
             ratios.append(rates[0] / rates[1])
-        ratio = statistics.median(ratios)
-        yield row(
-            f"rate streamed over resident, {name}, batch 100", ratio, 0.95, least=True
-        )
-    for each in (streamed, resident):
-        each.unlink()
+        ratio = statistics.median(ratios[1:])
+        what = f"rate streamed over resident, {name}, batch 100"
+        yield row(what, ratio, 0.95, least=True)
+    file.unlink()
+
+
+RATE_TURNS = 5
+
+
+def _turns(
+    model: Model, images: lazy.Images, steps: int, streamed: bool, chunks: int = 6
+) -> Iterator[float]:
+    """Steps a second of some chunks of steps, as often as is asked."""
+    arrays, devices = {"image": images}, jax.local_devices()[:1]
+    state, key = seed_start(0, model)
+    example = batch_shapes(model, arrays, 100)
+    program = train_chunk(
+        partial(train_step, model.phases),
+        partial(batches.step_batch, model.reads),
+        devices,
+        one_by_one=steps_alone(model.phases, devices, state, example, key),
+        streamed=streamed,
+    )
+    state, key = replicate(state, devices), replicate(key, devices)
+    for turn in itertools.count():
+        first = turn * chunks * steps
+        starts = range(first, first + chunks * steps, steps)
+
+        def rows(start: int) -> np.ndarray:
+            return batches.step_rows(model.reads, 0, start, start + steps, arrays, 100)
+
+        indices = [partial(rows, start) for start in starts]
+        taken = []
+        fed = feed(arrays, indices, devices, streamed=streamed)
+        ends = [start + steps for start in starts]
+        for ran in run_chunks(program, state, key, fed=fed, ends=ends, phases=model.phases):
+            state = ran.state
+            taken.append(ran.seconds)
+        left = taken[batches.CHUNKS_AHEAD + 1 :]
+        yield len(left) * steps / sum(left)
 
 
 def decoding(arguments: Arguments) -> Iterator[dict]:

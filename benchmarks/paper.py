@@ -526,12 +526,22 @@ def train_row(
             "versions": {name: version(name) for name in ("jax", "flax", "optax")},
         }
     shown = held_out(dataset)
-    folder.write_heldout(*(each[:256] for each in shown))
+    folder.write_heldout(
+        **{name: x[:256] for name, x in shown._asdict().items() if x is not None}
+    )
     networks, codes = trained[0], None
     of_prior = model.prior(networks, jax.random.key(1), 1)
     if model.in_plane(networks, of_prior) is not None:
-        codes = HeldOut(model, *shown, jax.random.key(0))(networks)[1]
-    pictures = RunPictures(model, *shown, dataset.class_names, folder, jax.random.key(2))
+        scored = HeldOut(model, shown.images, shown.labels, jax.random.key(0))
+        codes = scored(networks)[1]
+    pictures = RunPictures(
+        model,
+        shown.images,
+        shown.labels,
+        dataset.class_names,
+        folder,
+        jax.random.key(2),
+    )
     pictures.write(networks, codes)
     if "clusters" in kinds.kinds(model):
         found = kinds.sample(Trained(model, networks, steps, folder, {}), "clusters")

@@ -96,7 +96,7 @@ def test_refused_labels(labels, fragment):
             "uint8 [4, 5, 1] and a test example uint8 [4, 6",
         ),
         (images(5) / 255, None, None, "test example float32"),
-        (None, np.zeros(5, int), None, "test labels without test images"),
+        (None, np.zeros(5, int), None, "without test images"),
         (images(5), np.array(["a"] * 5), None, "strings, the others integers"),
         (images(5), np.arange(5), ["a", "b"], "label 4 has no name"),
     ],

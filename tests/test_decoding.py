@@ -1,13 +1,17 @@
 """Pictures as a viewer shows them."""
 
+import gc
 import struct
 import zlib
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from aaejax.data import load
+from aaejax.data import decoders, load
+from aaejax.data.decoding import PictureFiles
+from aaejax.data.reading import Reading
 from tests.made_data import fails, images, save
 
 
@@ -199,3 +203,29 @@ def test_sizes_that_heads_claim_are_bounded_by_the_memory(tmp_path):
     for number in range(1, 1000):
         path.with_name(f"{number}.png").hardlink_to(path)
     fails("0.png cannot be decoded", loaded, tmp_path)  # and nothing is taken for them
+
+
+def test_processes_decode_many_small_pictures(tmp_path, monkeypatch):
+    """They give the same; a broken file is named; one that dies ends it; none is left."""
+    monkeypatch.setattr("aaejax.data.lazy.workers", lambda of=None: 2)
+    for number in range(200):
+        save(tmp_path / "of" / f"{number:03}.png", "RGB", (5, 4), (number, 0, 7))
+    alone, _ = loaded(tmp_path / "of")
+    monkeypatch.setattr("aaejax.data.decoding.MANY", 100)
+    ended: list[Any] = []
+    end = decoders._end
+    monkeypatch.setattr(decoders, "_end", lambda some: (end(some), ended.extend(some)))
+    together, _ = loaded(tmp_path / "of")
+    np.testing.assert_array_equal(alone, together)
+    assert len(ended) == 2 and all(each.poll() is not None for each in ended)
+    files = PictureFiles(sorted((tmp_path / "of").iterdir()), tmp_path, Reading(), "of")
+    assert files.workers > 1 and files._decoders is not None
+    (tmp_path / "of" / "150.png").write_bytes(b"broken")
+    fails("150.png cannot be decoded", files.__getitem__, np.arange(140, 160))
+    assert len(files[np.arange(100, 120)]["image"]) == 20
+    for process in files._decoders._idle.queue:
+        process.kill()
+    fails("died (SIGKILL)", files.__getitem__, np.arange(20))
+    del files
+    gc.collect()  # the errors know of it
+    assert len(ended) == 4

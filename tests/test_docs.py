@@ -101,6 +101,8 @@ def place(tmp_path_factory):
     rng = np.random.default_rng(0)
     digits = rng.integers(0, 256, (120, 28, 28), dtype=np.uint8)
     np.savez(folder / "my_images.npz", images=digits, labels=np.arange(120) % 10)
+    told = {"condition": rng.normal(size=(120, 2)), "weight": np.arange(120) % 3}
+    np.savez(folder / "my_told.npz", images=digits, **told)
     (folder / "my_digits").mkdir()
     for number in range(3):
         Image.fromarray(digits[number]).save(folder / "my_digits" / f"{number}.png")

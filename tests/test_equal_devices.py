@@ -30,6 +30,7 @@ STATEFUL = {"norm": "batch", "dropout": 0.3}
         ),
         ("clustering", {"mutual_information": 0.5, "unevenness": 0.1, **MOVED}, 0.0),
         ("reduction", STATEFUL, 0.9),
+        ("supervised", {"posterior": "gaussian"}, 0.0),  # with weights and a condition
         ("nade", {"orderings": 3}, 0.0),
         (
             "gan",
@@ -44,7 +45,10 @@ def test_a_step_on_four_devices_is_that_of_one(name, changes, ema):
     sgd = Optimizer("sgd", 1e-2, clip=1.0)
     optimizers = {field: sgd for field in fields if field.endswith("_optimizer")}
     options = tiny_options(name, **{"width": 4, **optimizers, **changes})
-    model = options.build(dataclasses.replace(DATA, binary=name in BITS), 10)
+    data = dataclasses.replace(DATA, binary=name in BITS)
+    if name == "supervised":
+        data = dataclasses.replace(data, weighted=True, conditions=2)
+    model = options.build(data, 10)
     images, labels = (
         jax.random.uniform(jax.random.key(0), (16, *DATA.shape)),
         jnp.arange(16),
@@ -54,6 +58,7 @@ def test_a_step_on_four_devices_is_that_of_one(name, changes, ema):
         f"{prefix}image": jnp.roll(images, number, axis=0)
         for number, prefix in enumerate(model.reads)
     }
+    batch["weight"], batch["condition"] = jnp.arange(16.0), images[:, :2, 0, 0]
     key = jax.random.key(2)
     state = jax.jit(lambda key: init_state(model, key, ema))(jax.random.key(1))
     expected, metrics = jax.jit(train_step(model.phases, ema=ema))(state, batch, key)

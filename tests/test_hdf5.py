@@ -109,6 +109,12 @@ def test_what_does_not_fit_is_read_by_its_rows(tmp_path, monkeypatch):
     assert not wrong
     again = load(path, tmp_path, hold_out=False)
     assert data.fingerprint == again.fingerprint
+    for _ in range(2):  # written, and read
+        said: list[str] = []
+        kept = load(path, "", hold_out=False, cache=tmp_path / "kept", tell=said.append)
+        assert kept.fingerprint == data.fingerprint
+        np.testing.assert_array_equal(kept.train_images[rows], x[rows])
+    assert not said and len(list((tmp_path / "kept").iterdir())) == 1
 
 
 def test_files_that_are_no_hdf5(tmp_path, monkeypatch):
@@ -152,6 +158,9 @@ def test_cells_by_genes(tmp_path, monkeypatch, layout):
     lazy = load(path, tmp_path, standardise=True)
     assert isinstance(lazy.train_images, Rows) and lazy.columns == whole.columns
     np.testing.assert_array_equal(lazy.test_images[:], whole.test_images)
+    kept = load(path, tmp_path, standardise=True, cache=tmp_path / "kept")
+    assert kept.fingerprint == lazy.fingerprint
+    np.testing.assert_array_equal(kept.test_images[:], whole.test_images)
 
 
 def test_cells_that_are_refused(tmp_path):

@@ -223,17 +223,17 @@ def test_a_streamed_run_that_was_killed_goes_on_bit_for_bit(
 ):
     """With another number of threads, and as one on resident data."""
     changes: Any = {"model": tiny_options("autoencoder"), "devices": 1}
-    changes |= {"batch_size": 10, "save_every": 10}
+    changes |= {"batch_size": 10, "save_every": 10, "log_every": 5}
     source = Squares(100)
     data = from_source(source)
     train_tiny(tmp_path / "whole", data, **changes)
-    # 9 steps an epoch; a chunk is a divisor of log_every.
+    # 9 steps an epoch; a chunk is of 1 step, and lines are as of resident data.
     lines = read_lines(tmp_path / "whole")
-    assert [line["step"] for line in lines] == [*range(2, 36, 2), 36][: len(lines)]
+    assert [line["step"] for line in lines] == [*range(5, 36, 5), 36]
     assert threading.get_ident() in source.threads and len(source.threads) > 1
     monkeypatch.setattr(lazy, "workers", lambda *_: 5)
     with pytest.raises(Cut):
-        train_tiny(tmp_path / "cut", data, hooks=[CutAt(16)], **changes)
+        train_tiny(tmp_path / "cut", data, hooks=[CutAt(15)], **changes)
     monkeypatch.setattr(lazy, "workers", lambda *_: 1)
     train_tiny(tmp_path / "cut", data, **changes)
     (step, params), (cut_step, cut) = map(
@@ -248,6 +248,10 @@ def test_a_streamed_run_that_was_killed_goes_on_bit_for_bit(
     monkeypatch.undo()
     train_tiny(tmp_path / "resident", data, **changes)
     resident = final_params(tmp_path / "resident")[1]
+    again = read_lines(tmp_path / "resident")
+    for line, other in zip(lines, again, strict=True):
+        assert line["step"] == other["step"]
+        assert line["reconstruction/loss"] == pytest.approx(other["reconstruction/loss"])
     for a, b in zip(jax.tree.leaves(params), jax.tree.leaves(resident), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 

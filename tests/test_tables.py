@@ -128,7 +128,7 @@ def test_a_large_table_is_read_in_blocks(tmp_path, monkeypatch):
         ("", "is empty"),
         ("a,b\n", "has no rows"),
         ("1.5,2\n3,4\n", "the first row has numbers (1.5, ...)"),
-        ("y\n1\n", "no column but the labels"),
+        ("y\n1\n", "no column but the labels, condition and weights"),
         ("a,b\n1,2\n", "has no column 'y' for the labels: it has 'a', 'b'"),
         ('a,y\n1,"2\n', "line 2: unexpected end of data"),
         ("a,y\n,1\n,2\n", "column 'a' has no value in any row"),

@@ -23,13 +23,12 @@ def samples(question: Question) -> Arrays:
 
 
 def _drawn(question: Question) -> np.ndarray:
-    count, label = question.count, question.label_number()
-    labels = None if label is None else np.full(count, label, np.int32)
+    count = question.count
     # Decoded in batches, as layers between may take much more than what they make.
     codes = question.run(
-        lambda model, variables, key, labels: model.prior(variables, key, count, labels),
+        lambda model, variables, key, told: model.prior(variables, key, count, told),
         question.key,
-        labels,
+        question.told(),
     )
     return question.trained.decode(codes)
 
@@ -71,7 +70,7 @@ def bounds(question: Question) -> Arrays:
 
         ask = sampling.in_batches(bound)
         key = jax.random.fold_in(question.key, samples)
-        asked = trained.variables, examples.images, examples.labels, key
+        asked = trained.variables, examples.images, examples.told(trained.model), key
         found[name] = ask(*asked)["bound"]
     return found
 
@@ -229,7 +228,8 @@ def interpolation(question: Question) -> Arrays:
 def codes(question: Question) -> Arrays:
     """Makes "codes" [N, Z], "split" [N] and perhaps "represented" [N, n].
 
-    And where there are labels "labels" [N] and their "class_names" [K]. Of the run's own
+    And where there are labels "labels" [N] and their "class_names" [K], and so "condition"
+    [N, C] and "weight" [N]. Of the run's own
     data, as it was split: the training part (split 0), then the held-out part (1). Of the
     user's data the parts that they bring, each in its own order; a file or folder without
     parts is one. "represented" where codes are looked at as something else.
@@ -247,7 +247,7 @@ def codes(question: Question) -> Arrays:
     parts = question.parts()
     for split, part in enumerate(parts):
         key = jax.random.fold_in(question.key, split)
-        block = encode_all(trained.variables, part.images, part.labels, key)
+        block = encode_all(trained.variables, part.images, part.told(model), key)
         block["split"] = np.full(len(part.images), split, np.int32)
         blocks.append(block)
     whole = {name: np.concatenate([b[name] for b in blocks]) for name in blocks[0]}
@@ -296,12 +296,12 @@ def scores(question: Question) -> Arrays:
     trained, examples = question.trained, question.examples()
     outliers = trained.outliers
     threshold = outliers.threshold(question.contamination)
-    found = outliers(examples.images, examples.labels)
+    found = outliers(examples.images, examples.told(trained.model))
     order = np.argsort(-found["score"], kind="stable")
     shown = []
     for rows in (order[:LINE], order[::-1][:LINE]):
         chosen = examples[rows]
-        made = trained.reconstruct(chosen.images, chosen.labels)
+        made = trained.reconstruct(chosen.images, chosen.told(trained.model))
         for images in (to_unit(np.asarray(chosen.images)), made):
             line = np.ones((LINE, *made.shape[1:]), np.float32)  # white where none
             line[: len(rows)] = images

@@ -70,8 +70,8 @@ before it. The weights do not expire.
 """
 PROGRAMS = {
     "decode": "codes to examples",
-    "encode": "examples, labels (-1: unknown) and a seed to codes",
-    "sample": "labels (-1: any) and a seed to samples",
+    "encode": "examples, labels (-1: unknown) or conditions, and a seed to codes",
+    "sample": "labels (-1: any) or conditions, and a seed to samples",
 }
 
 

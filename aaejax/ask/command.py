@@ -64,6 +64,9 @@ class Arguments:
     label: str | None = None
     """Of samples and nearest, where the model can be asked for it: a class by name, or by
     number where no class of the run is named by one."""
+    condition: tuple[float, ...] = ()
+    """Of samples and nearest, of a model that was trained with a condition: its numbers; by
+    default those of the run's held-out examples, in turn."""
     pick: tuple[int, ...] = ()
     """Which images of the data, by number, in place of a random choice; interpolations go
     from the first half of them to the second."""
@@ -89,7 +92,7 @@ class Arguments:
 
 GROUPS = ("what is made", "data", "run", "page")
 _GROUP = {
-    "data": {"data", "data-dir", "label", "pick", "plus", "minus"},
+    "data": {"data", "data-dir", "label", "condition", "pick", "plus", "minus"},
     "run": {"help", "step", "weights", "network"},
     "page": {"port", "browser"},
 }
@@ -157,6 +160,7 @@ def _main(name: str) -> int:
         contamination=arguments.contamination,
         sampler=arguments.sampler,
         rows=arguments.rows,
+        condition=arguments.condition,
     )
     write(out, kind, arrays, columns)
     tell(f"{kind} of {arguments.run} at step {trained.step}: {out}")

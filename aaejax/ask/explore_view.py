@@ -50,6 +50,11 @@ class View:
         """Encodes the examples of the question; raises UserError where there are none."""
         self.question, self.trained = question, question.trained
         model = self.model = self.trained.model
+        if model.conditions:
+            raise UserError(
+                "explore has no page for codes with a condition: ask for samples with "
+                "--condition, or for codes"
+            )
         self.classes, self.size = model.classes, model.latent - model.classes
         self.shape, self.columns = self.trained.data.spec.shape, self.trained.columns
         key, choice_key = jax.random.split(question.key)

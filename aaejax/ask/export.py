@@ -82,7 +82,7 @@ def _fill(made: RunFolder, trained: Trained, tell: Callable[[str], None]) -> Non
         except UserError as error:
             tell(f"note: no held-out examples are exported: {error}")
         else:
-            made.write_heldout(kept["images"], kept.get("labels"))
+            made.write_heldout(**kept)
     for name in SAMPLERS:
         if (run.path / name).exists():
             write_atomically(made.path / name, read_bytes(run.path / name))

@@ -29,7 +29,9 @@ class Need:
 
 NOTHING = Need("any model", lambda model: True)
 ENCODER = Need("an encoder", lambda model: model.encodes)
-PLANE = Need("codes of two dimensions", lambda model: model.latent == 2)
+PLANE = Need(
+    "codes of two dimensions", lambda model: model.latent == 2 and not model.conditions
+)
 CLASS = Need("a class in the code", lambda model: model.classes > 0)
 PARTS = Need(
     "a prior with a part for each class",
@@ -64,8 +66,8 @@ class Kind:
 KINDS = {
     "samples": Kind(
         answers.samples,
-        "of the prior, of one class with --label",
-        reads=("label", "sampler"),
+        "of the prior, of one class with --label, one --condition",
+        reads=("label", "condition", "sampler"),
         draw=pictures.write_grid,
         of_columns=True,
         makes=1,
@@ -73,7 +75,7 @@ KINDS = {
     "nearest": Kind(
         answers.nearest,
         "training images beside samples",
-        reads=("label", "data", "sampler"),
+        reads=("label", "condition", "data", "sampler"),
         makes=answers.LINE,
     ),
     "reconstructions": Kind(
@@ -103,7 +105,7 @@ KINDS = {
         reads=("data",),
         draw=None,
         npy="codes",
-        columns=("split", "labels", "codes", "represented"),
+        columns=("split", "labels", "condition", "weight", "codes", "represented"),
     ),
     "scores": Kind(
         answers.scores,
@@ -185,6 +187,7 @@ def sample(
     contamination: float = 0.05,
     sampler: samplers.Sampler = "prior",
     rows: int | None = None,
+    condition: tuple[float, ...] = (),
     tell: Callable[[str], None] = print,
 ) -> dict[str, np.ndarray]:
     """What `sample.py RUN KIND` writes.
@@ -213,6 +216,8 @@ def sample(
         fitted to the codes of the run's training data (`data`, where they moved) and kept
         in the run folder.
       rows: of complete: how many rows of an image are kept; by default half of them.
+      condition: of samples and nearest, of a model with conditions: the one of all of them;
+        by default those of the run's held-out examples, in turn.
       tell: gets a line where `plus` or `minus` could mean two things.
 
     Returns:
@@ -244,6 +249,7 @@ def sample(
         sampler=sampler,
         tell=tell,
         rows=rows,
+        condition=tuple(condition),
     )
     reads = KINDS[kind].reads
     if sampler != "prior" and "sampler" in reads:

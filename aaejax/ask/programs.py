@@ -34,6 +34,8 @@ def programs(
     - "sample": `(weights, labels int32 [B], seed uint32 ()) -> examples float32 [B, ...]`;
       a label of -1 is any class, as is each where the prior has none to ask for
 
+    Of a model with conditions these, float32 [B, C], stand in the place of labels.
+
     Args:
       model: the model.
       variables: of its networks; only what they are like counts.
@@ -50,11 +52,14 @@ def programs(
 
     def sample(variables: Variables, label: Array, key: Key) -> Array:
         # What has no parts for classes is not asked for one.
-        code = model.prior(variables, key, 1, label[None] if model.prior_classes else None)
+        asked = model.prior_classes or model.conditions
+        code = model.prior(variables, key, 1, label[None] if asked else None)
         return model.decode(variables, code)[0]
 
     (batch,) = export.symbolic_shape("B")
     seed, labels = _like((), np.uint32), _like((batch,), np.int32)
+    if model.conditions:
+        labels = _like((batch, model.conditions), np.float32)
     functions = {
         "decode": (decode, [_like((batch, model.latent), np.float32)]),
         "encode": (encode, [_like((batch, *shape), np.float32), labels, seed]),

@@ -36,6 +36,7 @@ class Question:
     contamination: float = 0.05
     sampler: Literal["prior", "gaussian", "gmm"] = "prior"
     rows: int | None = None
+    condition: tuple[float, ...] = ()
 
     @property
     def finds_clusters(self) -> bool:
@@ -67,6 +68,33 @@ class Question:
             )
         return class_number(self.trained.class_names, self.label)
 
+    def told(self) -> np.ndarray | None:
+        """What samples are asked for: their labels [count] or conditions [count, C].
+
+        Conditions that are not said are those of the run's held-out examples, in turn.
+
+        Raises:
+          UserError: the model can't be asked for one, or for no such.
+        """
+        size = self.trained.model.conditions
+        if not size and self.condition:
+            raise UserError(
+                "samples of this model can't be asked for by --condition: it was trained "
+                "without one"
+            )
+        if not size:
+            label = self.label_number()
+            return None if label is None else np.full(self.count, label, np.int32)
+        if self.condition and len(self.condition) != size:
+            raise UserError(
+                f"--condition of {len(self.condition)} numbers: the run's has {size}"
+            )
+        if self.condition:
+            given = np.array([self.condition], np.float32)
+        else:
+            given = self.trained.folder.read_heldout()["condition"]
+        return given[np.arange(self.count) % len(given)]
+
     def parts(self) -> list[Examples]:
         """The parts of the user's data, or of the run's own as it was split."""
         if self.data is not None:
@@ -74,8 +102,11 @@ class Question:
         dataset = sources.own(self.trained, None, self.data_dir)
         names = self.trained.class_names
         return [
-            Examples(dataset.train_images, dataset.train_labels, names),
-            Examples(dataset.test_images, dataset.test_labels, names),
+            Examples(images, labels, names, beside)
+            for images, labels, beside in (
+                (dataset.train_images, dataset.train_labels, dataset.train_beside),
+                (dataset.test_images, dataset.test_labels, dataset.test_beside),
+            )
         ]
 
     def examples(self) -> Examples:
@@ -98,7 +129,8 @@ class Question:
           in_order: whether those that are drawn come in the order of the data.
 
         Returns:
-          Images, float32 [n, ...]; labels, [n] or None; and their numbers, [n].
+          Images, float32 [n, ...]; labels, [n] or None, or conditions, [n, C], where the
+          model has them; and their numbers, [n].
         """
         examples = self.examples()
         n = len(examples.images)
@@ -109,7 +141,8 @@ class Question:
             drawn = np.sort(drawn)
         numbers = np.array(self.pick, int) if self.pick else drawn
         chosen = examples[numbers]
-        return np.asarray(to_unit(np.asarray(chosen.images))), chosen.labels, numbers
+        told = chosen.told(self.trained.model)
+        return np.asarray(to_unit(np.asarray(chosen.images))), told, numbers
 
     def mean_code(self, asked: str | int | Path, key: Key) -> np.ndarray:
         """Of the examples of a class, by name or number, or of the user's data: [Z].
@@ -121,8 +154,8 @@ class Question:
         examples = of_class or self._of_data(asked if is_path else str(asked))
         encode = self.trained.model.encode
         ask = sampling.in_batches(lambda *given: {"z": encode(*given)})
-        variables = self.trained.variables
-        return ask(variables, examples.images, examples.labels, key)["z"].mean(axis=0)
+        variables, told = self.trained.variables, examples.told(self.trained.model)
+        return ask(variables, examples.images, told, key)["z"].mean(axis=0)
 
     def _of_class(self, name: str) -> Examples | None:
         """Those of a class; None where the name can be none."""

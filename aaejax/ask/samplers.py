@@ -36,7 +36,7 @@ def with_sampler(question: Question) -> Trained:
     if model.prior_classes and not model.classes and question.label is not None:
         raise UserError("a label is a part of the prior here: leave out it or --sampler")
     style = priors.gaussian_mixture(*_mixture(question))
-    density = priors.with_class(style, model.classes) if model.classes else style
+    density = priors.after(style, model.classes, model.conditions)
     changed = dataclasses.replace(model, prior=priors.fixed(density))
     return dataclasses.replace(trained, model=changed)
 
@@ -46,7 +46,7 @@ def _mixture(question: Question) -> mixtures.Mixture:
     trained, name = question.trained, question.sampler
     file = trained.folder.path / f"sampler-{name}.npz"
     of = _checksum(trained)
-    size = trained.model.latent - trained.model.classes
+    size = trained.model.latent - trained.model.front
     try:
         with np.load(io.BytesIO(read_bytes(file)), allow_pickle=False) as kept:
             found = mixtures.Mixture(*(kept[each] for each in mixtures.Mixture._fields))
@@ -55,8 +55,11 @@ def _mixture(question: Question) -> mixtures.Mixture:
     except Exception:  # not there, or damaged in one of many ways: it is made again
         pass
     dataset = sources.own(trained, question.data, question.data_dir)
-    codes = trained.encode(dataset.train_images, dataset.train_labels)
-    made = mixtures.fit(codes[:, trained.model.classes :], COMPONENTS[name])
+    told = dataset.train_labels
+    if trained.model.conditions:
+        told = dataset.train_beside.condition
+    codes = trained.encode(dataset.train_images, told)
+    made = mixtures.fit(codes[:, trained.model.front :], COMPONENTS[name])
     try:
         with atomic(file) as out:
             np.savez(out, of=np.uint32(of), **made._asdict())  # type: ignore[arg-type]

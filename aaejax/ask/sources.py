@@ -17,13 +17,14 @@ import numpy as np
 
 from aaejax.ask.labels import listed, to_run
 from aaejax.data import Dataset, files, load
+from aaejax.data.beside import NOTHING, Beside
 from aaejax.data.lazy import Images
 from aaejax.data.reading import PLACES
 from aaejax.runs.config import READING
 from aaejax.runs.config_json import saved_run
 from aaejax.runs.run_data import RunData
 from aaejax.runs.trained import Trained
-from aaejax.types import UserError
+from aaejax.types import Model, UserError
 
 DATA_DIR = Path("data")  # as train.py's
 
@@ -35,17 +36,26 @@ class Examples:
     images: Images = field(repr=False)  # [N, ...], uint8 or float32
     labels: np.ndarray | None = field(repr=False)  # int32 [N], -1 where unknown
     class_names: tuple[str, ...]  # of label 0, 1, ...: the run's where it has classes
+    beside: Beside = NOTHING  # condition and weights, where there are any
 
     def __getitem__(self, rows: np.ndarray) -> "Examples":
         """Those of these numbers."""
         labels = None if self.labels is None else self.labels[rows]
-        return Examples(self.images[rows], labels, self.class_names)
+        return Examples(self.images[rows], labels, self.class_names, self.beside[rows])
+
+    def told(self, model: Model) -> np.ndarray | None:
+        """What the model is told of each: condition or label, as it reads."""
+        return self.beside.condition if model.conditions else self.labels
 
     def named(self) -> dict[str, np.ndarray]:
-        """Arrays of a file: "labels" [N] and "class_names" [K]; {} without labels."""
+        """Arrays of a file, where they are there.
+
+        "labels" [N] and "class_names" [K], "condition" [N, C], "weight" [N].
+        """
         if self.labels is None:
-            return {}
-        return {"labels": self.labels, "class_names": np.array(self.class_names, str)}
+            return self.beside.arrays
+        names = np.array(self.class_names, str)
+        return {"labels": self.labels, "class_names": names, **self.beside.arrays}
 
 
 def together(parts: list[Examples]) -> Examples:
@@ -61,17 +71,20 @@ def together(parts: list[Examples]) -> Examples:
                 for p in parts
             ]
         )
+    beside = [part.beside.arrays for part in parts]
+    both = Beside(**{n: np.concatenate([b[n] for b in beside]) for n in beside[0]})
     images = [part.images for part in parts]
     # One part stays as it is, which may be on disk.
     whole = images[0] if len(images) == 1 else np.concatenate(list(map(np.asarray, images)))
-    return Examples(whole, labels, parts[0].class_names)
+    return Examples(whole, labels, parts[0].class_names, both)
 
 
 def heldout(trained: Trained) -> Examples:
     """The held-out examples in the run folder."""
     kept = trained.folder.read_heldout()
     labels = kept.get("labels")
-    return Examples(kept["images"], labels, trained.class_names)
+    beside = Beside(kept.get("condition"))
+    return Examples(kept["images"], labels, trained.class_names, beside)
 
 
 def given(trained: Trained, name: str | Path, data_dir: Path) -> list[Examples]:
@@ -89,18 +102,19 @@ def given(trained: Trained, name: str | Path, data_dir: Path) -> list[Examples]:
     if trained.data.spec.binary:
         dataset = dataset.binarize("static")
     found = []
-    for images, labels in (
-        (dataset.train_images, dataset.train_labels),
-        (dataset.test_images, dataset.test_labels),
+    for images, labels, beside in (
+        (dataset.train_images, dataset.train_labels, dataset.train_beside),
+        (dataset.test_images, dataset.test_labels, dataset.test_beside),
     ):
         if not len(images):
             continue
         trained.data.check_scale(what, images)
+        trained.data.check_condition(what, beside.condition)
         names = dataset.class_names
         if labels is not None and trained.class_names:
             labels = to_run(labels, names, trained.class_names, what)
             names = trained.class_names
-        found.append(Examples(images, labels, names))
+        found.append(Examples(images, labels, names, beside))
     return found
 
 

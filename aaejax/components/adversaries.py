@@ -30,6 +30,10 @@ from aaejax.types import (
 )
 
 
+def _unweighted(each: Array, batch: Batch, draw: Draw) -> Array:
+    return each.mean()
+
+
 def _alone(codes: Array, _: Batch) -> tuple[Array, ...]:
     return (codes,)
 
@@ -46,6 +50,8 @@ class Adversary:
       inputs_of: `(codes [B, ...], batch) -> inputs`, a tuple of arrays [B, ...], says what
         the discriminator reads; by default it reads the codes alone.
       inputs: The arrays of a batch that the two phases read.
+      mean: `(numbers [B], batch, draw) -> ()` takes the mean over the fake codes, as
+        `Autoencoder.mean`; by default that of all alike, as of the real ones.
       prefix: What the names of phases and network begin with: "style_" gives
         "style_discriminator" and "style_generator".
       generator: The name of the network that makes the fake codes.
@@ -67,6 +73,7 @@ class Adversary:
     fake: Callable[[Variables, Batch, Draw], tuple[Array, States]]
     inputs_of: Callable[[Array, Batch], tuple[Array, ...]] = _alone
     inputs: tuple[Input, ...] = ()
+    mean: Callable[[Array, Batch, Draw], Array] = _unweighted
     prefix: str = ""
     generator: str = "encoder"
     names: tuple[str, str] = ("prior", "codes")
@@ -146,7 +153,9 @@ class Adversary:
             loss += self.slope * penalty
             metrics = {**metrics, "slope_penalty": penalty}
         else:
-            loss, metrics = losses.discriminator_loss(to_real, to_fake, self.names)
+            loss, metrics = losses.discriminator_loss(
+                to_real, to_fake, self.names, self._mean_over(batch, draw)
+            )
         if self.r1:
             penalty = losses.gradient_penalty(judge, real)
             loss += self.r1 * penalty
@@ -161,7 +170,11 @@ class Adversary:
         logits, _ = self._train(variables[name], codes, batch, draw, name)
         if self.loss == "wasserstein":
             return -logits.mean(), {}, states
-        return losses.generator_loss(logits, self.generator_loss), {}, states
+        mean = self._mean_over(batch, draw)
+        return losses.generator_loss(logits, self.generator_loss, mean), {}, states
+
+    def _mean_over(self, batch: Batch, draw: Draw) -> Callable[[Array], Array]:
+        return lambda each: self.mean(each, batch, draw)
 
     def _train(
         self, own: NetworkVariables, codes: Array, batch: Batch, draw: Draw, stream: str

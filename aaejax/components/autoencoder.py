@@ -4,6 +4,7 @@ A code is [y, z]: K class probabilities, where a model has them, then Z style di
 
     classes 0             code = z                       aae, label-regularized
     y_from "labels"       code = [one-hot label, z]      supervised (figure 6)
+    y_from "condition"    code = [condition, z]          the same, of real numbers
     y_from "encoder"      code = [softmax head, z]       semi-supervised, ... (figure 8)
 """
 
@@ -17,7 +18,12 @@ import jax.numpy as jnp
 import optax
 
 from aaejax.components.checks import check_at_least, check_words
-from aaejax.components.inputs import label_input
+from aaejax.components.inputs import (
+    condition_input,
+    label_input,
+    weight_input,
+    weighted_mean,
+)
 from aaejax.components.likelihoods import Likelihood
 from aaejax.components.posteriors import Posterior
 from aaejax.networks import Network, as_network, check_outputs
@@ -49,8 +55,11 @@ class Autoencoder:
       posterior: The posterior q(z|x).
       likelihood: The likelihood p(x|z).
       shape: The shape of one example.
-      classes: K, the number of classes in front of a code; 0 for none.
-      y_from: Where the K numbers come from: the "labels", or the "encoder".
+      classes: K, the number of classes in front of a code; 0 for none. Or of the numbers
+        of a condition.
+      y_from: Where the K numbers come from: the "labels", the "encoder", or the "condition"
+        of the batch, which then stands wherever labels are spoken of.
+      weighted: Whether means over a training batch are by the weights of its examples.
       input_noise: The std of Gaussian noise that is added to the encoder's input, in
         training alone (appendix A.2.1).
       join: `(variables, codes [B, K + Z]) -> [B, joined]` makes what the decoder reads of a
@@ -69,7 +78,8 @@ class Autoencoder:
     likelihood: Likelihood
     shape: tuple[int, ...]
     classes: int = 0
-    y_from: Literal["labels", "encoder"] = "labels"
+    y_from: Literal["labels", "encoder", "condition"] = "labels"
+    weighted: bool = False
     input_noise: float = 0.0
     join: Callable[[Variables, Array], Array] = lambda _, codes: codes
     joined: int | None = None
@@ -113,10 +123,23 @@ class Autoencoder:
     @property
     def inputs(self) -> tuple[Input, ...]:
         """The arrays of a batch that a phase reads which encodes and decodes it."""
-        image = self.image_input()
+        read = [self.image_input()]
         if self.classes and self.y_from == "labels":
-            return image, label_input(self.classes)
-        return (image,)
+            read.append(label_input(self.classes))
+        if self.conditions:
+            read.append(condition_input(self.conditions))
+        return (*read, *[weight_input()] * self.weighted)
+
+    @property
+    def conditions(self) -> int:
+        """How many numbers in front of a code are those of a condition."""
+        return self.classes if self.y_from == "condition" else 0
+
+    @property
+    def in_front(self) -> dict[str, Any]:
+        """What is in front of a code, as `Model` has it."""
+        word = "conditions" if self.conditions else "classes"
+        return {word: self.classes}
 
     def image_input(self, prefix: str = "") -> Input:
         """The image of a batch, as this autoencoder reads it, under a prefix."""
@@ -236,14 +259,25 @@ class Autoencoder:
         images = self.noisy(batch["image"], draw)
         noise = draw("posterior", self.posterior.noise)
         outputs, states = self.train_encoder(variables, images, noise, draw)
-        return self.code_of(outputs, noise, batch.get("label")), states
+        return self.code_of(outputs, noise, self.told(batch)), states
+
+    def told(self, batch: Batch) -> Array | None:
+        """What `code` takes for labels, of a training batch: its labels or conditions."""
+        return batch["condition"] if self.conditions else batch.get("label")
+
+    def mean(self, each: Array, batch: Batch, draw: Draw, prefix: str = "") -> Array:
+        """The mean over a training batch, of one number [B] of each example: ()."""
+        if not self.weighted:
+            return each.mean()
+        return weighted_mean(each, batch, draw, prefix)
 
     def train_error(
-        self, variables: Variables, images: Array, codes: Array, draw: Draw
+        self, variables: Variables, batch: Batch, codes: Array, draw: Draw
     ) -> tuple[Array, States]:
         """The mean of `error` over a training batch, (), and the decoder's new state."""
         outputs, states = self.train_decoder(variables, codes, draw)
-        return self.likelihood.error(outputs, images).mean(), states
+        each = self.likelihood.error(outputs, batch["image"])
+        return self.mean(each, batch, draw), states
 
     def reconstruction_phase(self, optimizer: optax.GradientTransformation) -> Phase:
         """Makes the phase that trains both networks on the mean error of a batch."""
@@ -252,7 +286,7 @@ class Autoencoder:
             variables: Variables, batch: Batch, draw: Draw
         ) -> tuple[Array, Metrics, States]:
             codes, encoded = self.draw_code(variables, batch, draw)
-            error, decoded = self.train_error(variables, batch["image"], codes, draw)
+            error, decoded = self.train_error(variables, batch, codes, draw)
             return error, {}, {**encoded, **decoded}
 
         networks = ("encoder", "decoder")
@@ -269,6 +303,10 @@ class Autoencoder:
         if self.y_from == "encoder":
             logits, outputs = jnp.split(outputs, [self.classes], axis=1)
             y = jax.nn.softmax(logits)
+        elif self.conditions:
+            if labels is None:
+                raise UserError(f"a code has a condition of {self.conditions}: give one")
+            y = labels
         elif labels is None:
             y = jnp.zeros((outputs.shape[0], self.classes))
         else:

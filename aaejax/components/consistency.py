@@ -10,7 +10,7 @@ from aaejax.components import losses
 from aaejax.components.autoencoder import Autoencoder
 from aaejax.components.checks import check_at_least, check_fields
 from aaejax.components.distortions import distorted
-from aaejax.types import Array, Batch, Draw, Metrics, Phase, States, Variables
+from aaejax.types import Array, Batch, Draw, Metrics, Phase, States, UserError, Variables
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,8 +62,17 @@ class Consistency:
     def phase(
         self, autoencoder: Autoencoder, optimizer: optax.GradientTransformation
     ) -> Phase:
-        """Makes the phase that trains an encoder which has y of its own, without labels."""
+        """Makes the phase that trains an encoder which has y of its own, without labels.
+
+        Raises:
+          UserError: an autoencoder with weights.
+        """
         classes = autoencoder.classes
+        if autoencoder.weighted:
+            raise UserError(
+                "consistency and mutual_information are of whole batches, whose examples "
+                "have no weights: leave the weights or them out"
+            )
 
         def loss(
             variables: Variables, batch: Batch, draw: Draw

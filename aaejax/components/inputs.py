@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from aaejax.types import LABELLED, Batch, Input, Phase, UserError
+from aaejax.types import LABELLED, Array, Batch, Draw, Input, Phase, UserError
 
 
 def image_input(shape: tuple[int, ...], unit_range: bool, prefix: str = "") -> Input:
@@ -24,6 +24,34 @@ def image_input(shape: tuple[int, ...], unit_range: bool, prefix: str = "") -> I
 def label_input(classes: int, prefix: str = "") -> Input:
     """The label of a batch, one of so many classes; of labelled examples it is known."""
     return Input(name=f"{prefix}label", classes=classes, unknown=prefix != LABELLED)
+
+
+def condition_input(size: int, prefix: str = "") -> Input:
+    """The condition of a batch, as a phase reads it: so many real numbers an example."""
+    return Input(name=f"{prefix}condition", shape=(size,))
+
+
+def weight_input(prefix: str = "") -> Input:
+    """The weights of a batch, as a phase reads them that takes means by them."""
+    return Input(name=f"{prefix}weight", weights=True)
+
+
+def weighted_mean(each: Array, batch: Batch, draw: Draw, prefix: str = "") -> Array:
+    """The mean over the global batch by the weights of its examples.
+
+    Args:
+      each: A number of each example, [B].
+      batch: The batch, which has "weight" under the prefix.
+      draw: Of the phase: weights are those of all devices together.
+      prefix: What stands in front of "weight" in the batch.
+
+    Returns:
+      float32 (), what this device adds to the mean: the mean over devices is that of all.
+    """
+    weight = batch[f"{prefix}weight"]
+    total = draw.gather(weight).mean()
+    # A batch that weighs nothing trains nothing, and is no 0 / 0.
+    return (weight * each).mean() / jnp.where(total > 0, total, 1.0)
 
 
 def batch_size(phase: Phase, batch: Batch) -> int:
@@ -88,6 +116,8 @@ def _check_input(wanted: Input, batch: Batch, phase: str) -> None:
         raise UserError(
             f"{name!r} of the batch are no counts: give whole numbers from 0 on"
         )
+    if wanted.weights and not low >= 0:
+        raise UserError(f"{name!r} of the batch goes down to {low:.9g}: give 0 or more")
     least = -1 if wanted.unknown else 0
     if wanted.classes is not None and not (low >= least and high < wanted.classes):
         raise UserError(

@@ -53,7 +53,10 @@ def squared_error(reconstructions: Array, images: Array) -> Array:
 
 
 def discriminator_loss(
-    real_logits: Array, fake_logits: Array, names: tuple[str, str] = ("prior", "codes")
+    real_logits: Array,
+    fake_logits: Array,
+    names: tuple[str, str] = ("prior", "codes"),
+    mean: Callable[[Array], Array] = jnp.mean,
 ) -> tuple[Array, Metrics]:
     """Teaches a discriminator to say 1 to the prior and 0 to codes (section 2).
 
@@ -64,25 +67,31 @@ def discriminator_loss(
       real_logits: [B], of samples of p(z), in a GAN of images.
       fake_logits: [B], of samples of q(z), in a GAN of made images.
       names: of the two in the metrics.
+      mean: of [B] numbers of the fake ones, which may have weights.
 
     Returns:
       The loss, (), and the fractions that it gets right: "accuracy_prior" and
       "accuracy_codes". Both go to 0.5 as q(z) meets p(z).
     """
-    loss = jax.nn.softplus(-real_logits).mean() + jax.nn.softplus(fake_logits).mean()
+    loss = jax.nn.softplus(-real_logits).mean() + mean(jax.nn.softplus(fake_logits))
     return loss, {
         f"accuracy_{names[0]}": (real_logits > 0).astype(jnp.float32).mean(),
-        f"accuracy_{names[1]}": (fake_logits <= 0).astype(jnp.float32).mean(),
+        f"accuracy_{names[1]}": mean((fake_logits <= 0).astype(jnp.float32)),
     }
 
 
-def generator_loss(code_logits: Array, form: GeneratorLoss = "non-saturating") -> Array:
+def generator_loss(
+    code_logits: Array,
+    form: GeneratorLoss = "non-saturating",
+    mean: Callable[[Array], Array] = jnp.mean,
+) -> Array:
     """Teaches the encoder to make codes that the discriminator takes for the prior.
 
     Args:
       code_logits: [B], the discriminator's, of samples of q(z).
       form: "non-saturating" minimises -log D(z); "minimax" minimises log(1 - D(z)), whose
         gradient fades where the discriminator is sure (Goodfellow et al. 2014, section 3).
+      mean: as of `discriminator_loss`.
 
     Returns:
       The loss, ().
@@ -92,8 +101,8 @@ def generator_loss(code_logits: Array, form: GeneratorLoss = "non-saturating") -
     """
     check_word("form of the generator's loss", form, GeneratorLoss)
     if form == "minimax":
-        return -jax.nn.softplus(code_logits).mean()
-    return jax.nn.softplus(-code_logits).mean()
+        return -mean(jax.nn.softplus(code_logits))
+    return mean(jax.nn.softplus(-code_logits))
 
 
 def critic_loss(real: Array, fake: Array) -> tuple[Array, Metrics]:

@@ -250,6 +250,35 @@ def with_class(style: Prior, classes: int) -> Prior:
     return Known(sample, joint)
 
 
+def with_condition(style: Prior, conditions: int) -> Prior:
+    """Puts the condition that is given before a style: [n, C + Z].
+
+    The prior is asked with conditions, float32 [n, C], in the place of labels.
+
+    Args:
+      style: prior of the style; called without labels.
+      conditions: C.
+    """
+
+    def sample(key: Key, n: int, labels: Array | None = None) -> Array:
+        if labels is None:
+            raise UserError(f"a sample has a condition of {conditions} numbers: give one")
+        return jnp.concatenate([labels, style(key, n)], axis=1)
+
+    density = log_density(style)
+    if density is None:
+        return sample
+    # Of a style given its condition, which is no matter of chance here.
+    return Known(sample, lambda codes: density(codes[:, conditions:]))
+
+
+def after(style: Prior, classes: int = 0, conditions: int = 0) -> Prior:
+    """The prior of a code whose style stands behind a class, a condition or nothing."""
+    if conditions:
+        return with_condition(style, conditions)
+    return with_class(style, classes) if classes else style
+
+
 def check_prior(prior: Prior, latent: int, *, labelled: bool = False) -> None:
     """Checks by abstract evaluation that a prior gives codes of a size; nothing is drawn.
 

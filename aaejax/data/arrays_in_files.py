@@ -16,7 +16,12 @@ from aaejax.types import UserError
 
 # The names of arrays, without case and signs; of several the first that is there is read.
 _IMAGES = ("x", "images", "image", "imgs", "data", "features", "arr0")
-_LABELS = ("y", "labels", "label", "targets", "target")
+_KINDS = {
+    "images": _IMAGES,
+    "labels": ("y", "labels", "label", "targets", "target"),
+    "condition": ("condition", "conditions"),
+    "weight": ("weight", "weights", "sampleweight", "sampleweights"),
+}
 
 
 def read(path: Path, tell: Tell) -> dict[str, Any]:
@@ -27,8 +32,8 @@ def read(path: Path, tell: Tell) -> dict[str, Any]:
       tell: takes what is to be said of arrays that are not read.
 
     Returns:
-      Arguments of `aaejax.data.from_arrays`: images, and labels and a held-out part where
-      there are any. An .npy file is memory-mapped.
+      Arguments of `aaejax.data.from_arrays`: images, and labels, a condition, weights and a
+      held-out part where there are any. An .npy file is memory-mapped.
 
     Raises:
       UserError: no images in it, or it cannot be read; pickles are not.
@@ -79,7 +84,7 @@ def _read_npz(path: Path, tell: Tell) -> dict[str, Any]:
 
 
 def choose(keys: list[str]) -> tuple[dict[str, str], list[str]]:
-    """Which arrays of a file are images and labels, by their names.
+    """Which arrays of a file are images, labels and the like, by their names.
 
     Returns:
       Arguments of `from_arrays` and the keys that they come from; keys that are left.
@@ -100,11 +105,13 @@ def choose(keys: list[str]) -> tuple[dict[str, str], list[str]]:
         return next((plain[name] for name in names if name in plain), None)
 
     held_out = "test" if find("test", _IMAGES) else "validation"
+    parts = {"train": "train"}
+    if find(held_out, _IMAGES):
+        parts["test"] = held_out
     found = {
-        "train_images": find("train", _IMAGES),
-        "train_labels": find("train", _LABELS),
-        "test_images": find(held_out, _IMAGES),
-        "test_labels": find(held_out, _LABELS) if find(held_out, _IMAGES) else None,
+        f"{part}_{word}": find(named, kind)
+        for part, named in parts.items()
+        for word, kind in _KINDS.items()
     }
     chosen = {part: key for part, key in found.items() if key is not None}
     return chosen, [key for key in keys if key not in chosen.values()]

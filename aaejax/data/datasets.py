@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from aaejax.data import memory
+from aaejax.data.beside import NOTHING, Beside, beside_notes, check_beside, check_parts
 from aaejax.data.binarize import Binarize, bits, check_grey
 from aaejax.data.checks import blocks, check_counts, check_images
 from aaejax.data.columns import Columns
-from aaejax.data.given_sources import as_source, labels_of
+from aaejax.data.given_sources import as_source, told_of
 from aaejax.data.labels import check_labels, name_classes
 from aaejax.data.lazy import READ_BELOW, Images, Rows
 from aaejax.data.mapped_file import MappedFile
@@ -44,6 +45,9 @@ class Dataset:
     # Whether pixels are bits, of held-out examples always by one draw; "dynamic": those of
     # training examples are drawn anew at each step, from the greys that they have here.
     binarized: Binarize = "no"
+    # What examples have beside: conditions and weights.
+    train_beside: Beside = NOTHING
+    test_beside: Beside = NOTHING
 
     def __repr__(self) -> str:
         """One line, without its arrays."""
@@ -159,6 +163,10 @@ class Dataset:
                 continue
             for _, block in blocks(x) if x is not None else ():
                 total = zlib.crc32(np.ascontiguousarray(block).data, total)
+        for part in (self.train_beside, self.test_beside):
+            for name, x in part.arrays.items():
+                total = zlib.crc32(f"{name} {x.shape}".encode(), total)
+                total = zlib.crc32(np.ascontiguousarray(x).data, total)
         return f"{total:08x}"
 
 
@@ -168,6 +176,10 @@ def from_arrays(
     test_images: Any = None,
     test_labels: Any = None,
     *,
+    train_condition: Any = None,
+    train_weight: Any = None,
+    test_condition: Any = None,
+    test_weight: Any = None,
     name: str = "arrays",
     class_names: Sequence[str] | None = None,
     hold_out: bool = True,
@@ -187,6 +199,9 @@ def from_arrays(
         above 1 GiB, and `Rows`, are read when their rows are asked for.
       train_labels: [N] (or [N, 1]) integers, with -1 for "unknown", or strings.
       test_images, test_labels: as the train ones, or None.
+      train_condition: real numbers [N, C] (or [N]) that conditional models read.
+      train_weight: how much each example counts in a loss, [N], 0 or more.
+      test_condition, test_weight: as the train ones; none without test images.
       name: names the data in messages.
       class_names: of class 0, 1, ..., which integer labels then are. Without them every
         value that there is names a class: 0, 1000 and 2000 are three, called so.
@@ -219,17 +234,26 @@ def from_arrays(
 
     images = [checked(train_images, f"{name}: train images")]
     labels = [check_labels(train_labels, len(images[0]), f"{name}: train labels")]
+    beside = [check_beside(train_condition, train_weight, len(images[0]), f"{name}: train")]
+    for note in beside_notes(beside[0], name):
+        tell(note)
     if test_images is not None:
         images.append(checked(test_images, f"{name}: test images"))
         labels.append(check_labels(test_labels, len(images[1]), f"{name}: test labels"))
+        also = check_beside(test_condition, test_weight, len(images[1]), f"{name}: test")
+        check_parts(beside[0], also, name)
+        beside.append(also)
         kinds = [f"{x.dtype} {list(x.shape[1:])}" for x in images]
         if kinds[0] != kinds[1]:
             raise UserError(
                 f"{name}: a train example is {kinds[0]} and a test example {kinds[1]}; "
                 "both must be alike: convert one of them"
             )
-    elif test_labels is not None:
-        raise UserError(f"{name}: test labels without test images; pass both or neither")
+    elif any(x is not None for x in (test_labels, test_condition, test_weight)):
+        raise UserError(
+            f"{name}: test labels, condition or weights without test images; pass both or "
+            "neither"
+        )
     labels, names = name_classes(labels, name, class_names)
     if test_images is None:
         x, y = images[0], labels[0]
@@ -247,10 +271,21 @@ def from_arrays(
             x.take(part) if isinstance(x, Rows) else x[part] for part in (train, test)
         ]
         labels = [None, None] if y is None else [y[train], y[test]]
+        beside = [beside[0][part] for part in (train, test)]
     if standardise or columns is not None:
         columns = fitted(images[0], columns, standardise, name, tell)
         images = [scaled(x, columns) for x in images]
-    dataset = Dataset(name, images[0], labels[0], images[1], labels[1], names, columns)
+    dataset = Dataset(
+        name,
+        images[0],
+        labels[0],
+        images[1],
+        labels[1],
+        names,
+        columns,
+        train_beside=beside[0],
+        test_beside=beside[1],
+    )
     unseen = dataset.unseen_classes()
     if unseen:
         tell(f"{name}: no training example has the class {listing(unseen)}")
@@ -273,7 +308,8 @@ def from_source(
 
     Args:
       train: an `aaejax.data.Source`, or a random-access source of Grain or TFDS, which
-        answers one row number with a dict that has "image" and perhaps "label".
+        answers one row number with a dict that has "image" and perhaps "label",
+        "condition" and "weight".
       test: as train, or None.
       name: names the data in messages.
       class_names: as of `from_arrays`.
@@ -293,7 +329,8 @@ def from_source(
             source = as_source(given)
             images = _rows(source, reading, f"{printable(name)}: {part} images")
             arguments[f"{part}_images"] = images
-            arguments[f"{part}_labels"] = labels_of(source)
+            for name_of, values in told_of(source).items():
+                arguments[f"{part}_{name_of}"] = values
     return from_arrays(
         **arguments,
         name=name,

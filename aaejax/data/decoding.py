@@ -1,21 +1,23 @@
 """Pictures in files, as a viewer shows them: turned, on a ground, the first frame."""
 
+import contextlib
+import itertools
+import resource
 import time
-import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from PIL import ExifTags, Image
 
-from aaejax.data import memory
-from aaejax.data.lazy import MOST_WORKERS
+from aaejax.data import lazy, memory, picture_files
+from aaejax.data.decoders import Decoders
 from aaejax.data.mapped_file import files_identity
 from aaejax.data.notes import listing
+from aaejax.data.picture_files import Head, UnreadableError
 from aaejax.data.reading import Reading
 from aaejax.types import UserError
 
@@ -26,32 +28,17 @@ SUFFIXES = (
 # Threads that read heads where the disk is slow, as over a network. Elsewhere they take
 # three times as long as one: to parse a head holds Python's lock.
 _SLOW_DISK = 8
-# Whatever a file is called: of other decoders some start programs, as that of PostScript.
-_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
+_SLOW = 1e-3  # seconds of waiting for one, ten times what a head takes
 # Pixels of a picture whose decoding, outside of the lock, takes less than all around it.
 SMALL = 10_000
+# From so many small pictures on they are decoded by processes, which take 0.2 s to start.
+MANY = 5000
+_HEADS_AT_ONCE = 500
+_WORTH_A_PROCESS = 16  # rows that are asked for at once
 # Bytes a pixel while one picture is decoded: itself, with alpha, the ground and the two
 # blended, of 4 each. And while it becomes one of another size: that, its bytes, and these
 # as an array.
 _WORKING = 16
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-
-
-class _Head(NamedTuple):
-    """What the head of a file says, before anything is decoded."""
-
-    size: tuple[int, int]  # before the picture is turned, as EXIF may say after the pixels
-    mode: str  # PIL's
-    transparent: bool
-    frames: bool  # whether there are more than one
 
 
 class PictureFiles:
@@ -79,13 +66,16 @@ class PictureFiles:
           UserError: pictures of several sizes that are not resized, of over 8 bits a pixel,
             or one that cannot be opened.
         """
-        self._paths, self._reading = paths, reading
+        self._paths = paths
         self.identity = files_identity(paths, root, repr(reading))
-        heads = _heads(paths)
+        self._decoders: Decoders | None = None
+        heads = self._heads()
         grey = reading.grey or all(head.mode in ("1", "L", "LA") for head in heads)
         if not reading.grey and len(set(reading.ground)) > 1:
             grey = grey and not any(head.transparent for head in heads)
-        self._mode = "L" if grey else "RGB"
+        self._how = picture_files.How(
+            "L" if grey else "RGB", reading.ground, reading.size, reading.cut
+        )
         self.several_frames = sum(head.frames for head in heads)
         for path, head in zip(paths, heads, strict=True):
             if head.mode[0] in "IF":  # PIL would clip such values at 255
@@ -98,14 +88,16 @@ class PictureFiles:
         largest = max(head.size[0] * head.size[1] for head in heads)
         width, height = reading.size or (0, 0)
         small = largest + width * height <= SMALL
-        self.workers = 1 if small else MOST_WORKERS
+        if not small:
+            self._decoders = None  # threads do as well, without the copies
+        self.workers = lazy.MOST_WORKERS if self._decoders or not small else 1
         at_once = min(len(paths), self.workers)
         resized = f" that become {width}x{height}" if reading.size else ""
         memory.check(
             (largest + width * height) * at_once * _WORKING,
             f"{what}: {at_once} pictures at once, of up to {largest:,} pixels{resized},",
         )
-        self.shape = self._pixels(0).shape
+        self.shape = _read(picture_files.decoded, paths[:1], self._how)[0].shape
 
     def __len__(self) -> int:
         return len(self._paths)
@@ -113,8 +105,12 @@ class PictureFiles:
     def __getitem__(self, rows: np.ndarray) -> dict[str, np.ndarray]:
         """The pictures of these numbers, uint8 [n, H, W, C]."""
         images = np.empty((len(rows), *self.shape), np.uint8)
-        for at, row in enumerate(rows):
-            pixels = self._pixels(int(row))
+        paths = [self._paths[row] for row in rows.tolist()]
+        if self._decoders is not None and len(rows) >= _WORTH_A_PROCESS:
+            decoded = iter(self._decoders.decoded(paths, self._how))
+        else:
+            decoded = (_read(picture_files.decoded, [p], self._how)[0] for p in paths)
+        for at, (row, pixels) in enumerate(zip(rows.tolist(), decoded, strict=True)):
             if pixels.shape != self.shape:  # turned by what stands behind its pixels
                 sizes = [(x.shape[1], x.shape[0]) for x in (images[0], pixels)]
                 _refuse_sizes(Counter(sizes), f"{self._paths[0]} and {self._paths[row]}")
@@ -125,20 +121,40 @@ class PictureFiles:
         """The file of a row."""
         return str(self._paths[row])
 
-    def _pixels(self, row: int) -> np.ndarray:
-        return _pixels(self._paths[row], self._mode, self._reading)
+    def _heads(self) -> list[Head]:
+        """The heads of all: by one thread, by many where it would wait for the disk, or by
+        processes, which are kept, where there are many pictures.
+        """
+        paths = list(self._paths)
+        first, rest = paths[:100], paths[100:]
+        wall, slept = time.perf_counter(), _times_asleep()
+        found = _read(picture_files.heads, first)
+        wall, slept = time.perf_counter() - wall, _times_asleep() - slept
+        # Asleep once a file: not for other programs alone, which leave no core.
+        waits = wall > _SLOW * len(first) and slept >= len(first)
+        threads, read = _SLOW_DISK if waits else 1, partial(_read, picture_files.heads)
+        cores = lazy.workers()
+        if len(paths) >= MANY and cores > 1 and not waits:
+            with contextlib.suppress(OSError):  # where no process may start there is none
+                self._decoders = Decoders(cores)
+                threads, read = cores, self._decoders.heads
+        starts = range(0, len(rest), _HEADS_AT_ONCE)
+        with ThreadPoolExecutor(threads) as pool:
+            parts = pool.map(lambda at: read(rest[at : at + _HEADS_AT_ONCE]), starts)
+            return list(itertools.chain(found, *parts))
 
 
-def _heads(paths: Sequence[Path]) -> list[_Head]:
-    """The heads of all, by one thread, or by many where it would wait for the disk."""
-    first = paths[:100]
-    wall, cpu = time.perf_counter(), time.process_time()
-    heads = [_head(path) for path in first]
-    rest = paths[len(first) :]
-    if time.perf_counter() - wall < 2 * (time.process_time() - cpu):
-        return heads + list(map(_head, rest))
-    with ThreadPoolExecutor(_SLOW_DISK) as pool:
-        return heads + list(pool.map(_head, rest))
+def _times_asleep() -> int:
+    """How often this process gave up its core, to wait for something."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw
+
+
+def _read(function: Callable[..., list[Any]], *arguments: Any) -> list[Any]:
+    """As of `picture_files`, whose error becomes one of the user's."""
+    try:
+        return function(*arguments)
+    except UnreadableError as error:
+        raise UserError(str(error)) from error
 
 
 def _check_sizes(sizes: Sequence[tuple[int, int]], what: str) -> None:
@@ -158,51 +174,3 @@ def _refuse_sizes(counts: Counter[tuple[int, int]], what: str) -> None:
         f"--resize {proposal} to make the shorter side {proposal} and cut out the middle, "
         f"or --resize {proposal}x{proposal} to squeeze them"
     )
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    """A PIL image; whatever a decoder raises is a UserError that names the file."""
-    # PIL warns of large pictures, which are bounded here, and of odd metadata. The filter
-    # stays: to take it back would do so for the other threads too.
-    warnings.filterwarnings("ignore", module=r"PIL\.")
-    try:
-        # Opened here: of a path PIL maps uncompressed pixels, which scrambles turned TIFFs.
-        with path.open("rb") as file, Image.open(file, formats=_FORMATS) as image:
-            yield image
-    except Image.DecompressionBombError as error:
-        raise UserError(f"{path} claims too large a picture: {error}") from error
-    except Exception as error:  # each format's decoder raises its own kinds
-        reason = getattr(error, "strerror", None)
-        raise UserError(
-            f"{path} cannot be decoded as an image{f' ({reason})' if reason else ''}; mend "
-            "or delete it"
-        ) from error
-
-
-def _head(path: Path) -> _Head:
-    with _opened(path) as image:
-        frames = getattr(image, "is_animated", False)
-        return _Head(image.size, image.mode, image.has_transparency_data, frames)
-
-
-def _pixels(path: Path, mode: str, reading: Reading) -> np.ndarray:
-    """uint8 [H, W, C], upright, without alpha, at the size that it gets."""
-    with _opened(path) as image:
-        image.load()  # turns TIFFs itself; a PNG's EXIF may stand behind its pixels
-        turn = _UPRIGHT.get(_orientation(image))
-        if turn is not None:
-            image = image.transpose(turn)
-        if image.has_transparency_data:
-            over = image.convert("RGBA")
-            under = Image.new("RGBA", over.size, (*reading.ground, 255))
-            image = Image.alpha_composite(under, over)
-        pixels = np.asarray(reading.resized(image.convert(mode)))
-    return pixels.reshape(*pixels.shape[:2], -1)
-
-
-def _orientation(image: Any) -> Any:
-    try:
-        return image.getexif().get(ExifTags.Base.Orientation)
-    except Exception:  # broken EXIF turns no picture, in viewers neither
-        return None

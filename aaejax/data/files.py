@@ -27,36 +27,45 @@ class How:
         return self.tell if fresh else ignore
 
 
+def _told(how: How) -> tables.Told:
+    reading = how.reading
+    return tables.Told(
+        reading.label_column, reading.condition_columns, reading.weight_column
+    )
+
+
 def _arrays(path: Path, how: How) -> dict[str, Any]:
     return arrays_in_files.read(path, how.tell)
 
 
 def _table(kind: Callable[[Path], table_files.Table]):
     def read(path: Path, how: How) -> dict[str, Any]:
-        label, cache = how.reading.label_column, how.cache
-        return tables.read(kind(path), label, how.columns, how.raw, cache, how.tell)
+        told, cache = _told(how), how.cache
+        return tables.read(kind(path), told, how.columns, how.raw, cache, how.tell)
 
     return read
 
 
 def _hdf5(path: Path, how: How) -> dict[str, Any]:
-    return hdf5.read(path, how.reading.key, how.reading.label_key, how.tell)
+    return hdf5.read(path, how.reading, how.cache, how.tell)
 
 
 def _h5ad(path: Path, how: How) -> dict[str, Any]:
-    return h5ad.read(path, how.reading.label_column, how.columns, how.raw)
+    return h5ad.read(path, _told(how), how.columns, how.raw, how.cache, how.tell)
 
 
+_COLUMNS = ("label_column", "condition_columns", "weight_column")
+_KEYS = ("key", "label_key", "condition_key", "weight_key")
 # Of each suffix what reads it, and the options that it has.
 KINDS: dict[str, tuple[Callable[[Path, How], dict[str, Any]], tuple[str, ...]]] = {
     ".npz": (_arrays, ()),
     ".npy": (_arrays, ()),
-    ".csv": (_table(table_files.TextTable), ("label_column",)),
-    ".tsv": (_table(table_files.TextTable), ("label_column",)),
-    ".parquet": (_table(table_files.ParquetTable), ("label_column",)),
-    ".h5": (_hdf5, ("key", "label_key")),
-    ".hdf5": (_hdf5, ("key", "label_key")),
-    ".h5ad": (_h5ad, ("label_column",)),
+    ".csv": (_table(table_files.TextTable), _COLUMNS),
+    ".tsv": (_table(table_files.TextTable), _COLUMNS),
+    ".parquet": (_table(table_files.ParquetTable), _COLUMNS),
+    ".h5": (_hdf5, _KEYS),
+    ".hdf5": (_hdf5, _KEYS),
+    ".h5ad": (_h5ad, _COLUMNS),
 }
 
 

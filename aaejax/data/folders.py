@@ -30,6 +30,7 @@ class _Seen:
     empty: list[str] = field(default_factory=list)  # folders without pictures
     unused: list[str] = field(default_factory=list)  # what lies beside the parts
     parts_in_classes: set[str] = field(default_factory=set)  # named for parts
+    odd: set[Path] = field(default_factory=set)  # neither a file nor a folder
     loops: set[Path] = field(default_factory=set)  # links to a folder that they are in
 
     def look_at(self, path: Path) -> None:
@@ -263,11 +264,19 @@ def _inside(folder: Path, seen: _Seen) -> tuple[list[Path], list[Path]]:
     """Files (of any kind) and folders that are not hidden, sorted."""
     files, folders = [], []
     try:
-        for path in sorted(path for path in folder.iterdir() if path.name[0] != "."):
+        # Entries know what they are: to ask the disk for each takes as long as all else.
+        with os.scandir(folder) as found:
+            entries = sorted((e for e in found if e.name[0] != "."), key=lambda e: e.name)
+        for entry in entries:
+            path = folder / entry.name
             seen.look_at(path)
-            if not path.is_dir():
+            kind = path if entry.is_symlink() else entry  # which may lead to nothing
+            if kind.is_file():
                 files.append(path)
-            elif path.is_symlink() and folder.resolve().is_relative_to(path.resolve()):
+            elif not kind.is_dir():
+                files.append(path)
+                seen.odd.add(path)
+            elif entry.is_symlink() and folder.resolve().is_relative_to(path.resolve()):
                 seen.loops.add(path)
             else:
                 folders.append(path)
@@ -280,7 +289,7 @@ def _is_picture(path: Path, seen: _Seen) -> bool:
     if path.suffix.lower() not in SUFFIXES:
         seen.skipped[path.suffix.lower() or "without a suffix"] += 1
         return False
-    if not path.is_file():
+    if path in seen.odd:
         raise UserError(
             f"{path} is no file that can be read (a pipe, a device or a link to nothing); "
             "delete it"

@@ -1,4 +1,6 @@
-"""Objects that a user gives as a source: refused where they can be none; their labels."""
+"""Objects that a user gives as a source: refused where they can be none; what they tell
+of their rows beside the images.
+"""
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -9,18 +11,32 @@ import numpy as np
 from aaejax.data.lazy import BLOCK, some_labels, workers
 from aaejax.types import Source, UserError
 
+# What a row may have beside its image, the attribute of all rows, and the argument of
+# `from_arrays`.
+_TOLD = {
+    "label": ("labels", "labels"),
+    "condition": ("conditions", "condition"),
+    "weight": ("weights", "weight"),
+}
 
-def labels_of(source: Source) -> np.ndarray | None:
-    """The labels of all rows of a source, [N], or None where it has none.
 
-    Where it has no `labels` every row is read for it.
+def told_of(source: Source) -> dict[str, np.ndarray]:
+    """What all rows of a source have beside their images: arguments of `from_arrays`.
+
+    Where it has no `labels`, `conditions` or `weights`, but its rows have such, every row
+    is read for them.
     """
-    whole = getattr(source, "labels", None)
-    if whole is not None:
-        return np.asarray(whole)
+    found: dict[str, np.ndarray] = {}
     first = source[np.array([0])]
-    if "label" not in first:
-        return None
+    rows_have: list[str] = []
+    for name, (attribute, argument) in _TOLD.items():
+        whole = getattr(source, attribute, None)
+        if whole is not None:
+            found[argument] = np.asarray(whole)
+        elif name in first:
+            rows_have.append(name)
+    if not rows_have:
+        return found
     # All of a row is read for its label.
     size = sum(np.asarray(value).nbytes for value in first.values())
     step = max(1, min(1000, BLOCK // max(1, size)))
@@ -28,14 +44,20 @@ def labels_of(source: Source) -> np.ndarray | None:
         np.arange(at, min(at + step, len(source))) for at in range(0, len(source), step)
     ]
 
-    def labels(rows: np.ndarray) -> np.ndarray:
-        found = source[rows]
-        if "label" not in found:
-            raise UserError(f"the source, row {rows[0]} and on: {some_labels(False)}")
-        return found["label"]
+    def told(rows: np.ndarray) -> list[np.ndarray]:
+        answer = source[rows]
+        for name in rows_have:
+            if name not in answer:
+                raise UserError(
+                    f"the source, row {rows[0]} and on: {some_labels(False, name)}"
+                )
+        return [np.asarray(answer[name]) for name in rows_have]
 
     with ThreadPoolExecutor(workers()) as pool:
-        return np.concatenate(list(pool.map(labels, blocks)))
+        parts = list(pool.map(told, blocks))
+    for name, values in zip(rows_have, zip(*parts, strict=True), strict=True):
+        found[_TOLD[name][1]] = np.concatenate(values)
+    return found
 
 
 class ByExample:
@@ -43,7 +65,10 @@ class ByExample:
 
     def __init__(self, source: Any):
         self._source = source
-        self.labels = getattr(source, "labels", None)
+        for attribute, _ in _TOLD.values():
+            setattr(self, attribute, getattr(source, attribute, None))
+
+        self._in_rows = [n for n in _TOLD if getattr(self, _TOLD[n][0]) is None]
 
     def __len__(self) -> int:
         return len(self._source)
@@ -67,10 +92,10 @@ class ByExample:
                     f"row {number} is {type(each).__name__}, not a dict with "
                     '"image" in it: see aaejax.data.Source'
                 )
-            if self.labels is None and ("label" in each) != ("label" in examples[0]):
-                raise UserError(f"row {number}: {some_labels('label' in each)}")
-        labelled = self.labels is None and "label" in examples[0]
-        names = ["image", "label"] if labelled else ["image"]
+            for name in self._in_rows:
+                if (name in each) != (name in examples[0]):
+                    raise UserError(f"row {number}: {some_labels(name in each, name)}")
+        names = ["image", *(name for name in self._in_rows if name in examples[0])]
         try:
             return {name: np.stack([each[name] for each in examples]) for name in names}
         except ValueError as error:

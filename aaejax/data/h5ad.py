@@ -7,6 +7,7 @@ Layers, obsm and the rest are not looked at.
 """
 
 import contextlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from aaejax.data.hdf5 import File, gathered
 from aaejax.data.lazy import Rows
 from aaejax.data.mapped_file import files_identity
 from aaejax.data.notes import Tell, listing
-from aaejax.data.tables import check_columns, class_labels, tell_of_scales
+from aaejax.data.seen_columns import SeenNumbers
+from aaejax.data.tables import Told, check_columns, class_labels, tell_of_scales
 from aaejax.types import UserError
 
 
@@ -78,15 +80,22 @@ class H5adRows:
 
 
 def read(
-    path: Path, label: str | None, columns: Columns | None, raw: Tell
+    path: Path,
+    told: Told,
+    columns: Columns | None,
+    raw: Tell,
+    cache: Path | None,
+    tell: Tell,
 ) -> dict[str, Any]:
     """Reads an .h5ad file.
 
     Args:
       path: of it.
-      label: name of the column of obs that has the labels.
+      told: names of the columns of obs that have labels, condition and weights.
       columns: of a run, as of `tables.read`.
       raw: as of `tables.read`.
+      cache: as of `hdf5.read`: rows are kept dense.
+      tell: takes a line where they were.
 
     Returns:
       Arguments of `aaejax.data.from_arrays`; features of more than 1 GiB are `Rows`.
@@ -107,20 +116,29 @@ def read(
                 f"{path}: {twice} names of var are there twice: "
                 "adata.var_names_make_unique() makes them unique"
             )
-        order: Any = slice(None)
+        order, label = slice(None), told.label
         if columns is None:
             columns = Columns(tuple(map(Column, names)), label)
         else:
-            label = columns.label if columns.label in file.file.get("obs", {}) else None
+            obs = set(file.file.get("obs", ()))  # h5py's own has no None in it
+            label = columns.label if columns.label in obs else None
+            if told.weight not in obs:  # it may be lacking too
+                told = replace(told, weight=None)
             check_columns(str(path), names, columns)
             place = {name: number for number, name in enumerate(names)}
             order = np.array([place[name] for name in columns.names])
         rows = Rows(source, str(path), lambda x: x[:, order], f"columns {order}")
-        found: dict[str, Any] = {"train_images": file.loaded(rows), "columns": columns}
+        found: dict[str, Any] = {
+            "train_images": file.loaded(rows, str(path), cache, tell),
+            "columns": columns,
+        }
         tell_of_scales(found["train_images"], columns, str(path), raw)
         if label is not None:
             found |= class_labels(_cells(file, label), str(path))
-        return found
+        seen = {name: SeenNumbers(name, what=f"{path}, obs") for name in told.numbers}
+        for name, column in seen.items():
+            column.add(_cells(file, name))
+        return found | told.arrays(seen)
 
 
 def _index(file: File, group: str) -> list[str]:
@@ -139,7 +157,7 @@ def _cells(file: File, name: str) -> np.ndarray:
     obs = file.file.get("obs", {})
     if name not in obs:
         raise UserError(
-            f"{file.path}: obs has no column {name!r} for the labels: it has "
+            f"{file.path}: obs has no column {name!r}: it has "
             f"{listing(map(repr, obs)) or 'none'}"
         )
     if not hasattr(obs[name], "shape"):  # a categorical

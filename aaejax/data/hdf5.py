@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 
 from aaejax.data.arrays_in_files import choose
+from aaejax.data.cache import Expected, kept, of_rows
 from aaejax.data.lazy import READ_BELOW, Images, Rows
 from aaejax.data.mapped_file import files_identity
 from aaejax.data.notes import Tell, listing
+from aaejax.data.reading import Reading
 from aaejax.types import UserError
 
 _CHUNKS = 2**26  # bytes of unpacked chunks that are kept of a dataset
@@ -74,10 +76,23 @@ class File:
                 return array.asstr(errors="backslashreplace")[()]
             return array[()]
 
-    def loaded(self, rows: Rows) -> Images:
-        """Rows of this file: in memory where they are few, else as they are."""
+    def loaded(self, rows: Rows, what: str, cache: Path | None, tell: Tell) -> Images:
+        """Rows of this file: in memory where they are few, else in a cache, or as they are.
+
+        Args:
+          rows: of the file.
+          what: names them.
+          cache: as of `cache.kept`; None for none.
+          tell: as of `cache.kept`.
+        """
         if rows.nbytes <= READ_BELOW:
             return np.asarray(rows)
+        if cache is not None:
+            expected = Expected(rows.identity, rows.shape, rows.dtype)
+            file = kept(cache, expected, lambda _: of_rows(rows), self.path.name, tell)
+            # A run goes on with a cache or without.
+            file.identity = getattr(rows.source, "identity", file.identity)
+            return Rows(file, what, prepared=rows.prepared)
         self._needed = True
         return rows
 
@@ -117,15 +132,17 @@ def gathered(rows: np.ndarray, read: Callable[[slice], np.ndarray]) -> np.ndarra
     return np.concatenate(parts)[places]
 
 
-def read(path: Path, key: str | None, label_key: str | None, tell: Tell) -> dict[str, Any]:
+def read(path: Path, reading: Reading, cache: Path | None, tell: Tell) -> dict[str, Any]:
     """Reads an .h5 or .hdf5 file.
 
     Args:
       path: of it.
-      key: name of the array of images or vectors; by default those that have the names
-        which arrays of an .npz may have, or the only one that there is.
-      label_key: name of that of the labels; by default by its name, where `key` is None.
-      tell: takes a line on arrays that are not read.
+      reading: its `key` is the name of the array of images or vectors; by default those
+        that have the names which arrays of an .npz may have, or the only one that there is.
+        Its `label_key`, `condition_key` and `weight_key` are those of labels, conditions
+        and weights; by default by their names, where `key` is None.
+      cache: a folder that keeps images of more than 1 GiB, unpacked; None for none.
+      tell: takes a line on arrays that are not read, and where some were kept.
 
     Returns:
       Arguments of `aaejax.data.from_arrays`; images of more than 1 GiB are `Rows`.
@@ -133,8 +150,17 @@ def read(path: Path, key: str | None, label_key: str | None, tell: Tell) -> dict
     Raises:
       UserError: no such arrays.
     """
+    named = {
+        f"train_{part}": name
+        for part, name in (
+            ("labels", reading.label_key),
+            ("condition", reading.condition_key),
+            ("weight", reading.weight_key),
+        )
+        if name is not None
+    }
     with contextlib.closing(File(path)) as file:
-        if key is None:
+        if reading.key is None:
             names = file.datasets()
             chosen, unread = choose(names)
             if "train_images" not in chosen and len(names) == 1:
@@ -144,19 +170,19 @@ def read(path: Path, key: str | None, label_key: str | None, tell: Tell) -> dict
                     f"{path} holds the arrays {listing(map(repr, names)) or '(none)'}: say "
                     "which by --key (and --label-key)"
                 )
-            if label_key is not None:
-                chosen["train_labels"] = label_key
-                unread = [name for name in unread if name != label_key]
+            chosen |= named
+            unread = [name for name in unread if name not in named.values()]
             if unread:
                 tell(f"{path.name}: not read: {listing(map(repr, unread))}")
         else:
-            chosen = {"train_images": key}
-            if label_key is not None:
-                chosen["train_labels"] = label_key
+            chosen = {"train_images": reading.key, **named}
         found: dict[str, Any] = {}
         for part, name in chosen.items():
-            if part.endswith("labels"):
-                found[part] = file.read(name)
+            if part.endswith("images"):
+                what = f"{path}: {name}"
+                rows = Rows(HDF5Rows(file, name), what)
+                found[part] = file.loaded(rows, what, cache, tell)
             else:
-                found[part] = file.loaded(Rows(HDF5Rows(file, name), f"{path}: {name}"))
+                file.array(name)  # which is there
+                found[part] = file.read(name)
         return found

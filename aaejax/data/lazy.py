@@ -53,6 +53,7 @@ class Rows:
       dtype: uint8 or float32.
       unit_range: whether all values lie in [0, 1], by some rows that were read at the
         start; a later one that does not is refused.
+      prepared: says in a fingerprint what was done to rows that were read.
 
     Raises:
       UserError: rows that can't be examples; when they are read.
@@ -76,7 +77,7 @@ class Rows:
           missing: whether NaN stands for a value that is missing.
         """
         self.source, self._what = source, what
-        self._prepare, self._prepared, self._missing = prepare, prepared, missing
+        self._prepare, self.prepared, self._missing = prepare, prepared, missing
         self._numbers = np.arange(len(source))
         # What is done last, by the positions that rows had when it was asked for.
         self._placed: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
@@ -127,7 +128,7 @@ class Rows:
                 raw = np.ascontiguousarray(self._read(row[None]))
                 total = zlib.crc32(raw.data, total)
             own = f"{total:08x}"
-        return f"{own} {self._prepared} {which:08x}"
+        return f"{own} {self.prepared} {which:08x}"
 
     def __len__(self) -> int:
         return len(self._numbers)
@@ -169,7 +170,7 @@ class Rows:
         """Those whose values become others once more: float32, of any range."""
         chosen, before = copy.copy(self), self._prepare
         chosen._prepare = lambda images: prepare(before(images))
-        chosen._prepared = f"{self._prepared} {prepared}"
+        chosen.prepared = f"{self.prepared} {prepared}"
         chosen.dtype, chosen.unit_range = np.dtype(np.float32), False
         return chosen
 
@@ -188,7 +189,7 @@ class Rows:
         """
         chosen = copy.copy(self)
         chosen._placed, chosen._positions = prepare, np.arange(len(self))
-        chosen._prepared = f"{self._prepared} {prepared}"
+        chosen.prepared = f"{self.prepared} {prepared}"
         return chosen
 
     def take(self, numbers: np.ndarray | slice) -> "Rows":
@@ -274,7 +275,8 @@ def _in_unit(x: np.ndarray) -> bool:
     return low >= 0 and high <= 1
 
 
-def some_labels(these: bool) -> str:
-    """What is said where some rows have a label and others none."""
+def some_labels(these: bool, name: str = "label") -> str:
+    """What is said where some rows have a label, or the like, and others none."""
     have, others = ("", "not the first") if these else ("no ", "the first has one")
-    return f'{have}"label" here, but {others}: give all one, -1 where it is unknown'
+    unknown = ", -1 where it is unknown" * (name == "label")
+    return f'{have}"{name}" here, but {others}: give all one{unknown}'

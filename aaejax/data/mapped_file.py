@@ -69,9 +69,14 @@ def files_identity(paths: Sequence[Path], root: Path, more: str = "") -> str:
       root: that their names are counted from.
       more: what else decides what is made of them.
     """
-    total = zlib.crc32(more.encode())
-    for path in paths:
-        stat = path.stat()
-        line = f"{os.path.relpath(path, root)}\0{stat.st_size}\0{stat.st_mtime_ns}\n"
+    total, inside = zlib.crc32(more.encode()), os.path.join(root, "")
+    for path in map(os.fspath, paths):
+        stat = os.stat(path)
+        # What `relpath` gives, in a tenth of the time, where no link or dot is in between.
+        if path.startswith(inside) and "/.." not in path:
+            name = path[len(inside) :]
+        else:
+            name = os.path.relpath(path, root)
+        line = f"{name}\0{stat.st_size}\0{stat.st_mtime_ns}\n"
         total = zlib.crc32(os.fsencode(line), total)
     return f"{len(paths)} files {total:08x}"

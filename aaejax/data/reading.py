@@ -2,18 +2,26 @@
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from aaejax.data import memory
+from aaejax.data import memory, picture_files
 from aaejax.data.checks import blocks
 from aaejax.types import UserError
 
 # Options that say where in a file something is, and of what kind that file is.
-PLACES = {"label_column": "table", "key": "HDF5 file", "label_key": "HDF5 file"}
+PLACES = {
+    "label_column": "table",
+    "condition_columns": "table",
+    "weight_column": "table",
+    "key": "HDF5 file",
+    "label_key": "HDF5 file",
+    "condition_key": "HDF5 file",
+    "weight_key": "HDF5 file",
+}
 _MOST_PIXELS = 16_384  # of one side
 # What PIL's conversion to "L" takes of red, green and blue, in 65,536ths.
 _LUMA = (19595, 38470, 7471)
@@ -34,6 +42,10 @@ class Reading:
         deviation 1 in the training part.
       key: name of the array in an HDF5 file that has the examples.
       label_key: name of that of the labels.
+      condition_columns: names of the columns of a table that are the condition.
+      weight_column: name of that of the weights.
+      condition_key: name of the array in an HDF5 file that has the conditions.
+      weight_key: name of that of the weights.
 
     Raises:
       UserError: none of these.
@@ -46,9 +58,15 @@ class Reading:
     standardise: bool = False
     key: str | None = None
     label_key: str | None = None
+    # Not in the repr, which is part of what a cache is known by.
+    condition_columns: tuple[str, ...] = field(default=(), repr=False)
+    weight_column: str | None = field(default=None, repr=False)
+    condition_key: str | None = field(default=None, repr=False)
+    weight_key: str | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "resize", _resize_word(self.resize))
+        object.__setattr__(self, "condition_columns", tuple(self.condition_columns))
         _ = self.ground
 
     @property
@@ -63,6 +81,11 @@ class Reading:
             )
         red, green, blue = bytes.fromhex(code[1:])
         return red, green, blue
+
+    @property
+    def cut(self) -> bool:
+        """Whether the middle of a picture is cut out before it is resized."""
+        return self.resize is not None and "x" not in self.resize
 
     @property
     def size(self) -> tuple[int, int] | None:
@@ -80,7 +103,7 @@ class Reading:
           options: of those that say where in a file something is, the ones that it has.
         """
         for name, kind in PLACES.items():
-            if getattr(self, name) is not None and name not in options:
+            if getattr(self, name) and name not in options:
                 option = name.replace("_", "-")
                 raise UserError(f"{what} is no {kind}: leave --{option} out")
 
@@ -91,16 +114,7 @@ class Reading:
 
     def resized(self, image: Any) -> Any:
         """A PIL image at the size that it gets."""
-        size = self.size
-        if size is None or (size == image.size):
-            return image
-        box = None
-        if self.resize and "x" not in self.resize:
-            side = min(image.size)
-            left, top = ((length - side) / 2 for length in image.size)
-            box = (left, top, left + side, top + side)
-        # Linear: it leaves no value outside of the range of those that it is made from.
-        return image.resize(size, Image.Resampling.BILINEAR, box)
+        return picture_files.resized(image, self.size, self.cut)
 
     def arrays(self, images: np.ndarray, what: str) -> np.ndarray:
         """Pictures [N, H, W, C], uint8 or float32, as they are trained on.

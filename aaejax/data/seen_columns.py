@@ -1,6 +1,7 @@
 """What the columns of a table are, seen in one look at all its rows."""
 
 import re
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -120,13 +121,55 @@ class SeenLabels(Seen):
         return {"train_labels": number[codes], "class_names": names}
 
 
-def look(table: Table, label: str | None) -> dict[str, Seen]:
-    """What each column has, from one look at all rows."""
+@dataclass
+class SeenNumbers(Seen):
+    """And the number of each row: none may be missing."""
+
+    what: str = ""  # of the table, in messages
+    first: int = 0  # the number of row 0 in messages
+    found: list[np.ndarray] = field(default_factory=list)
+
+    def add(self, cells: Cells) -> None:
+        """Sees the next rows; raises UserError where one is no number."""
+        values = as_numbers(cells)
+        known = ~missing_cells(cells)
+        if values is None:
+            known = np.array(
+                [k and is_number(x) for x, k in zip(cells, known, strict=True)]
+            )
+        else:
+            known &= np.isfinite(values)
+        if values is None or not known.all():
+            bad = int(np.argmin(known))
+            raise UserError(
+                f"{self.what}, row {self.rows + bad + self.first}, column {self.name!r} is "
+                f"{str(cells[bad])!r}, where a number is needed: mend it, or leave that "
+                "row out"
+            )
+        self.rows += len(cells)
+        self.found.append(values.astype(np.float32))
+
+    @property
+    def numbers_of_all(self) -> np.ndarray:
+        """float32 [N]."""
+        return np.concatenate(self.found)
+
+
+def look(table: Table, label: str | None, numbers: Collection[str] = ()) -> dict[str, Seen]:
+    """What each column has, from one look at all rows.
+
+    Args:
+      table: to look at.
+      label: of the column of labels; None for none.
+      numbers: of columns that are to have a number in each row.
+    """
     seen: dict[str, Seen] = {name: Seen(name) for name in table.names}
     for name in table.categorical:
         seen[name].categorical = True
     if label is not None:
         seen[label] = SeenLabels(label)
+    for name in numbers:
+        seen[name] = SeenNumbers(name, what=table.what, first=table.first)
     for block in table.blocks():
         for name, cells in zip(table.names, block, strict=True):
             seen[name].add(cells)

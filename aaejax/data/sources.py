@@ -1,6 +1,7 @@
 """Data by name: digits that are at hand, files, folders of pictures, TFDS."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,10 @@ def load(
     standardise: bool = False,
     key: str | None = None,
     label_key: str | None = None,
+    condition_columns: Sequence[str] = (),
+    weight_column: str | None = None,
+    condition_key: str | None = None,
+    weight_key: str | None = None,
     columns: Columns | None = None,
     cache: str | Path | None = None,
     most: int | None = None,
@@ -66,11 +71,17 @@ def load(
       standardise: as of `from_arrays`, of tables and other vectors.
       key: name of the array of examples in an HDF5 file.
       label_key: name of that of the labels.
+      condition_columns: names of the columns of a table that are its condition, numbers
+        that conditional models read; of an .h5ad file columns of obs.
+      weight_column: name of that of the weights.
+      condition_key: name of the array of conditions in an HDF5 file.
+      weight_key: name of that of the weights.
       columns: `Dataset.columns` of a run, whose features vectors are to be; of a table
         these very columns, found by their names. The labels may be lacking then.
       cache: a folder where pictures of a folder are kept once they are decoded, at the size
         that they get, for as long as the files have the same names, sizes and times; and
-        the images of TFDS sets and the features of tables that take more than 1 GiB.
+        the images of TFDS sets, the features of tables and the rows of HDF5 files that take
+        more than 1 GiB.
       most: files and folders of a folder of pictures that are looked at before it is
         refused as too large; None for no such bound.
       tell: takes a line on each thing that is there and not used, or used in another way
@@ -79,7 +90,19 @@ def load(
     Raises:
       UserError: no such data, or data that `from_arrays` refuses.
     """
-    reading = Reading(background, resize, grey, label_column, standardise, key, label_key)
+    reading = Reading(
+        background,
+        resize,
+        grey,
+        label_column,
+        standardise,
+        key,
+        label_key,
+        tuple(condition_columns),
+        weight_column,
+        condition_key,
+        weight_key,
+    )
     text = os.fspath(name)
     if text == "mnist5k" and not isinstance(name, Path):
         reading.check_reads("mnist5k")
@@ -134,6 +157,8 @@ def from_table(
     frame: Any,
     *,
     label_column: str | None = None,
+    condition_columns: Sequence[str] = (),
+    weight_column: str | None = None,
     name: str = "table",
     standardise: bool = False,
     columns: Columns | None = None,
@@ -146,6 +171,8 @@ def from_table(
       frame: whose columns are features: numbers and bools as they are, texts and
         categories one-hot; None and NaN are missing.
       label_column: as of `load`.
+      condition_columns: as of `load`.
+      weight_column: as of `load`.
       name: names the data in messages.
       standardise: as of `load`.
       columns: as of `load`.
@@ -157,7 +184,8 @@ def from_table(
     """
     table = FrameTable(frame, printable(name))
     raw = ignore if standardise else tell
-    arrays = tables.read(table, label_column, columns, raw, tell=tell)
+    told = tables.Told(label_column, tuple(condition_columns), weight_column)
+    arrays = tables.read(table, told, columns, raw, tell=tell)
     return from_arrays(
         **arrays, name=name, hold_out=hold_out, standardise=standardise, tell=tell
     )

@@ -1,6 +1,7 @@
 """Tables -> features: numbers as they are, texts one-hot, what is missing NaN."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ from aaejax.data.columns import Column, Columns, moments
 from aaejax.data.lazy import READ_BELOW, Images, Rows
 from aaejax.data.notes import Tell, ignore, listing
 from aaejax.data.seen_columns import (
+    Seen,
     SeenLabels,
+    SeenNumbers,
     as_numbers,
     cell_at,
     is_number,
@@ -27,9 +30,59 @@ _SCALES_DIFFER = 10  # columns, so many times
 _FLOAT_MAX = float(np.finfo(np.float32).max)
 
 
+@dataclass(frozen=True)
+class Told:
+    """Names of the columns that are no features, but tell something of an example.
+
+    Attributes:
+      label: of its label; None for none, as of the next ones.
+      condition: of the numbers of its condition.
+      weight: of its weight.
+    """
+
+    label: str | None = None
+    condition: tuple[str, ...] = ()
+    weight: str | None = None
+
+    @property
+    def numbers(self) -> tuple[str, ...]:
+        """Those of numbers."""
+        return (*self.condition, *filter(None, [self.weight]))
+
+    def check(self, what: str, there: Collection[str]) -> None:
+        """Raises UserError where columns of numbers are not there, or named twice."""
+        for name in self.numbers:
+            if name not in there:
+                raise UserError(
+                    f"{what} has no column {name!r} for the "
+                    f"{'condition' if name in self.condition else 'weights'}: it has "
+                    f"{listing(map(repr, there))}"
+                )
+        both = [name for name in (self.label, *self.numbers) if name is not None]
+        twice = [name for name in both if both.count(name) > 1]
+        if twice:
+            raise UserError(
+                f"{what}: column {twice[0]!r} is named twice, for the label, condition or "
+                "weights: name it once"
+            )
+
+    def arrays(self, seen: Mapping[str, Seen]) -> dict[str, np.ndarray]:
+        """Arguments of `from_arrays` of the columns of numbers that were seen."""
+        of = {n: x.numbers_of_all for n, x in seen.items() if isinstance(x, SeenNumbers)}
+        found = {}
+        if self.condition:
+            found["train_condition"] = np.stack([of[n] for n in self.condition], axis=1)
+        if self.weight is not None:
+            found["train_weight"] = of[self.weight]
+        return found
+
+
+NOTHING_TOLD = Told()
+
+
 def read(
     table: Table,
-    label: str | None = None,
+    told: Told = NOTHING_TOLD,
     columns: Columns | None = None,
     raw: Tell = ignore,
     cache: Path | None = None,
@@ -39,7 +92,7 @@ def read(
 
     Args:
       table: of which nothing was read yet but the names.
-      label: name of the column that has the labels.
+      told: names of the columns that are no features.
       columns: of a run, which the table's must be, in any order; the label may be lacking.
       raw: takes a line where numbers differ so much in scale that they should not be
         trained on as they are.
@@ -53,9 +106,13 @@ def read(
     Raises:
       UserError: columns that are lacking or not known, cells that can't be.
     """
-    label = columns.label if columns else label
-    names = _wanted(table, label, columns)
-    seen = look(table, None if label not in table.names else label)
+    if columns is not None:  # of other data the label and the weight may be lacking
+        weight = told.weight if told.weight in table.names else None
+        told = replace(told, label=columns.label, weight=weight)
+    told.check(table.what, table.names)
+    label = told.label
+    names = _wanted(table, told, columns)
+    seen = look(table, None if label not in table.names else label, told.numbers)
     labels = seen.get(label) if label is not None else None
     rows = seen[names[0]].rows
     if not rows:
@@ -76,7 +133,7 @@ def read(
                 )
     x = _features(table, columns, rows, cache, tell)
     tell_of_scales(x, columns, table.what, raw)
-    found: dict[str, Any] = {"train_images": x, "columns": columns}
+    found = {"train_images": x, "columns": columns, **told.arrays(seen)}
     if isinstance(labels, SeenLabels):
         found |= labels.labels(table.what)
     return found
@@ -146,9 +203,10 @@ def tell_of_scales(x: Images, columns: Columns, what: str, tell: Tell) -> None:
         )
 
 
-def _wanted(table: Table, label: str | None, columns: Columns | None) -> list[str]:
+def _wanted(table: Table, told: Told, columns: Columns | None) -> list[str]:
     """Names of the columns that become features; raises UserError where some are wrong."""
-    there = [name for name in table.names if name != label]
+    label = told.label
+    there = [name for name in table.names if name not in (label, *told.numbers)]
     if columns is None:
         if label is not None and label not in table.names:
             raise UserError(
@@ -156,7 +214,10 @@ def _wanted(table: Table, label: str | None, columns: Columns | None) -> list[st
                 f"{listing(map(repr, table.names))}"
             )
         if not there:
-            raise UserError(f"{table.what} has no column but the labels: give features")
+            raise UserError(
+                f"{table.what} has no column but the labels, condition and weights: give "
+                "features"
+            )
         return there
     check_columns(table.what, there, columns)
     return list(columns.names)

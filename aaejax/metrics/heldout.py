@@ -29,7 +29,8 @@ class HeldOut:
         Args:
           model: to evaluate.
           images: [N, ...], uint8 or float32, in any order.
-          labels: int [N], -1 where unknown, or None.
+          labels: int [N], -1 where unknown, or None; of a model with conditions these,
+            float32 [N, C].
           key: of the posterior's noise and the prior's samples, the same each time.
         """
         self._model, self._images, self._labels = model, images, labels
@@ -37,10 +38,15 @@ class HeldOut:
         self._some = mixed_order(len(images))[:1000]  # that the match is measured on
         n = len(self._some)
 
+        # Of a model with conditions what is made has those of the examples.
+        told = None
+        if model.conditions and labels is not None:
+            told = labels[self._some]
+
         def match_codes(variables: Variables, codes: Array, key: Key) -> dict[str, Array]:
             key, other_key = jax.random.split(key)
-            prior = model.prior(variables, key, n)
-            other = model.prior(variables, other_key, n)
+            prior = model.prior(variables, key, n, told)
+            other = model.prior(variables, other_key, n, told)
             return {
                 "heldout/prior_mmd": losses.mmd(codes, prior),
                 "heldout/prior_mmd_chance": losses.mmd(other, prior),
@@ -48,7 +54,8 @@ class HeldOut:
 
         def match_images(variables: Variables, images: Array, key: Key) -> dict[str, Array]:
             images = to_unit(images).reshape(n, -1)
-            made = model.decode(variables, model.prior(variables, key, n)).reshape(n, -1)
+            made = model.decode(variables, model.prior(variables, key, n, told))
+            made = made.reshape(n, -1)
             scores = {"heldout/sample_mmd": losses.mmd(made, images)}
             if n >= 4:  # two in each half
                 chance = losses.mmd(images[::2], images[1::2])

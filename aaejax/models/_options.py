@@ -74,10 +74,25 @@ class OwnNetworks:
             ) from error
 
 
-def need_labels(data: DataSpec, model: str) -> None:
+def need_labels(data: DataSpec, model: str, or_what: str = "") -> None:
     """Raises UserError where no training example of the data has a label."""
     if not data.labelled:
-        raise UserError(f"{model} needs labels: give data that have some")
+        raise UserError(f"{model} needs labels{or_what}: give data that have some")
+
+
+def read_in_front(data: DataSpec, model: str) -> dict[str, Any]:
+    """What a conditional model reads: the condition of data that have one, or the label.
+
+    Returns:
+      "conditions" or "classes", and how many.
+
+    Raises:
+      UserError: the data have neither.
+    """
+    if data.conditions:
+        return {"conditions": data.conditions}
+    need_labels(data, model, " or a condition")
+    return {"classes": data.classes}
 
 
 @dataclass(frozen=True)
@@ -278,7 +293,7 @@ class AutoencoderOptions(NetworkOptions):
         self,
         data: DataSpec,
         classes: int = 0,
-        y_from: Literal["labels", "encoder"] = "labels",
+        y_from: Literal["labels", "encoder", "condition"] = "labels",
         *,
         joined: int | None = None,
     ) -> Autoencoder:
@@ -303,6 +318,18 @@ class AutoencoderOptions(NetworkOptions):
             shape=data.shape,
             classes=classes,
             y_from=y_from,
+            weighted=data.weighted,
             input_noise=self.input_noise,
             joined=joined,
+        )
+
+    def told_autoencoder(self, data: DataSpec, model: str) -> Autoencoder:
+        """One whose decoder reads the condition of an example or else its label.
+
+        Raises:
+          UserError: as of `autoencoder`, or data that have neither; it names the model.
+        """
+        ((word, size),) = read_in_front(data, model).items()
+        return self.autoencoder(
+            data, size, "condition" if word == "conditions" else "labels"
         )

@@ -63,10 +63,10 @@ def aae(
     """
     check_optimizers(optimizers, ("reconstruction", "discriminator", "generator"))
     check_number("discriminator_classes", discriminator_classes, 0, whole=True)
-    classes, read = autoencoder.classes, discriminator_classes
+    front, read = autoencoder.classes, discriminator_classes
     network = as_network(discriminator)
     latent = autoencoder.posterior.latent
-    priors.check_prior(prior, latent, labelled=bool(read and not classes))
+    priors.check_prior(prior, latent, labelled=bool(read and not front))
     size = latent + (read + 1 if read else 0)
     check_outputs(network, "discriminator", [(size,)], ())
 
@@ -84,16 +84,16 @@ def aae(
         return (jnp.concatenate([codes, jax.nn.one_hot(label, read + 1)], axis=1),)
 
     def real(batch: Batch, draw: Draw) -> Array:
-        if classes or not read:
+        if front or not read:
             return draw("prior", lambda key: prior(key, 1)[0])
         return draw("prior", lambda key, y: prior(key, 1, y[None])[0], batch["label"])
 
     def fake(variables: Variables, batch: Batch, draw: Draw) -> tuple[Array, States]:
         codes, states = autoencoder.draw_code(variables, batch, draw)
-        return codes[:, classes:], states
+        return codes[:, front:], states
 
     inputs = autoencoder.inputs
-    if read and not classes:
+    if read and not front:
         inputs += (label_input(read),)
     adversary = Adversary(
         discriminator=network,
@@ -101,6 +101,7 @@ def aae(
         fake=fake,
         inputs_of=inputs_of,
         inputs=inputs,
+        mean=autoencoder.mean,
         generator_loss=generator_loss,
         r1=r1,
     )
@@ -110,12 +111,12 @@ def aae(
             autoencoder.reconstruction_phase(optimizers["reconstruction"]),
             *adversary.phases(optimizers),
         ),
-        prior=priors.fixed(priors.with_class(prior, classes) if classes else prior),
-        latent=classes + latent,
+        prior=priors.fixed(priors.after(prior, **autoencoder.in_front)),
+        latent=front + latent,
         decode=autoencoder.decode,
         encode=autoencoder.encode,
         error=autoencoder.error,
-        classes=classes,
+        **autoencoder.in_front,
         prior_classes=read,
     )
 

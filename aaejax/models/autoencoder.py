@@ -60,7 +60,7 @@ def autoencoder(
         mean = jnp.square(codes - moments["mean"][None]).sum(axis=1)
         products = codes[:, :, None] * codes[:, None]
         second = jnp.square(products - moments["second"][None]).sum(axis=(1, 2))
-        return 0.5 * (mean + second).mean(), {}, {}
+        return autoencoder.mean(0.5 * (mean + second), batch, draw), {}, {}
 
     def prior(variables: Variables, key: Key, n: int, labels: Array | None = None) -> Array:
         moments = variables["prior"]["params"]

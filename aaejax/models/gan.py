@@ -19,10 +19,10 @@ from aaejax import networks
 from aaejax.components import losses, priors
 from aaejax.components.adversaries import Adversary
 from aaejax.components.checks import check_at_least, check_number, check_optimizers
-from aaejax.components.inputs import image_input, label_input
+from aaejax.components.inputs import condition_input, image_input, label_input
 from aaejax.components.likelihoods import Likelihood, Output
 from aaejax.models._adversaries import OneAdversaryOptions
-from aaejax.models._options import PriorOptions, need_labels
+from aaejax.models._options import PriorOptions, read_in_front
 from aaejax.types import (
     Array,
     Batch,
@@ -46,6 +46,7 @@ def gan(
     latent: int,
     shape: tuple[int, ...],
     classes: int = 0,
+    conditions: int = 0,
     output: Output = "sigmoid",
     steps: int = 1,
     generator_loss: losses.GeneratorLoss = "non-saturating",
@@ -65,6 +66,7 @@ def gan(
       latent: Z.
       shape: The shape of one image.
       classes: K, where both networks read the label; 0 for none.
+      conditions: C, where both read the condition, in place of a one-hot label; 0 for none.
       output: what the generator's last layer goes through.
       steps: k of Algorithm 1.
       generator_loss: its form.
@@ -79,12 +81,15 @@ def gan(
     check_optimizers(optimizers, ("discriminator", "generator"))
     check_number("latent", latent, 1, whole=True)
     check_number("classes", classes, 0, whole=True)
+    check_number("conditions", conditions, 0, whole=True)
+    if classes and conditions:
+        raise UserError("networks read classes or conditions: leave one of them out")
     check_number("steps", steps, 1, whole=True)
     priors.check_prior(prior, latent)
-    drawn = priors.with_class(prior, classes) if classes else prior
+    front = classes or conditions
     images = Likelihood("squared-error", output).images
     maker, judge = networks.as_network(generator), networks.as_network(discriminator)
-    code_shape, label_shapes = (classes + latent,), [(classes,)] if classes else []
+    code_shape, label_shapes = (front + latent,), [(front,)] if front else []
     networks.check_outputs(maker, "generator", [code_shape], shape)
     networks.check_outputs(judge, "discriminator", [shape, *label_shapes], ())
 
@@ -100,14 +105,16 @@ def gan(
         return images(maker.evaluate(variables["generator"], codes))
 
     def adversary(prefix: str) -> Adversary:
-        def one_hot(batch: Batch) -> tuple[Array, ...]:
+        def told(batch: Batch) -> tuple[Array, ...]:
+            if conditions:
+                return (batch[f"{prefix}condition"],)
             if not classes:
                 return ()
             return (jax.nn.one_hot(batch[f"{prefix}label"], classes),)
 
         def fake(variables: Variables, batch: Batch, draw: Draw) -> tuple[Array, States]:
             styles = draw(f"{prefix}prior", lambda key: prior(key, 1)[0])
-            codes = jnp.concatenate([*one_hot(batch), styles], axis=1)
+            codes = jnp.concatenate([*told(batch), styles], axis=1)
             outputs, state = maker.train(
                 variables["generator"], codes, draw=draw, stream=f"{prefix}generator"
             )
@@ -116,11 +123,13 @@ def gan(
         inputs = (image_input(shape, output == "sigmoid", prefix),)
         if classes:
             inputs += (label_input(classes, prefix),)
+        if conditions:
+            inputs += (condition_input(conditions, prefix),)
         return Adversary(
             discriminator=judge,
             real=lambda batch, _: batch[f"{prefix}image"],
             fake=fake,
-            inputs_of=lambda images, batch: (images, *one_hot(batch)),
+            inputs_of=lambda images, batch: (images, *told(batch)),
             inputs=inputs,
             generator="generator",
             names=("real", "made"),
@@ -136,10 +145,11 @@ def gan(
     return Model(
         init=init,
         phases=(*(discriminate for discriminate, _ in pairs), pairs[0][1]),
-        prior=priors.fixed(drawn),
-        latent=classes + latent,
+        prior=priors.fixed(priors.after(prior, classes, conditions)),
+        latent=front + latent,
         decode=decode,
         classes=classes,
+        conditions=conditions,
     )
 
 
@@ -152,7 +162,7 @@ class Options(PriorOptions, OneAdversaryOptions):
     discriminator_steps: int = 1
     """Discriminator steps, on a fresh batch each, to one of the generator."""
     conditional: bool = False
-    """Generator and discriminator read the label."""
+    """Generator and discriminator read the label or condition."""
     loss: losses.AdversaryLoss = "cross-entropy"
     """With wasserstein the discriminator is a critic whose slope is to be 1 (WGAN-GP);
     --generator-loss and --r1 have then no meaning."""
@@ -188,17 +198,18 @@ class Options(PriorOptions, OneAdversaryOptions):
         Raises:
           UserError: options that don't fit each other or the data.
         """
+        told: dict[str, Any] = {}
         if self.conditional:
-            need_labels(data, "gan --conditional")
-        classes = data.classes if self.conditional else 0
+            told = read_in_front(data, "gan --conditional")
+        front = sum(told.values())
         return gan(
-            self.make_decoder(data, self.latent + classes),
-            self._make_discriminator(data, classes),
+            self.make_decoder(data, self.latent + front),
+            self._make_discriminator(data, front),
             self.make_prior(data.classes or 10),
             self.optimizers(steps),
             latent=self.latent,
             shape=data.shape,
-            classes=classes,
+            **told,
             output=self.output,
             steps=self.discriminator_steps,
             generator_loss=self.generator_loss,
@@ -207,15 +218,15 @@ class Options(PriorOptions, OneAdversaryOptions):
             slope=10.0 if self.slope is None else self.slope,
         )
 
-    def _make_discriminator(self, data: DataSpec, classes: int) -> Any:
+    def _make_discriminator(self, data: DataSpec, beside: int) -> Any:
         """A new discriminator of images: the user's own, or an encoder of one output.
 
         It reads so many numbers beside an image.
         """
         if self.own is not None and self.own.discriminator is not None:
-            inputs = math.prod(data.shape) + classes
+            inputs = math.prod(data.shape) + beside
             return self.judging(self.own.make("discriminator", data, inputs=inputs))
-        encoder = self.make_encoder(data, 1, classes)
+        encoder = self.make_encoder(data, 1, beside)
         if isinstance(encoder, networks.ConvEncoder):
             encoder = replace(encoder, leak=0.2)
         if self.loss == "wasserstein" and self.norm is None and self.network == "dcgan":

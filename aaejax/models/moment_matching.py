@@ -63,7 +63,7 @@ def wae(
     Raises:
       UserError: a kernel that is none, or a prior or optimizers that don't fit.
     """
-    _check_without_classes("wae", autoencoder)
+    _check_plain("wae", autoencoder)
     check_word("kernel", kernel, losses.Kernel)
     check_number("weight", weight, 0)
     check_optimizers(optimizers, ("reconstruction",))
@@ -73,9 +73,7 @@ def wae(
         variables: Variables, batch: Batch, draw: Draw
     ) -> tuple[Array, Metrics, States]:
         codes, encoded = autoencoder.draw_code(variables, batch, draw)
-        reconstruction, decoded = autoencoder.train_error(
-            variables, batch["image"], codes, draw
-        )
+        reconstruction, decoded = autoencoder.train_error(variables, batch, codes, draw)
         drawn = draw("prior", lambda key: prior(key, 1)[0])
         mmd = losses.mmd(draw.gather(codes), draw.gather(drawn), kernel)
         metrics = {"reconstruction": reconstruction, "mmd": mmd}
@@ -118,7 +116,7 @@ def gmmn(
     Raises:
       UserError: a kernel that is none, or a prior or optimizers that don't fit.
     """
-    _check_without_classes("gmmn", autoencoder)
+    _check_plain("gmmn", autoencoder)
     check_word("kernel", kernel, losses.Kernel)
     check_optimizers(optimizers, ("generator",))
     priors.check_prior(prior, autoencoder.posterior.latent)
@@ -175,7 +173,7 @@ def gmmn_codes(
     Raises:
       UserError: a kernel that is none, or a generator, prior or optimizers that don't fit.
     """
-    _check_without_classes("gmmn_codes", autoencoder)
+    _check_plain("gmmn_codes", autoencoder)
     check_word("kernel", kernel, losses.Kernel)
     check_optimizers(optimizers, ("reconstruction", "generator"))
     priors.check_prior(prior, autoencoder.posterior.latent)
@@ -233,11 +231,16 @@ def _distance(made: Array, real: Array, kernel: losses.Kernel) -> Array:
     return jnp.sqrt(jnp.maximum(losses.mmd(made, real, kernel, biased=True), 1e-8))
 
 
-def _check_without_classes(model: str, autoencoder: Autoencoder) -> None:
+def _check_plain(model: str, autoencoder: Autoencoder) -> None:
     if autoencoder.classes:
         raise UserError(
             f"{model} has no class beside its code, and the autoencoder has "
             f"{autoencoder.classes}: give one with classes=0"
+        )
+    if autoencoder.weighted:
+        raise UserError(
+            f"{model} compares samples, whose examples have no weights: leave the weights "
+            "out, or take an aae, autoencoder or vae"
         )
 
 

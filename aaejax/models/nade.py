@@ -16,7 +16,7 @@ import optax
 
 from aaejax.components import losses, priors
 from aaejax.components.checks import check_at_least, check_optimizers
-from aaejax.components.inputs import image_input
+from aaejax.components.inputs import image_input, weight_input, weighted_mean
 from aaejax.cpu import flat
 from aaejax.models._base import BaseOptions
 from aaejax.models._optimizers import Optimizer
@@ -42,6 +42,8 @@ def nade(
     network: NADE | MADE,
     shape: tuple[int, ...],
     optimizers: Mapping[str, optax.GradientTransformation],
+    *,
+    weighted: bool = False,
 ) -> Model:
     """A model of bits, one after the other.
 
@@ -49,6 +51,7 @@ def nade(
       network: of as many bits as an example has.
       shape: of one example.
       optimizers: "likelihood".
+      weighted: whether the loss is a mean by the weights of examples.
 
     Raises:
       UserError: other optimizers, or a network of another number of bits.
@@ -81,7 +84,8 @@ def nade(
             order = draw.gather(
                 draw("order", lambda key: jax.random.randint(key, (), 0, orders))
             )[0]
-        return -log_density(variables, batch["image"], order).mean(), {}, {}
+        each = -log_density(variables, batch["image"], order)
+        return weighted_mean(each, batch, draw) if weighted else each.mean(), {}, {}
 
     def complete(variables: Variables, codes: Array, images: Array, rows: int) -> Array:
         def one(code: Array, known: Array) -> Array:
@@ -107,7 +111,7 @@ def nade(
                 ("bits",),
                 loss,
                 optimizer=optimizers["likelihood"],
-                inputs=(image_input(shape, True),),
+                inputs=(image_input(shape, True), *[weight_input()] * weighted),
             ),
         ),
         prior=priors.fixed(priors.uniform(latent, 0.0, 1.0)),
@@ -154,4 +158,5 @@ class Options(BaseOptions):
         orders = orderings(self.orderings, math.prod(data.shape))
         made = MADE(orders, self.width, self.depth)
         network = made if self.masked else NADE(orders, self.width)
-        return nade(network, data.shape, self.optimizers(steps))
+        optimizers = self.optimizers(steps)
+        return nade(network, data.shape, optimizers, weighted=data.weighted)

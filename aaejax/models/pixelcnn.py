@@ -15,7 +15,12 @@ import optax
 
 from aaejax.components import priors
 from aaejax.components.checks import check_at_least, check_optimizers
-from aaejax.components.inputs import image_input, label_input
+from aaejax.components.inputs import (
+    image_input,
+    label_input,
+    weight_input,
+    weighted_mean,
+)
 from aaejax.components.pixel_values import Bit, LogisticMixture
 from aaejax.models._base import BaseOptions
 from aaejax.models._optimizers import Optimizer
@@ -41,6 +46,8 @@ def pixelcnn(
     values: Bit | LogisticMixture,
     shape: tuple[int, ...],
     optimizers: Mapping[str, optax.GradientTransformation],
+    *,
+    weighted: bool = False,
 ) -> Model:
     """A PixelCNN; conditional where its network reads classes.
 
@@ -49,6 +56,7 @@ def pixelcnn(
       values: what they say of a pixel.
       shape: of one image, [H, W, C].
       optimizers: "likelihood".
+      weighted: whether the loss is a mean by the weights of examples.
 
     Raises:
       UserError: other optimizers, or a network that does not fit.
@@ -78,7 +86,7 @@ def pixelcnn(
         variables: Variables, batch: Batch, draw: Draw
     ) -> tuple[Array, Metrics, States]:
         found = log_likelihood(variables, batch["image"], batch.get("label"))
-        return -found.mean(), {}, {}
+        return -(weighted_mean(found, batch, draw) if weighted else found.mean()), {}, {}
 
     def complete(variables: Variables, codes: Array, images: Array, rows: int) -> Array:
         y = codes[:, :classes] if classes else None
@@ -100,6 +108,8 @@ def pixelcnn(
     inputs = (image_input(shape, True),)
     if classes:
         inputs += (label_input(classes),)
+    if weighted:
+        inputs += (weight_input(),)
     return Model(
         init=init,
         phases=(
@@ -172,4 +182,5 @@ class Options(BaseOptions):
             self.reach,
             data.classes if self.conditional else 0,
         )
-        return pixelcnn(network, values, data.shape, self.optimizers(steps))
+        optimizers = self.optimizers(steps)
+        return pixelcnn(network, values, data.shape, optimizers, weighted=data.weighted)

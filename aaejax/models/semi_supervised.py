@@ -18,7 +18,7 @@ from aaejax.components.adversaries import Adversary
 from aaejax.components.autoencoder import Autoencoder
 from aaejax.components.checks import check_at_least, check_optimizers
 from aaejax.components.consistency import Consistency
-from aaejax.components.inputs import label_input
+from aaejax.components.inputs import label_input, weight_input
 from aaejax.models._adversaries import AdversarialOptions, adversarial_optimizer
 from aaejax.models._optimizers import Optimizer
 from aaejax.models._options import need_labels
@@ -126,6 +126,7 @@ def semi_supervised(
             real=real,
             fake=fake,
             inputs=autoencoder.inputs,
+            mean=autoencoder.mean,
             prefix=f"{head}_",
             generator_loss=generator_loss,
             r1=r1,
@@ -141,8 +142,11 @@ def semi_supervised(
         logits, labels = outputs[:, :classes], batch[f"{LABELLED}label"]
         # Under jit nobody sees a label of -1, which would be that of the last class.
         each = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-        loss = jnp.where(labels >= 0, each, 0.0).mean()
-        accuracy = (logits.argmax(axis=1) == labels).astype(jnp.float32).mean()
+        right = (logits.argmax(axis=1) == labels).astype(jnp.float32)
+        loss, accuracy = (
+            autoencoder.mean(x, batch, draw, LABELLED)
+            for x in (jnp.where(labels >= 0, each, 0.0), right)
+        )
         return loss, {"accuracy": accuracy}, states
 
     phases = (
@@ -159,7 +163,11 @@ def semi_supervised(
                 ("encoder",),
                 classification_loss,
                 optimizer=optimizers["classification"],
-                inputs=(autoencoder.image_input(LABELLED), label_input(classes, LABELLED)),
+                inputs=(
+                    autoencoder.image_input(LABELLED),
+                    label_input(classes, LABELLED),
+                    *[weight_input(LABELLED)] * autoencoder.weighted,
+                ),
             ),
         )
     return Model(

@@ -1,21 +1,21 @@
 """The supervised AAE (Makhzani et al. 2015, section 3, figures 6 and 7).
 
 The decoder reads the label beside the code, so that the code keeps what the label does not
-say: the style. An image whose label is unknown is decoded with no label at all.
+say: the style. An image whose label is unknown is decoded with no label at all. Data that
+have a condition, real numbers, give that in the place of the label.
 """
 
 from dataclasses import dataclass
 
 from aaejax.components import priors
 from aaejax.models._adversaries import AdversarialOptions, OneAdversaryOptions
-from aaejax.models._options import need_labels
 from aaejax.models.aae import aae
-from aaejax.types import DataSpec, Model
+from aaejax.types import DataSpec, Model, UserError
 
 
 @dataclass(frozen=True)
 class Options(AdversarialOptions, OneAdversaryOptions):
-    """An AAE whose decoder reads the label, and whose code keeps the style."""
+    """An AAE whose decoder reads the label or condition, and whose code keeps the style."""
 
     latent: int = 4
     """Size of the style z. The paper's figure has 15; in a short run so many dimensions say
@@ -27,12 +27,18 @@ class Options(AdversarialOptions, OneAdversaryOptions):
         """Builds the model for these data and a run of so many steps.
 
         Raises:
-          UserError: options that don't fit each other or the data, or data without labels.
+          UserError: options that don't fit each other or the data, or data that have
+            neither labels nor a condition.
         """
-        need_labels(data, "supervised")
+        told = self.told_autoencoder(data, "supervised")
+        if self.joint_style and told.conditions:
+            raise UserError(
+                "--joint-style is of labels, and the decoder reads a condition: leave one "
+                "of them out"
+            )
         read = data.classes if self.joint_style else 0
         return aae(
-            self.autoencoder(data, data.classes, "labels"),
+            told,
             self.make_discriminator(data, self.latent + (read + 1 if read else 0)),
             priors.gaussian(self.latent, self.prior_std),
             self.optimizers(steps),

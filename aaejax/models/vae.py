@@ -22,7 +22,7 @@ from aaejax.components.checks import (
     check_positive_number,
 )
 from aaejax.components.posteriors import Posterior
-from aaejax.models._options import AutoencoderOptions, PriorOptions, need_labels
+from aaejax.models._options import AutoencoderOptions, PriorOptions
 from aaejax.types import (
     Array,
     Batch,
@@ -48,7 +48,7 @@ def vae(
     gaussian_std: float | None = None,
     beta: float = 1.0,
 ) -> Model:
-    """Makes a VAE; a conditional one, whose decoder reads y, where y is from "labels".
+    """Makes a VAE; a conditional one, whose decoder reads y, where the code has one.
 
     Args:
       autoencoder: with a "gaussian" posterior.
@@ -62,7 +62,7 @@ def vae(
       UserError: a prior, density, posterior or optimizers that don't fit, or a number that
         can't be.
     """
-    classes, posterior = autoencoder.classes, autoencoder.posterior
+    front, posterior = autoencoder.classes, autoencoder.posterior
     if posterior.kind != "gaussian":
         raise UserError(f"a vae with a {posterior.kind} posterior: it must be gaussian")
     check_optimizers(optimizers, ("reconstruction",))
@@ -87,11 +87,9 @@ def vae(
         images = autoencoder.noisy(batch["image"], draw)
         noise = draw("posterior", posterior.noise)
         outputs, encoded = autoencoder.train_encoder(variables, images, noise, draw)
-        codes = autoencoder.code_of(outputs, noise, batch.get("label"))
-        reconstruction, decoded = autoencoder.train_error(
-            variables, batch["image"], codes, draw
-        )
-        kl = divergence(outputs, noise).mean()
+        codes = autoencoder.code_of(outputs, noise, autoencoder.told(batch))
+        reconstruction, decoded = autoencoder.train_error(variables, batch, codes, draw)
+        kl = autoencoder.mean(divergence(outputs, noise), batch, draw)
         metrics = {"reconstruction": reconstruction, "kl": kl}
         return reconstruction + beta * kl, metrics, {**encoded, **decoded}
 
@@ -104,7 +102,7 @@ def vae(
         decoded = autoencoder.decoder_outputs(variables, codes)
         return (
             autoencoder.likelihood.log_density(decoded, images)
-            + log_prior(codes[:, classes:])
+            + log_prior(codes[:, front:])
             - posterior.log_density(outputs, noise)
         )
 
@@ -118,13 +116,13 @@ def vae(
     return Model(
         init=autoencoder.init,
         phases=(phase,),
-        prior=priors.fixed(priors.with_class(prior, classes) if classes else prior),
-        latent=classes + posterior.latent,
+        prior=priors.fixed(priors.after(prior, **autoencoder.in_front)),
+        latent=front + posterior.latent,
         decode=autoencoder.decode,
         encode=autoencoder.encode,
         error=autoencoder.error,
         log_weights=log_weights,
-        classes=classes,
+        **autoencoder.in_front,
     )
 
 
@@ -137,7 +135,7 @@ class Options(PriorOptions, AutoencoderOptions):
     decoder_std: float = 1.0
     """Standard deviation of p(x|z) where reconstruction is squared error."""
     conditional: bool = False
-    """The decoder reads the label, as in supervised."""
+    """The decoder reads the label or condition, as in supervised."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -155,8 +153,9 @@ class Options(PriorOptions, AutoencoderOptions):
           UserError: options that don't fit each other or the data.
         """
         if self.conditional:
-            need_labels(data, "vae --conditional")
-        model = self.autoencoder(data, data.classes if self.conditional else 0)
+            model = self.told_autoencoder(data, "vae --conditional")
+        else:
+            model = self.autoencoder(data)
         likelihood = replace(model.likelihood, std=self.decoder_std)
         return vae(
             replace(model, likelihood=likelihood),

@@ -59,6 +59,15 @@ class RunConfig:
     """The array of an .h5 file that has the images or vectors."""
     label_key: str | None = None
     """That of its labels."""
+    condition_columns: tuple[str, ...] = ()
+    """Columns of a table that are no features but its condition: numbers that the decoder
+    of supervised reads, or that of vae or gan with --conditional."""
+    weight_column: str | None = None
+    """The column of a table that says how much each row counts in the loss."""
+    condition_key: str | None = None
+    """The array of an .h5 file that has the condition."""
+    weight_key: str | None = None
+    """That of the weights."""
     standardise: bool = False
     """Features of tables and vectors get mean 0 and standard deviation 1; sample.py writes
     them as the table has them."""
@@ -72,8 +81,8 @@ class RunConfig:
     flip: bool = False
     """Pictures are turned left to right at random, in training alone."""
     cache: Path | None = field(default=None, metadata={"where": True})
-    """Where pictures of a folder are kept once they are decoded, and tables that are large,
-    for any later run."""
+    """Where pictures of a folder are kept once they are decoded, and tables and HDF5 files
+    that are large, for any later run."""
     data_dir: Path = field(default=Path("data"), metadata={"where": True})
     """Where TFDS datasets are prepared, once."""
     workdir: Path | None = field(default=None, metadata={"where": True})

@@ -142,8 +142,8 @@ def completed(saved: dict[str, Any]) -> dict[str, Any]:
     """
     whole = {**_of_this_format(saved), "run": run_json(saved_run(saved))}
     if isinstance(saved.get("data"), dict):
-        younger = dict.fromkeys(("missing", "binary", "counts"), False)
-        whole["data"] = younger | saved["data"]
+        younger = dict.fromkeys(("missing", "binary", "counts", "weighted"), False)
+        whole["data"] = {**younger, "conditions": 0, **saved["data"]}
     if not saved.get("custom_model"):
         whole["options"] = model_options_json(saved_model(saved))
     return whole

@@ -1,6 +1,7 @@
 """The examples of a run: those that it trains on, and those that it is scored by."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -9,7 +10,7 @@ from aaejax.data.lazy import Images, Rows, in_counts, in_unit_range
 from aaejax.data.notes import Tell
 from aaejax.metrics.heldout import mixed_order
 from aaejax.runs.agreement import Alone, Hosts
-from aaejax.types import DataSpec, Device
+from aaejax.types import DataSpec, Device, Model
 
 
 @dataclass(frozen=True)
@@ -17,16 +18,17 @@ class Examples:
     """What a run takes of a dataset.
 
     Attributes:
-      arrays: what steps read: "image" [N, ...] and perhaps "label" [N].
+      arrays: what steps read: "image" [N, ...] and perhaps "label" [N], "condition" [N, C]
+        and "weight" [N].
       streamed: whether the arrays are too large for a device, so that each chunk of steps
         brings its own.
-      shown: held-out images [M, ...] and their labels [M] or None, as of `held_out`.
+      shown: held-out ones, as of `held_out`.
       class_names: of class 0, 1, ...
     """
 
     arrays: dict[str, Images]
     streamed: bool
-    shown: tuple[np.ndarray, np.ndarray | None]
+    shown: "Shown"
     class_names: tuple[str, ...]
 
     @classmethod
@@ -47,17 +49,36 @@ class Examples:
         arrays: dict[str, Images] = {"image": dataset.train_images}
         if dataset.train_labels is not None:
             arrays["label"] = dataset.train_labels
+        arrays |= dataset.train_beside.arrays
         fits = all(hosts.agree(batches.fits_on(device, arrays)))
         images = dataset.train_images
         if isinstance(images, Rows) and fits:
             tell(f"reading {len(images):,} examples, {images.nbytes / 2**30:,.1f} GiB")
             arrays["image"] = np.asarray(images)
-        shown = held_out(dataset) if hosts.first else (dataset.test_images[:0], None)
+        shown = held_out(dataset) if hosts.first else Shown(dataset.test_images[:0])
         return cls(arrays, own or not fits, shown, dataset.class_names)
 
 
-def held_out(dataset: Dataset) -> tuple[np.ndarray, np.ndarray | None]:
-    """Held-out examples, [N, ...], and their labels: at most 10,000, of all classes.
+class Shown(NamedTuple):
+    """Held-out examples, which a run is looked at by.
+
+    Attributes:
+      images: [M, ...].
+      labels: [M], or None.
+      condition: [M, C], or None.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray | None = None
+    condition: np.ndarray | None = None
+
+    def told(self, model: Model) -> np.ndarray | None:
+        """What the model is told of each: condition or label, as it reads."""
+        return self.condition if model.conditions else self.labels
+
+
+def held_out(dataset: Dataset) -> Shown:
+    """Held-out examples: at most 10,000, of all classes.
 
     In an order that is always the same and has nothing to do with that of the data, so
     that a part of them is like the whole: a folder's images come class by class. Of data
@@ -68,8 +89,12 @@ def held_out(dataset: Dataset) -> tuple[np.ndarray, np.ndarray | None]:
         each = dataset.test_images.nbytes // len(dataset.test_images)
         most = min(most, max(256, 2**28 // each))
     order = mixed_order(len(dataset.test_images))[:most]
-    labels = dataset.test_labels
-    return dataset.test_images[order], None if labels is None else labels[order]
+    labels, condition = dataset.test_labels, dataset.test_beside.condition
+    return Shown(
+        dataset.test_images[order],
+        None if labels is None else labels[order],
+        None if condition is None else condition[order],
+    )
 
 
 def data_spec(dataset: Dataset) -> DataSpec:
@@ -92,4 +117,6 @@ def data_spec(dataset: Dataset) -> DataSpec:
         missing,
         binary=dataset.binarized != "no",
         counts=may_count and not missing and in_counts(images),
+        conditions=dataset.train_beside.size,
+        weighted=dataset.train_beside.weight is not None,
     )

@@ -241,16 +241,13 @@ class RunFolder:
         """Whether there is one, good or not."""
         return any(map(is_checkpoint, _entries(self.checkpoints)))
 
-    def write_heldout(self, images: np.ndarray, labels: np.ndarray | None) -> None:
-        """Keeps these examples (as they came, uint8 or float32) for sampling."""
-        arrays = (
-            {"images": images} if labels is None else dict(images=images, labels=labels)
-        )
+    def write_heldout(self, **arrays: np.ndarray) -> None:
+        """Keeps examples (images as they came) for sampling, by the names of its arrays."""
         with atomic(self.heldout) as file:
             np.savez(file, **arrays)  # type: ignore[arg-type]
 
     def read_heldout(self) -> dict[str, np.ndarray]:
-        """Arrays: images [N, ...], and labels [N] where there are any.
+        """Arrays: images [N, ...], labels [N] and condition [N, C] where there are any.
 
         Raises:
           UserError: they are not there, damaged, or none that the run's model can take.

@@ -12,7 +12,7 @@ from aaejax.runs.files import read_bytes
 
 
 def checked_heldout(path: Path, data: dict[str, Any]) -> dict[str, np.ndarray]:
-    """Arrays of the file: images [N, ...], and labels [N] where there are any.
+    """Arrays of the file: images [N, ...], labels [N] and condition [N, C] where there are.
 
     Args:
       path: of the file.
@@ -32,6 +32,11 @@ def checked_heldout(path: Path, data: dict[str, Any]) -> dict[str, np.ndarray]:
     of_labels = heads.pop("labels.npy", None)
     if of_labels and (of_labels[0] != shape[:1] or of_labels[1].kind not in "iu"):
         raise ValueError(f"its labels are {of_labels[1]}{list(of_labels[0])}")
+    of_condition, size = heads.pop("condition.npy", None), data.get("conditions", 0)
+    if of_condition and of_condition != ((*shape[:1], size), np.float32):
+        raise ValueError(f"its condition is {of_condition[1]}{list(of_condition[0])}")
+    if size and not of_condition:
+        raise ValueError("it has no condition")
     if heads:
         raise ValueError(f"it has {', '.join(map(repr, heads))}")
     if np.prod(shape) * dtype.itemsize > 1000 * len(raw) + 2**20:
@@ -45,6 +50,8 @@ def checked_heldout(path: Path, data: dict[str, Any]) -> dict[str, np.ndarray]:
     low, high = extremes(images)
     if dtype == np.float32 and data.get("unit_range") and not (low >= 0 and high <= 1):
         raise ValueError("its images are not in [0, 1]")
+    if not np.isfinite(found.get("condition", 0)).all():
+        raise ValueError("its condition is not finite")
     classes = data.get("classes", 2**31)
     if labels is not None and not (labels.min() >= -1 and labels.max() < classes):
         raise ValueError(f"its labels go from {labels.min()} to {labels.max()}")

@@ -81,7 +81,7 @@ class TensorBoard(Hook):
         """What the projector shows at a code: its label and its picture."""
         watched = self._watched
         config = '  tensor_name: "codes"\n  tensor_path: "codes.tsv"\n'
-        if watched.labels is not None:
+        if watched.labels is not None and not watched.model.conditions:
             known = dict(enumerate(watched.class_names))
             names = [known.get(int(y), str(y)) for y in watched.labels[:SHOWN]]
             self._write("labels.tsv", "\n".join(map(printable, names)) + "\n")

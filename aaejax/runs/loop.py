@@ -101,6 +101,7 @@ def _train(
     shares.check(built, dataset.name)
     if shares.spec.missing:
         _check_missing(built, dataset)
+    _check_beside(built, dataset)
     if built.counts:
         dataset = dataset.counted()
     else:  # other data may be none
@@ -128,8 +129,13 @@ def _train(
         if start.record is not None:
             written["from"] = start.record
         saved = folder.prepare(written, config.overwrite, tell)
-        images, labels = examples.shown
-        folder.write_heldout(images[:256], None if labels is None else labels[:256])
+        folder.write_heldout(
+            **{
+                name: x[:256]
+                for name, x in examples.shown._asdict().items()
+                if x is not None
+            }
+        )
         with Checkpoints(
             folder.checkpoints, config.keep, tell, decides(written)
         ) as checkpoints:
@@ -170,7 +176,8 @@ def _logs(
         record.folder,
         written,
         model,
-        *examples.shown,
+        examples.shown.images,
+        examples.shown.told(model),
         examples.class_names,
         tuple(record.heldout.names),
     )
@@ -210,11 +217,33 @@ def _check_likelihood(model: Model | ModelOptions, config: RunConfig) -> None:
         )
 
 
+def _check_beside(model: Model, dataset: Dataset) -> None:
+    """Raises UserError where a condition or weights would not be read."""
+    beside = dataset.train_beside
+    phases = {phase.name: {each.name for each in phase.inputs} for phase in model.phases}
+    read = {name for names in phases.values() for name in names}
+    if beside.condition is not None and "condition" not in read:
+        raise UserError(
+            f"{dataset.name} has a condition, which the model does not read: take "
+            "supervised, vae --conditional or gan --conditional, or leave the condition out"
+        )
+    if beside.weight is None:
+        return
+    for phase, names in phases.items():
+        for prefix in (n.removesuffix("image") for n in names if n.endswith("image")):
+            if f"{prefix}weight" not in names:
+                raise UserError(
+                    f"{dataset.name} has weights, and phase {phase} of the model takes all "
+                    "examples alike: take a model with an encoder, nade or pixelcnn, or "
+                    "leave the weights out"
+                )
+
+
 def _check_missing(model: Model, dataset: Dataset) -> None:
     """Raises UserError where a model would take values that are missing for numbers."""
     inputs = [(phase.name, each) for phase in model.phases for each in phase.inputs]
     for phase, each in inputs:
-        if each.classes is None and not each.missing:
+        if each.name.endswith("image") and not each.missing:
             raise UserError(
                 f"{dataset.name} has missing values, and phase {phase} of the model reads "
                 "whole examples: fill them, or take a model with an encoder (by hand, with "

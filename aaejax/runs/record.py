@@ -122,13 +122,19 @@ class Record(Recorder):
         super().__init__(folder.path, steps)
         self._device = device
         self.config, self.folder, self.tell = config, folder, tell
-        self.heldout = HeldOut(model, *examples.shown, keys[0])
+        shown = examples.shown
+        self.heldout = HeldOut(model, shown.images, shown.told(model), keys[0])
         # What a state that is good always has: its first score, where enough is held out.
         self.needed_score = next(iter(self.heldout.names), None)
         self.best_of = best_metrics(config.best, self.heldout.names, config.stop_early > 0)
         self.best = Best()
         self.pictures = RunPictures(
-            model, *examples.shown, examples.class_names, folder, keys[1]
+            model,
+            shown.images,
+            shown.told(model),
+            examples.class_names,
+            folder,
+            keys[1],
         )
         self.log = MetricsLog(folder.metrics)
         self._profile = Profile(folder.profile, config.profile, tell)

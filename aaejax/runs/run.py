@@ -13,7 +13,7 @@ from aaejax.data import batches
 from aaejax.data.lazy import Images
 from aaejax.phases import init_state, train_step
 from aaejax.runs.agreement import Hosts
-from aaejax.runs.chunks import Ran, chunk_ends, run_chunks
+from aaejax.runs.chunks import chunk_ends, run_chunks
 from aaejax.runs.config import RunConfig
 from aaejax.runs.devices import (
     Chunk,
@@ -79,12 +79,12 @@ class Run:
         state = replicate(initial, self.devices)
         key = replicate(self.run_key, self.devices)
         ends = chunk_ends(first, self.steps, self.every)
-        length = min(self.every, self.steps)
+        length, log_every = min(self.every, self.steps), self.config.log_every
         rows = [partial(self._rows, start, start + length) for start in [first, *ends[:-1]]]
         fed = feed(self.arrays, rows, self.devices, streamed=self.streamed)
         chunk = self._chunk(state, key)
         line: dict[str, Any] = {"step": first}
-        stopping, early, last = None, False, first
+        stopping, early, since = None, False, list[tuple[dict[str, np.ndarray], float]]()
         with contextlib.closing(record):
             for ran in run_chunks(
                 chunk,
@@ -96,12 +96,16 @@ class Run:
                 compiled=record.started,
                 ready=partial(self.hosts.agree, None),
             ):
-                line = self._line(ran, ran.step - last)
-                last = ran.step
+                since.append((ran.metrics, ran.seconds))
                 # Asked once, of all hosts: a signal may reach one of them alone, and one
                 # between two looks would stop without a checkpoint.
                 asked = self.hosts.agree(interrupts.name or record.failed)
                 stopping = next(filter(None, asked), None)
+                # A chunk of streamed data may be less than what a line is of.
+                if not stopping and ran.step != self.steps and ran.step % log_every:
+                    continue
+                line = self._line(since, ran.step, ran.step - first)
+                first, since = ran.step, []
                 planned = ran.step == self.steps or ran.step % self.config.save_every == 0
                 record.add(
                     line, ran.state, commit=bool(stopping or planned), planned=planned
@@ -112,13 +116,20 @@ class Run:
                     break
         return record.ended(line, stopping or ("stop-early" if early else None))
 
-    def _line(self, ran: Ran, count: int) -> dict[str, Any]:
-        """The line of metrics.jsonl of a chunk of so many steps."""
-        rate = count * self.config.batch_size / ran.seconds
+    def _line(
+        self, chunks: list[tuple[dict[str, np.ndarray], float]], step: int, count: int
+    ) -> dict[str, Any]:
+        """The line of metrics.jsonl of the chunks before a step, of so many steps in all.
+
+        Of each chunk the metrics of its steps and the seconds that it took.
+        """
+        each, seconds = zip(*chunks, strict=True)
+        rate = count * self.config.batch_size / sum(seconds)
+        metrics = {name: np.concatenate([m[name] for m in each]) for name in each[0]}
         return {
-            "step": ran.step,
-            "epoch": round(ran.step / self.steps_per_epoch, 4),
-            **{name: float(np.mean(values)) for name, values in ran.metrics.items()},
+            "step": step,
+            "epoch": round(step / self.steps_per_epoch, 4),
+            **{name: float(np.mean(values)) for name, values in metrics.items()},
             "images_per_second": round(rate, 1),
         }
 

@@ -42,6 +42,16 @@ class RunData:
             f"{list(expected)}: {hint}"
         )
 
+    def check_condition(self, name: str, condition: np.ndarray | None) -> None:
+        """Raises UserError where examples called so have not the run's condition."""
+        found = 0 if condition is None else condition.shape[1]
+        if self.spec.conditions and found != self.spec.conditions:
+            there = f"one of {found}" if found else "none"
+            raise UserError(
+                f"{name} must have a condition of {self.spec.conditions} numbers, as the "
+                f"run's data, and has {there}: give them beside the examples"
+            )
+
     def check_scale(self, name: str, images: Images) -> None:
         """Raises UserError where values mean something else than they did in training."""
         if self.spec.counts and not in_counts(images):
@@ -81,10 +91,12 @@ def run_data(saved: dict[str, Any]) -> RunData:
         saved.get("missing", False),  # younger than some runs, as is the next
         saved.get("binary", False),
         saved.get("counts", False),
+        _integer(saved.get("conditions", 0), 0, MOST_VALUES),
+        saved.get("weighted", False),
     )
     if len(spec.shape) not in (1, 3) or math.prod(spec.shape) > MOST_VALUES:
         raise ValueError(f"shape {saved['shape']}")
-    for name in ("unit_range", "missing", "binary", "counts"):
+    for name in ("unit_range", "missing", "binary", "counts", "weighted"):
         if not isinstance(getattr(spec, name), bool):
             raise TypeError(f"{name} {getattr(spec, name)!r}"[:100])
     names, fingerprint = saved["class_names"], saved["fingerprint"]

@@ -1,6 +1,7 @@
 """The pictures of a run folder, made at each evaluation."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.random import clone
 
@@ -106,7 +107,7 @@ def picture_arrays(
       model: the model.
       variables: of its networks.
       originals: [n, ...], in [0, 1].
-      labels: [n] or None.
+      labels: [n] or None; of a model with conditions these, [n, C].
       key: consumed.
 
     Returns:
@@ -118,17 +119,23 @@ def picture_arrays(
     reconstruct_key, sample_key, manifold_key, prior_key, style_key = jax.random.split(
         key, 5
     )
-    made = {"samples": sampling.samples(model, variables, sample_key, 100)}
+    asked = None
+    if model.conditions:  # those of the examples, in turn; with no example there is none
+        zeros = jnp.zeros((1, model.conditions))
+        given = labels if labels is not None and len(labels) else zeros
+        asked = given[jnp.arange(100) % len(given)]
+    made = {"samples": sampling.samples(model, variables, sample_key, 100, asked)}
     if model.encodes and len(originals):
         made["reconstructions"] = sampling.reconstructions(
             model, variables, originals, reconstruct_key, labels
         )
-    if model.latent == 2:
+    if model.latent == 2 and not model.conditions:
         manifold = sampling.manifold(model, variables, manifold_key, 20)
         made["manifold"] = manifold.reshape(-1, *manifold.shape[2:])
-    prior = model.in_plane(variables, model.prior(variables, prior_key, 2000))
-    if prior is not None:
-        made["prior"] = prior
+    if not model.conditions:
+        prior = model.in_plane(variables, model.prior(variables, prior_key, 2000))
+        if prior is not None:
+            made["prior"] = prior
     if model.classes:
         made["styles"] = sampling.styles(model, variables, style_key, 10)
     return made

@@ -13,6 +13,7 @@ import numpy as np
 from aaejax import sampling
 from aaejax.components.checks import check_seed
 from aaejax.data import memory, tables
+from aaejax.data.beside import check_beside
 from aaejax.data.checks import check_images
 from aaejax.data.columns import Columns
 from aaejax.data.lazy import Images, Rows
@@ -86,7 +87,8 @@ class Trained:
           n: how many.
           seed: 0 to 2^32 - 1; the same gives the same.
           labels: class numbers [n], or one for all, where the prior can be asked for one;
-            -1 for any class.
+            -1 for any class. Of a model with conditions these, [n, C], or one [C] for all;
+            by default those of the held-out examples in the run folder, in turn.
 
         Returns:
           float32 [n, ...], images in [0, 1].
@@ -99,7 +101,14 @@ class Trained:
             raise UserError(f"{n} samples: ask for 0 or more")
         self.check_room(n)
         classes = self.model.prior_classes
-        if labels is not None:
+        if self.model.conditions:
+            if labels is None:
+                kept = self.folder.read_heldout()["condition"]
+                labels = kept[np.arange(n) % len(kept)]
+            given = np.asarray(labels)
+            whole = np.broadcast_to(given, (n, *given.shape)) if given.ndim == 1 else given
+            labels = self._conditions(whole, n)
+        elif labels is not None:
             if not classes:
                 raise UserError("samples of this model can't be asked for by class")
             labels = _labels(np.broadcast_to(labels, n), n, classes)
@@ -112,7 +121,8 @@ class Trained:
         Args:
           x: [N, ...] as `Dataset.train_images` were: uint8, or float on their scale. Or,
             where the run was trained on a table, a data frame with its columns.
-          labels: class numbers [N], -1 where unknown, for models whose code has the label.
+          labels: class numbers [N], -1 where unknown, for models whose code has the label;
+            of a model with conditions these, [N, C].
           seed: of the noise of q(z|x), where it has any.
 
         Returns:
@@ -177,7 +187,8 @@ class Trained:
           UserError: a model without an encoder, or a run without held-out examples.
         """
         kept = self.folder.read_heldout()
-        return Outliers(self.model, self.variables, kept["images"], kept.get("labels"))
+        told = kept.get("condition" if self.model.conditions else "labels")
+        return Outliers(self.model, self.variables, kept["images"], told)
 
     def checked(self, x: Any, what: str = "the examples") -> Images:
         """Examples as the model takes them, uint8 or float32 [N, ...].
@@ -215,7 +226,21 @@ class Trained:
         return made.size * made.dtype.itemsize
 
     def _known(self, labels: np.ndarray | None, x: Any) -> np.ndarray | None:
+        if self.model.conditions:
+            return self._conditions(labels, len(x))
         return None if labels is None else _labels(labels, len(x), self._most_classes)
+
+    def _conditions(self, given: Any, n: int) -> np.ndarray:
+        """float32 [n, C]; raises UserError for others."""
+        wanted = self.model.conditions
+        found = check_beside(given, None, n, "the examples:").condition
+        if found is None or found.shape[1] != wanted:
+            there = "none" if found is None else f"one of {found.shape[1]}"
+            raise UserError(
+                f"the model reads a condition of {wanted} numbers, and is given {there}: "
+                f"give [{n}, {wanted}] as labels"
+            )
+        return found
 
     @property
     def _most_classes(self) -> int:

@@ -1,0 +1,92 @@
+"""Processes that decode small pictures, of which threads decode but one at a time."""
+
+import contextlib
+import pickle
+import queue
+import signal
+import subprocess
+import sys
+import weakref
+from pathlib import Path
+from typing import Any
+
+from aaejax.data import picture_files
+from aaejax.data.picture_files import Head
+from aaejax.types import UserError
+
+
+class Decoders:
+    """So many processes, which end with this object and with this process.
+
+    They have no more memory than what they are asked for at once.
+    """
+
+    def __init__(self, count: int):
+        """Starts them.
+
+        Raises:
+          OSError: no process can be started.
+        """
+        self._idle: queue.Queue[subprocess.Popen[bytes]] = queue.Queue()
+        processes: list[subprocess.Popen[bytes]] = []
+        weakref.finalize(self, _end, processes)
+        # As a program of its own: to import this package takes longer than its work.
+        command = [sys.executable, "-P", picture_files.__file__]
+        for _ in range(count):
+            process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            )
+            processes.append(process)
+            self._idle.put(process)
+
+    def heads(self, paths: list[Path]) -> list[Head]:
+        """As `picture_files.heads`, by a process that is idle, or waits for one.
+
+        Raises:
+          UserError: a file that is no picture, or a process that died.
+        """
+        return [Head(*head) for head in self._ask("heads", paths)]
+
+    def decoded(self, paths: list[Path], how: picture_files.How) -> list[Any]:
+        """As `picture_files.decoded`; otherwise as `heads`."""
+        return self._ask("decoded", paths, tuple(how))
+
+    def _ask(self, name: str, *arguments: Any) -> Any:
+        process = self._idle.get()
+        assert process.stdin is not None and process.stdout is not None
+        try:
+            pickle.dump((name, arguments), process.stdin, protocol=5)
+            process.stdin.flush()
+            answer = pickle.load(process.stdout)
+        except (OSError, EOFError, pickle.UnpicklingError) as error:
+            raise UserError(
+                f"a process that decodes pictures died ({_reason(process)}): where memory "
+                "is short give smaller pictures or another machine, and start again"
+            ) from error
+        finally:
+            self._idle.put(process)
+        if isinstance(answer, str):
+            raise UserError(answer)
+        return answer
+
+
+def _reason(process: subprocess.Popen[bytes]) -> str:
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(timeout=5)
+    status = process.poll()
+    if status is None:
+        return "it gives no answer"
+    if status < 0:
+        return signal.Signals(-status).name
+    return f"status {status}"
+
+
+def _end(processes: list[subprocess.Popen[bytes]]) -> None:
+    for process in processes:
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                with contextlib.suppress(OSError):  # of one that died
+                    pipe.close()
+    for process in processes:
+        process.kill()  # which may be in the midst of an answer that nobody reads
+        process.wait()
