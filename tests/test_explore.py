@@ -15,7 +15,7 @@ from PIL import Image
 
 from aaejax.ask import command, explore
 from aaejax.ask.explore_view import MOST_UPLOAD, View
-from aaejax.ask.kinds import question_of
+from aaejax.ask.question import Question
 from aaejax.runs.restore import restore
 from aaejax.types import UserError
 
@@ -29,7 +29,7 @@ def trained(finished_run):
 
 @pytest.fixture(scope="module")
 def view(trained):
-    return View(question_of(trained))
+    return View(Question(trained))
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def served(trained):
 
     def serve():
         try:
-            found.append(explore.server(question_of(trained)))
+            found.append(explore.server(Question(trained)))
             started.set()
             found[0].serve()
             found[0].loop.close()
@@ -271,8 +271,8 @@ def test_a_port_in_use_is_refused_and_two_pages_have_two(served, trained):
 
     async def others():
         with pytest.raises(UserError, match=f"port {port} can't be had .* give another"):
-            explore.server(question_of(trained), port)
-        second = explore.server(question_of(trained))
+            explore.server(Question(trained), port)
+        second = explore.server(Question(trained))
         second.end()
         return second.address
 

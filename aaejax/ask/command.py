@@ -9,10 +9,10 @@ from typing import Annotated, Literal
 import tyro
 
 from aaejax.ask import explore, export
-from aaejax.ask.kinds import question_of, sample
+from aaejax.ask.kinds import flag, sample
 from aaejax.ask.out import check_out, default_out, write
 from aaejax.ask.overview import describe, listing
-from aaejax.ask.samplers import Sampler
+from aaejax.ask.question import Question, Sampler
 from aaejax.ask.sources import DATA_DIR
 from aaejax.runs.exported import Weights
 from aaejax.runs.pictures import tell_of_channels
@@ -27,6 +27,21 @@ HELP = """Asks a trained model; needs nothing but the run folder.
     {name} runs/aae-mnist5k codes --out codes.npz --data my_images.npz
 
 Without a kind it says what the run is and can be asked for, and makes samples.
+
+Ten options to begin with; all are below:
+
+    --out FILE          where it goes: .png a picture, .npz arrays, .csv a table
+    --count N           how many images
+    --seed N            another seed draws others
+    --label CLASS       samples of that class
+    --data WHAT         a folder, file or data set, in place of the run's own
+    --pick N N ...      these images, in place of a random choice
+    --step best         the checkpoint of the best evaluation, not the newest
+    --weights ema       the moving average of the weights
+    --sampler gmm       codes from a density fitted to those of the training data
+    --network FILE.py   the networks of your own that the run was trained with
+
+A kind refuses what it has no use for.
 """
 
 
@@ -175,13 +190,13 @@ def _export(arguments: Arguments, trained: Trained) -> int:
 def _explore(arguments: Arguments, trained: Trained) -> int:
     reads = ("out", "seed", "data", "data_dir", "sampler", "port", "browser")
     _check_for(arguments, reads)
-    question = question_of(
+    question = Question(
         trained,
+        tell,
         seed=arguments.seed,
         data_dir=arguments.data_dir,
         data=arguments.data,
         sampler=arguments.sampler,
-        tell=tell,
     )
     if arguments.out is None:
         explore.explore(question, arguments.port, arguments.browser)
@@ -197,7 +212,6 @@ def _check_for(arguments: Arguments, reads: Sequence[str]) -> None:
     for field in fields(Arguments):
         given = getattr(arguments, field.name) != field.default
         if given and field.name not in (*OF_ALL, *reads):
-            name = field.name.replace("_", "-")
-            name = "no-browser" if name == "browser" else name
+            name = flag("no_browser" if field.name == "browser" else field.name)
             kind = arguments.kind or "samples"
-            raise UserError(f"--{name} has no meaning for {kind}: leave it out")
+            raise UserError(f"{name} has no meaning for {kind}: leave it out")
