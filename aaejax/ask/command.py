@@ -96,6 +96,8 @@ class Arguments:
     """Of complete: how many rows of an image are kept, by default half of them."""
     contamination: float = 0.05
     """Of scores: the share of the run's held-out examples that lies above the threshold."""
+    onnx: bool = False
+    """Of export: decode.onnx and encode.onnx too, by the package onnx."""
     port: int = 0
     """Of explore: where its page is served; by default any port that is free."""
     browser: bool = True
@@ -109,6 +111,8 @@ _GROUP = {
     "page": {"port", "browser"},
 }
 OPTIONS = tuple(field.name for field in fields(Arguments))
+OF_OTHERS = ("onnx", "port", "browser")  # of words that make no arrays
+EXPORT = Path("export")
 OF_ALL = ("run", "kind", "step", "weights", "network")
 
 
@@ -135,6 +139,8 @@ def _main(name: str) -> int:
     arguments = parse(Arguments, sys.argv[1:], name, text, GROUPS, group_of)
     if arguments.kind == "explore":
         explore.check(arguments.out, arguments.port, arguments.browser)
+    elif arguments.kind == "export":
+        export.check_out(arguments.out or EXPORT)
     start_jax()
     trained = restore(
         arguments.run,
@@ -147,7 +153,7 @@ def _main(name: str) -> int:
         return _export(arguments, trained)
     if arguments.kind == "explore":
         return _explore(arguments, trained)
-    _check_for(arguments, [name for name in OPTIONS if name not in ("port", "browser")])
+    _check_for(arguments, [name for name in OPTIONS if name not in OF_OTHERS])
     shape, columns = trained.data.spec.shape, trained.columns
     kind = arguments.kind or "samples"
     out = arguments.out or default_out(kind, shape)
@@ -179,10 +185,9 @@ def _main(name: str) -> int:
 
 
 def _export(arguments: Arguments, trained: Trained) -> int:
-    out = arguments.out or Path("export")
-    export.check_out(out)
-    _check_for(arguments, ("out",))
-    export.export(trained, out, tell=tell)
+    out = arguments.out or EXPORT
+    _check_for(arguments, ("out", "onnx"))
+    export.export(trained, out, onnx=arguments.onnx, tell=tell)
     tell(f"export of {arguments.run} at step {trained.step}: {out}/README.md says more")
     return 0
 
