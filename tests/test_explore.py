@@ -20,6 +20,7 @@ from aaejax.runs.restore import restore
 from aaejax.types import UserError
 
 pytest.importorskip("bokeh", reason="no Bokeh is installed")
+from aaejax.ask.explore_layout import ClassChoice
 
 
 @pytest.fixture(scope="module")
@@ -332,6 +333,18 @@ def test_a_page_in_a_file(browser, finished_run, view, tmp_path, monkeypatch):
     made = np.rint(np.clip(np.asarray(made), 0, 1) * 255)[..., 0]
     assert np.abs(found - made).max() <= 1
     assert not [line for line in browser.get_log("browser") if line["level"] == "SEVERE"]
+
+
+@pytest.mark.parametrize("count", [20, 21])
+def test_classes_are_buttons_or_where_they_are_many_a_list(count):
+    changed = []
+    choice = ClassChoice([f"class {number}" for number in range(count)])
+    choice.watch(changed.append)
+    choice.choose(count - 1)
+    choice.choose(None)
+    assert changed == [count - 1, None]
+    shown = getattr(choice.widget, "labels" if count == 20 else "options")
+    assert f"class {count - 1}" in str(shown[-1])
 
 
 @pytest.mark.parametrize(
