@@ -8,6 +8,7 @@ as the bytes of a safetensors file with JSON in it: no code.
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any, ClassVar, Literal, Self
 
@@ -24,17 +25,20 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from aaejax import models
 from aaejax.data.columns import moments
+from aaejax.metrics import mixtures
 from aaejax.metrics.outliers import combined, scales
 from aaejax.runs.fitted import Fitted, Recipe, fitted_of, options_of, programs
 from aaejax.types import UserError
 
-LATENT = 8  # at most, where none is asked for
+ROWS = 50  # for each number of a mixture's mean, to fit one
 FLOATS = [np.float64, np.float32]
 ROUNDED = 1e-6  # how far MinMaxScaler may leave [0, 1]
 
 
 class _Autoencoder(BaseEstimator):
     """What both estimators share: the training, the checks, and the pickle."""
+
+    _most_latent = 8  # where none is asked for
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "latent": [Interval(Integral, 1, None, closed="left"), None],
@@ -113,7 +117,7 @@ class _Autoencoder(BaseEstimator):
     def _options(self, features: int, unit: bool) -> Any:
         """The options of the model, for so many features."""
         defaults = {
-            "latent": self.latent or max(1, min(LATENT, features // 2)),
+            "latent": self.latent or max(1, min(self._most_latent, features // 2)),
             "width": self.width,
             "depth": self.depth,
             "output": "sigmoid" if unit else "linear",
@@ -207,13 +211,20 @@ class AAEDetector(OutlierMixin, _Autoencoder):
     """Finds rows that are unlike those that it was trained on.
 
     The score of a row is the mean of how badly it is reconstructed and of how unlikely its
-    code is under the prior, each in standard deviations from the median of the training
-    rows. As of scikit-learn's other detectors the threshold is one of the training rows.
+    code is, each in standard deviations from the median of the training rows. As of
+    scikit-learn's other detectors the threshold is one of the training rows.
+
+    What is unlike often has a code in the middle of the prior. So the codes are those of a
+    density of the training codes, a mixture of Gaussians, where there are rows enough.
 
     Parameters:
-      latent, model, width, depth, options, shape, standardise, steps, batch_size,
-        random_state: as of `AAETransformer`.
+      latent: size of the code; by default half of the features, at most 16.
+      model, width, depth, options, shape, standardise, steps, batch_size, random_state: as
+        of `AAETransformer`.
       contamination: the share of the training rows that are outliers, in (0, 0.5].
+      density: what a code is unlikely under: "codes", a mixture fitted to the training
+        codes; "prior"; or "auto", the mixture where there are 50 rows or more for each
+        dimension of the code and one.
 
     Attributes:
       fitted_: what was trained.
@@ -222,9 +233,11 @@ class AAEDetector(OutlierMixin, _Autoencoder):
       feature_names_in_: their names, where X had some.
     """
 
+    _most_latent = 16
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **_Autoencoder._parameter_constraints,
         "contamination": [Interval(Real, 0, 0.5, closed="right")],
+        "density": [StrOptions({"auto", "codes", "prior"})],
     }
 
     def __init__(
@@ -240,6 +253,7 @@ class AAEDetector(OutlierMixin, _Autoencoder):
         steps: int = 1000,
         batch_size: int = 100,
         contamination: float = 0.05,
+        density: Literal["auto", "codes", "prior"] = "auto",
         random_state: Any = None,
     ):
         super().__init__(
@@ -254,15 +268,17 @@ class AAEDetector(OutlierMixin, _Autoencoder):
             batch_size=batch_size,
             random_state=random_state,
         )
-        self.contamination = contamination
+        self.contamination, self.density = contamination, density
 
     def fit(self, X: Any, y: Any = None) -> Self:
         """Trains on rows [N, F]; y is not read."""
         fitted, rows = self._train(X)
+        size = fitted.programs.model.latent
+        enough = len(rows) >= ROWS * (size + 1)
+        if self.density == "codes" or (self.density == "auto" and enough):
+            fitted = replace(fitted, mixture=mixtures.fit(fitted.encoded(rows)))
         found = fitted.measured(rows)
-        self.fitted_ = Fitted(
-            fitted.recipe, fitted.variables, fitted.mean, fitted.std, scales(found)
-        )
+        self.fitted_ = replace(fitted, scales=scales(found))
         normal = -combined(found, self.fitted_.scales).astype(np.float64)
         self.offset_ = float(np.quantile(normal, self.contamination))
         return self
@@ -270,7 +286,8 @@ class AAEDetector(OutlierMixin, _Autoencoder):
     def score_samples(self, X: Any) -> np.ndarray:
         """How like the training rows are rows [N, F]: float64 [N], lower is more unlike.
 
-        It is the score of `sample.py RUN scores`, negated, calibrated on training rows.
+        With the density "prior" it is the score of `sample.py RUN scores`, negated,
+        calibrated on training rows.
         """
         rows = self._checked(X)
         found = self.fitted_.measured(rows)

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import pytest
 from sklearn.base import clone
+from sklearn.mixture import GaussianMixture
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler
@@ -35,7 +36,7 @@ def rows():
 
 @pytest.fixture(scope="module")
 def detector(rows):
-    return AAEDetector(latent=2, **SMALL).fit(rows)
+    return AAEDetector(latent=2, density="prior", **SMALL).fit(rows)
 
 
 @pytest.mark.parametrize("estimator", [AAEDetector, AAETransformer])
@@ -128,6 +129,23 @@ def test_in_a_pipeline_and_a_search(rows):
     assert 0 <= search.best_score_ <= 1
     plain = GridSearchCV(AAETransformer(**SMALL), {"latent": [1, 2]}, cv=2)
     assert plain.fit(rows).best_params_["latent"] in (1, 2)
+
+
+def test_the_density_is_that_of_the_training_codes(rows):
+    by_codes = AAEDetector(latent=2, density="codes", **SMALL).fit(rows)
+    fitted = by_codes.fitted_
+    latent = fitted.measured(rows)["latent"]
+    made = GaussianMixture(len(fitted.mixture.weights))
+    made.weights_, made.means_, made.covariances_ = fitted.mixture
+    made.precisions_cholesky_ = np.linalg.cholesky(np.linalg.inv(made.covariances_))
+    expected = -made.score_samples(fitted.encoded(rows))
+    np.testing.assert_allclose(latent, expected, rtol=1e-3, atol=1e-3)
+    again = pickle.loads(pickle.dumps(by_codes))
+    np.testing.assert_array_equal(again.score_samples(rows), by_codes.score_samples(rows))
+    # A hundred and twenty rows are too few for two dimensions, many more are not.
+    assert AAEDetector(latent=2, **SMALL).fit(rows).fitted_.mixture is None
+    many = np.tile(rows, (2, 1)) + np.random.default_rng(0).normal(size=(240, 6))
+    assert AAEDetector(latent=2, **SMALL).fit(many).fitted_.mixture is not None
 
 
 def test_a_pickle_is_plain(detector, rows):

@@ -15,11 +15,12 @@ from PIL import Image
 
 from aaejax.ask import command, explore
 from aaejax.ask.explore_view import MOST_UPLOAD, View
-from aaejax.ask.kinds import question_of
+from aaejax.ask.question import Question
 from aaejax.runs.restore import restore
 from aaejax.types import UserError
 
 pytest.importorskip("bokeh", reason="no Bokeh is installed")
+from aaejax.ask.explore_layout import ClassChoice
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +30,7 @@ def trained(finished_run):
 
 @pytest.fixture(scope="module")
 def view(trained):
-    return View(question_of(trained))
+    return View(Question(trained))
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +40,7 @@ def served(trained):
 
     def serve():
         try:
-            found.append(explore.server(question_of(trained)))
+            found.append(explore.server(Question(trained)))
             started.set()
             found[0].serve()
             found[0].loop.close()
@@ -271,8 +272,8 @@ def test_a_port_in_use_is_refused_and_two_pages_have_two(served, trained):
 
     async def others():
         with pytest.raises(UserError, match=f"port {port} can't be had .* give another"):
-            explore.server(question_of(trained), port)
-        second = explore.server(question_of(trained))
+            explore.server(Question(trained), port)
+        second = explore.server(Question(trained))
         second.end()
         return second.address
 
@@ -332,6 +333,18 @@ def test_a_page_in_a_file(browser, finished_run, view, tmp_path, monkeypatch):
     made = np.rint(np.clip(np.asarray(made), 0, 1) * 255)[..., 0]
     assert np.abs(found - made).max() <= 1
     assert not [line for line in browser.get_log("browser") if line["level"] == "SEVERE"]
+
+
+@pytest.mark.parametrize("count", [20, 21])
+def test_classes_are_buttons_or_where_they_are_many_a_list(count):
+    changed = []
+    choice = ClassChoice([f"class {number}" for number in range(count)])
+    choice.watch(changed.append)
+    choice.choose(count - 1)
+    choice.choose(None)
+    assert changed == [count - 1, None]
+    shown = getattr(choice.widget, "labels" if count == 20 else "options")
+    assert f"class {count - 1}" in str(shown[-1])
 
 
 @pytest.mark.parametrize(

@@ -310,3 +310,32 @@ def test_the_command_exports_once(exported, finished_run, tmp_path, monkeypatch,
         status, _, said = call(exported, "export", *args)
         assert (status, said.count("\n")) == (2, 1) and words in said
     assert not (tmp_path / "new").exists()
+
+
+def test_onnx_is_beside_the_programs_where_it_can_be(trained, tmp_path, monkeypatch):
+    runtime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnx")
+    out = export(trained, tmp_path / "out", onnx=True)
+    card = (out / "README.md").read_text()
+    assert "`decode.onnx`" in card and "import onnxruntime" in card
+    images = trained.folder.read_heldout()["images"][:7] / np.float32(255)
+    run = runtime.InferenceSession(out / "encode.onnx")
+    (codes,) = run.run(None, {"examples": images})
+    np.testing.assert_allclose(codes, trained.encode(images), atol=1e-4)
+    names = {}
+    for code in plain_blocks():
+        exec(code, names)
+    decoded = names["decode_by_onnx"](out, codes)
+    np.testing.assert_allclose(decoded, trained.decode(codes), atol=1e-4)
+    # An encoder that draws noise has no equal; the decoder has.
+    model = tiny_options("vae").build(trained.data.spec, 1)
+    variables = model.init(jax.random.key(0))
+    noisy = dataclasses.replace(trained, model=model, variables=variables)
+    told = []
+    other = export(noisy, tmp_path / "noisy", onnx=True, tell=told.append)
+    assert told == ["note: no encode.onnx: ONNX has no equal here of seed, which is uint32"]
+    assert (other / "decode.onnx").exists() and not (other / "encode.onnx").exists()
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(UserError, match=r"pip install 'aaejax\[onnx\]'"):
+        export(trained, tmp_path / "none", onnx=True)
+    assert not (tmp_path / "none").exists()

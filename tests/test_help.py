@@ -45,6 +45,12 @@ def test_a_box_becomes_several():
     assert grouped("something else\n", ("one",), str) == "something else\n"
 
 
+def first_ten(text):
+    """The options that stand before all boxes."""
+    before = text.partition("╭─")[0].partition("Ten options to begin with")[2]
+    return [line.split()[0] for line in before.splitlines() if line.startswith("    --")]
+
+
 def boxes(text):
     """The options in each box, by its title."""
     found, title = {}, None
@@ -62,7 +68,11 @@ def test_train_has_its_options_in_groups(model, capsys):
     with pytest.raises(SystemExit) as end:
         train.parse_run([model, "--help"])
     assert not end.value.code
-    found = boxes(capsys.readouterr().out)
+    said = capsys.readouterr().out
+    found = boxes(said)
+    assert len(first_ten(said)) == 10
+    if model == "aae":
+        assert set(first_ten(said)) <= {each for box in found.values() for each in box}
     assert [title for title in found if not title.endswith(" options")] == [
         title for title in train.GROUPS if title in found
     ]
@@ -78,7 +88,10 @@ def test_sample_has_its_options_in_groups(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["sample.py", "--help"])
     with pytest.raises(SystemExit):
         sample.main()
-    found = boxes(capsys.readouterr().out)
+    said = capsys.readouterr().out
+    found = boxes(said)
+    assert len(first_ten(said)) == 10
+    assert set(first_ten(said)) <= {each for box in found.values() for each in box}
     assert {"--out", "--count", "--seed"} <= set(found["what is made"])
     assert {"--data", "--pick"} <= set(found["data"])
     assert set(found["run"]) == {"--help", "--step", "--weights", "--network"}

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from aaejax.ask.explore_view import View
-from aaejax.ask.kinds import kinds, question_of, sample
+from aaejax.ask.kinds import KINDS, kinds, sample
 from aaejax.ask.out import write
+from aaejax.ask.question import Question
 from aaejax.data import load
 from aaejax.runs.config import RunConfig
 from aaejax.runs.loop import train
@@ -17,7 +18,7 @@ from tests.conftest import BITS, MODELS, TINY, tiny_options
 
 def check_view(trained):
     """Any model can be looked at: its codes have places, and places have codes."""
-    view = View(question_of(trained))
+    view = View(Question(trained))
     assert len(view.codes) == (12 if trained.model.encodes else 0)
     for axes in (None, (0, view.size - 1)) if view.size > 1 else (None,):
         code = view.moved(view.start(), axes, 0.5, 0.25)
@@ -61,8 +62,13 @@ def test_a_run_is_saved_restored_and_asked(name, tmp_path):
     assert set(found) == expected | (encodes if trained.model.encodes else set())
     check_view(trained)
     for kind in found:
-        more = {"plus": "0", "minus": "2"} if kind == "arithmetic" else {}
-        arrays = sample(trained, kind, count=20, **more)
+        more: dict = {"plus": "0", "minus": "2"} if kind == "arithmetic" else {}
+        if "count" in KINDS[kind].reads:
+            more["count"] = 20
+        else:
+            with pytest.raises(UserError, match=f"--count has no meaning for {kind}"):
+                sample(trained, kind, count=20, **more)
+        arrays = sample(trained, kind, **more)
         if kind == "codes":
             assert np.bincount(arrays["split"]).tolist() == [108, 12]
             assert np.isfinite(arrays["codes"]).all()

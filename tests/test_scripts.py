@@ -261,6 +261,13 @@ def test_bad_input_gets_one_line_and_writes_nothing(args, words, call, tmp_path)
             "the run has no class 77: it has 0, 1",
         ),
         (["{run}", "manifold", "--plus", "1"], "--plus has no meaning for manifold"),
+        (["{run}", "codes", "--count", "50"], "--count has no meaning for codes"),
+        (["{run}", "scores", "--seed", "1"], "--seed has no meaning for scores"),
+        (["{run}", "--data-dir", "x"], "--data-dir has no meaning for samples"),
+        (
+            ["{run}", "interpolation", "--pick", "1", "2", "--count", "20"],
+            "give one of them",
+        ),
         (["{run}", "reconstructions", "--pick", "999"], "there are examples 0 to 255"),
     ],
 )

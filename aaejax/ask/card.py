@@ -63,15 +63,26 @@ programs by JAX alone:
 The programs are for cpu, cuda and tpu, and expire: JAX {jax} wrote them on {date}, and JAX
 promises to run them in its releases of the six months after {jax}, and of the three weeks
 before it. The weights do not expire.
-
+{onnx}
 ## How it was trained
 
 {trained_by}
+"""
+ONNX = """
+The `.onnx` files have the weights in them and need a runtime of ONNX alone:
+
+    import onnxruntime
+    decode = onnxruntime.InferenceSession("FOLDER/decode.onnx")
+    images, = decode.run(None, {{"codes": codes}})  # float32 [B, {latent}], any B
 """
 PROGRAMS = {
     "decode": "codes to examples",
     "encode": "examples, labels (-1: unknown) or conditions, and a seed to codes",
     "sample": "labels (-1: any) or conditions, and a seed to samples",
+}
+ONNX_FILES = {
+    "decode": "codes to examples, the weights in it",
+    "encode": "examples, and labels where they matter, to codes; the weights in it",
 }
 
 
@@ -106,6 +117,11 @@ def card(trained: Trained, files: Sequence[str], suffix: str) -> str:
         for word, what in PROGRAMS.items()
         if f"{word}{suffix}" in files
     ]
+    listing += [
+        f"| `{word}.onnx` | {what} |"
+        for word, what in ONNX_FILES.items()
+        if f"{word}.onnx" in files
+    ]
     if "heldout.npz" in files:
         listing.append(
             "| `heldout.npz` | up to 256 held-out examples of the data, and their labels, "
@@ -125,6 +141,7 @@ def card(trained: Trained, files: Sequence[str], suffix: str) -> str:
         files="\n".join(listing),
         needs=needs,
         suffix=suffix,
+        onnx=ONNX.format(latent=model.latent) if "decode.onnx" in files else "",
         latent=model.latent,
         date=datetime.datetime.now(datetime.UTC).date(),
         jax=jax.__version__,

@@ -9,10 +9,10 @@ from typing import Annotated, Literal
 import tyro
 
 from aaejax.ask import explore, export
-from aaejax.ask.kinds import question_of, sample
+from aaejax.ask.kinds import flag, sample
 from aaejax.ask.out import check_out, default_out, write
 from aaejax.ask.overview import describe, listing
-from aaejax.ask.samplers import Sampler
+from aaejax.ask.question import Question, Sampler
 from aaejax.ask.sources import DATA_DIR
 from aaejax.runs.exported import Weights
 from aaejax.runs.pictures import tell_of_channels
@@ -27,6 +27,21 @@ HELP = """Asks a trained model; needs nothing but the run folder.
     {name} runs/aae-mnist5k codes --out codes.npz --data my_images.npz
 
 Without a kind it says what the run is and can be asked for, and makes samples.
+
+Ten options to begin with; all are below:
+
+    --out FILE          where it goes: .png a picture, .npz arrays, .csv a table
+    --count N           how many images
+    --seed N            another seed draws others
+    --label CLASS       samples of that class
+    --data WHAT         a folder, file or data set, in place of the run's own
+    --pick N N ...      these images, in place of a random choice
+    --step best         the checkpoint of the best evaluation, not the newest
+    --weights ema       the moving average of the weights
+    --sampler gmm       codes from a density fitted to those of the training data
+    --network FILE.py   the networks of your own that the run was trained with
+
+A kind refuses what it has no use for.
 """
 
 
@@ -84,6 +99,8 @@ class Arguments:
     """Of complete: how many rows of an image are kept, by default half of them."""
     contamination: float = 0.05
     """Of scores: the share of the run's held-out examples that lies above the threshold."""
+    onnx: bool = False
+    """Of export: decode.onnx and encode.onnx too, by the package onnx."""
     port: int = 0
     """Of explore: where its page is served; by default any port that is free."""
     browser: bool = True
@@ -97,6 +114,8 @@ _GROUP = {
     "page": {"port", "browser"},
 }
 OPTIONS = tuple(field.name for field in fields(Arguments))
+OF_OTHERS = ("onnx", "port", "browser")  # of words that make no arrays
+EXPORT = Path("export")
 OF_ALL = ("run", "kind", "step", "weights", "network")
 
 
@@ -123,6 +142,8 @@ def _main(name: str) -> int:
     arguments = parse(Arguments, sys.argv[1:], name, text, GROUPS, group_of)
     if arguments.kind == "explore":
         explore.check(arguments.out, arguments.port, arguments.browser)
+    elif arguments.kind == "export":
+        export.check_out(arguments.out or EXPORT)
     start_jax()
     trained = restore(
         arguments.run,
@@ -135,7 +156,7 @@ def _main(name: str) -> int:
         return _export(arguments, trained)
     if arguments.kind == "explore":
         return _explore(arguments, trained)
-    _check_for(arguments, [name for name in OPTIONS if name not in ("port", "browser")])
+    _check_for(arguments, [name for name in OPTIONS if name not in OF_OTHERS])
     shape, columns = trained.data.spec.shape, trained.columns
     kind = arguments.kind or "samples"
     out = arguments.out or default_out(kind, shape)
@@ -168,10 +189,9 @@ def _main(name: str) -> int:
 
 
 def _export(arguments: Arguments, trained: Trained) -> int:
-    out = arguments.out or Path("export")
-    export.check_out(out)
-    _check_for(arguments, ("out",))
-    export.export(trained, out, tell=tell)
+    out = arguments.out or EXPORT
+    _check_for(arguments, ("out", "onnx"))
+    export.export(trained, out, onnx=arguments.onnx, tell=tell)
     tell(f"export of {arguments.run} at step {trained.step}: {out}/README.md says more")
     return 0
 
@@ -179,13 +199,13 @@ def _export(arguments: Arguments, trained: Trained) -> int:
 def _explore(arguments: Arguments, trained: Trained) -> int:
     reads = ("out", "seed", "data", "data_dir", "sampler", "port", "browser")
     _check_for(arguments, reads)
-    question = question_of(
+    question = Question(
         trained,
+        tell,
         seed=arguments.seed,
         data_dir=arguments.data_dir,
         data=arguments.data,
         sampler=arguments.sampler,
-        tell=tell,
     )
     if arguments.out is None:
         explore.explore(question, arguments.port, arguments.browser)
@@ -201,7 +221,6 @@ def _check_for(arguments: Arguments, reads: Sequence[str]) -> None:
     for field in fields(Arguments):
         given = getattr(arguments, field.name) != field.default
         if given and field.name not in (*OF_ALL, *reads):
-            name = field.name.replace("_", "-")
-            name = "no-browser" if name == "browser" else name
+            name = flag("no_browser" if field.name == "browser" else field.name)
             kind = arguments.kind or "samples"
-            raise UserError(f"--{name} has no meaning for {kind}: leave it out")
+            raise UserError(f"{name} has no meaning for {kind}: leave it out")

@@ -20,11 +20,12 @@ from bokeh.models import (
 
 from aaejax.ask.explore_plots import bars, scatter
 from aaejax.ask.explore_view import View, uri
+from aaejax.runs.pictures import shortened
 from aaejax.types import printable
 
 LINE = 10  # examples in the row at the bottom
 MOST_SLIDERS = 64
-MOST_BUTTONS = 20  # classes
+MOST_BUTTONS = 20  # classes; more are a list
 MOST_ROWS = 40  # of the table of vectors
 REACH = 4.0  # of a slider, in standard deviations of the prior
 WIDE, HIGH = 560, 520  # pixels of the plane
@@ -64,8 +65,7 @@ class Widgets:
         reach = {"start": -REACH, "end": REACH, "step": 0.02, "value": 0, "width": 250}
         names = [f"z{number}" for number in numbers[:MOST_SLIDERS]]
         self.sliders = [Slider(title=name, name=name, **reach) for name in names]
-        classes = view.class_names[:MOST_BUTTONS]
-        self.class_of = RadioButtonGroup(labels=classes, name="classes")
+        self.class_of = ClassChoice(view.class_names)
         way = {"start": 0, "end": 1, "step": 0.01, "value": 0, "width": 250}
         self.between = Slider(title="from A to B", name="between", disabled=True, **way)
         self.seed = Spinner(low=0, high=2**31 - 1, value=0, step=1, width=90, name="seed")
@@ -88,7 +88,7 @@ class Widgets:
         by_class = []
         if view.model.prior_classes:
             word = "Class" if view.classes else "A sample of"
-            by_class = [Div(text=word), self.class_of]
+            by_class = [Div(text=word), self.class_of.widget]
         drop: list[Any] = []
         if images and view.model.encodes:
             text = "A picture of your own: drop it on the field"
@@ -123,6 +123,33 @@ class Widgets:
             self.message,
             styles={"margin": "10px 16px"},
         )
+
+
+class ClassChoice:
+    """Of a class by its number: buttons, or a list where these would be too many."""
+
+    def __init__(self, names: list[str]):
+        """Of these classes, none of them chosen."""
+        shown = [shortened(name) for name in names]
+        self.widget: Any = RadioButtonGroup(labels=shown, name="classes")
+        self._many = len(names) > MOST_BUTTONS
+        if self._many:
+            options: Any = [("", "-"), *((str(n), name) for n, name in enumerate(shown))]
+            self.widget = Select(options=options, value="", width=250, name="classes")
+
+    def watch(self, do: Callable[[int | None], None]) -> None:
+        """Calls `do(number)` when another class, or none, is chosen."""
+        if self._many:
+            watch(self.widget, "value", lambda text: do(int(text) if text else None))
+        else:
+            watch(self.widget, "active", do)
+
+    def choose(self, number: int | None) -> None:
+        """Shows that this class is chosen, or none."""
+        if self._many:
+            self.widget.value = "" if number is None else str(number)
+        else:
+            self.widget.active = number
 
 
 def _button(text: str, do: Callable[[], None]) -> Button:

@@ -57,7 +57,7 @@ class Page:
             watch(select, "value", lambda _: self._draw_plane())
         for number, slider in enumerate(on.sliders):
             watch(slider, "value", partial(self._slid, number))
-        watch(on.class_of, "active", self._choose_class)
+        on.class_of.watch(self._choose_class)
         watch(on.between, "value", self._go_between)
         watch(on.take, "active", self._take)
         watch(on.upload, "value", self._upload)
@@ -90,17 +90,17 @@ class Page:
             for slider, value in zip(on.sliders, style, strict=False):
                 slider.value = float(np.clip(value, -REACH, REACH))
             if view.classes:
-                on.class_of.active = self._class()
+                on.class_of.choose(self._class())
             self._mark()
         finally:
             self.document.unhold()  # now callbacks are called, of what was set here
             self._setting = False
 
     def _class(self) -> int | None:
-        """The button of the code's class; None where it has none."""
+        """That the code has; None where it has none."""
         y = self.code[: self.view.classes]
         number = int(y.argmax())
-        return number if y[number] > 0 and number < len(self.on.class_of.labels) else None
+        return number if y[number] > 0 else None
 
     def _move(self, code: np.ndarray) -> None:
         self.code, self.original = code, None

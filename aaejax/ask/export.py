@@ -8,8 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from aaejax.ask.card import card
-from aaejax.ask.programs import SUFFIX, programs
-from aaejax.runs.exported import Exported, write_weights
+from aaejax.ask.onnx_file import check_extra, onnx_file
+from aaejax.ask.programs import SUFFIX, functions, of_a_batch, programs
+from aaejax.runs.exported import Exported, flat, write_weights
 from aaejax.runs.files import TEMPORARY, read_bytes, write_atomically
 from aaejax.runs.folder import SAMPLERS, RunFolder
 from aaejax.runs.trained import Trained
@@ -17,7 +18,11 @@ from aaejax.types import UserError
 
 
 def export(
-    trained: Trained, out: str | Path, *, tell: Callable[[str], None] = print
+    trained: Trained,
+    out: str | Path,
+    *,
+    onnx: bool = False,
+    tell: Callable[[str], None] = print,
 ) -> Path:
     """Writes a folder that `restore` and `sample.py` take as they take a run folder.
 
@@ -27,16 +32,20 @@ def export(
     Args:
       trained: from `restore`.
       out: of the folder, which must be new or empty.
+      onnx: whether decode.onnx and encode.onnx are written too.
       tell: gets a line about what can't be written.
 
     Returns:
       The folder.
 
     Raises:
-      UserError: it is there already, or the networks come from no run folder.
+      UserError: it is there already, the networks come from no run folder, or the package
+        onnx is asked for and not there.
       OSError: it can't be written.
     """
     check_out(out)
+    if onnx:
+        check_extra()
     if not trained.config:
         raise UserError("these networks come from no run folder: export what has one")
     path = Path(os.path.abspath(out))
@@ -45,6 +54,10 @@ def export(
     made.path.mkdir()
     try:
         _fill(made, trained, tell)
+        if onnx:
+            _write_onnx(made, trained, tell)
+        files = sorted(path.name for path in made.path.iterdir())
+        write_atomically(made.path / "README.md", card(trained, files, SUFFIX).encode())
         os.replace(made.path, path)  # all of it appears at once
     except BaseException:
         shutil.rmtree(made.path, ignore_errors=True)
@@ -86,5 +99,19 @@ def _fill(made: RunFolder, trained: Trained, tell: Callable[[str], None]) -> Non
     for name in SAMPLERS:
         if (run.path / name).exists():
             write_atomically(made.path / name, read_bytes(run.path / name))
-    files = sorted(path.name for path in made.path.iterdir())
-    write_atomically(made.path / "README.md", card(trained, files, SUFFIX).encode())
+
+
+def _write_onnx(made: RunFolder, trained: Trained, tell: Callable[[str], None]) -> None:
+    variables = trained.variables
+    of_one = functions(trained.model, trained.data.spec.shape)
+    for name, result in (("decode", "examples"), ("encode", "codes")):
+        if name not in of_one:
+            continue
+        function, arguments = of_one[name]
+        program = of_a_batch(function, variables)
+        try:
+            raw = onnx_file(program, flat(variables), arguments, result)
+        except UserError as error:
+            tell(f"note: no {name}.onnx: {error}")
+        else:
+            write_atomically(made.path / f"{name}.onnx", raw)

@@ -1,19 +1,16 @@
 """The words of `sample.py`: what each needs of a model, reads, and looks like."""
 
 from collections.abc import Callable
-from dataclasses import MISSING, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
 
-import jax
 import numpy as np
 
 from aaejax import sampling
 from aaejax.ask import answers, samplers
 from aaejax.ask.answers import Arrays
-from aaejax.ask.question import Question
+from aaejax.ask.question import Question, Sampler
 from aaejax.ask.sources import DATA_DIR
-from aaejax.components.checks import check_seed, check_word
 from aaejax.runs import pictures
 from aaejax.runs.trained import Trained
 from aaejax.types import Model, UserError
@@ -45,6 +42,9 @@ ROWS = Need("an order of pixels by rows, as nade", lambda model: model.complete 
 DENSITIES = Need("densities, as a vae", lambda model: model.log_weights is not None)
 
 
+DATA = ("data", "data_dir")
+
+
 @dataclass(frozen=True)
 class Kind:
     """One word of `sample.py`."""
@@ -52,7 +52,7 @@ class Kind:
     make: Callable[[Question], Arrays]
     what: str  # it makes, in a line
     needs: Need = NOTHING
-    reads: tuple[str, ...] = ()  # of the optional arguments
+    reads: tuple[str, ...] = ()  # fields of the question; any other is refused
     # from the array "images" to the PNG; None where there is nothing to look at
     draw: Callable[[Path, np.ndarray], None] | None = pictures.write_rows
     npy: str = "images"  # the array that an .npy gets
@@ -67,7 +67,7 @@ KINDS = {
     "samples": Kind(
         answers.samples,
         "of the prior, of one class with --label, one --condition",
-        reads=("label", "condition", "sampler"),
+        reads=("count", "seed", "label", "condition", "sampler"),
         draw=pictures.write_grid,
         of_columns=True,
         makes=1,
@@ -75,14 +75,14 @@ KINDS = {
     "nearest": Kind(
         answers.nearest,
         "training images beside samples",
-        reads=("label", "condition", "data", "sampler"),
+        reads=("count", "seed", "label", "condition", "sampler", *DATA),
         makes=answers.LINE,
     ),
     "reconstructions": Kind(
         answers.reconstructions,
         "beside the originals",
         ENCODER,
-        reads=("data", "pick"),
+        reads=("count", "seed", "pick", *DATA),
         draw=lambda path, images: pictures.write_pairs(path, images[:, 0], images[:, 1]),
         of_columns=True,
     ),
@@ -90,19 +90,19 @@ KINDS = {
         answers.interpolation,
         "ways between codes",
         ENCODER,
-        reads=("data", "pick", "path"),
+        reads=("count", "seed", "pick", "path", *DATA),
     ),
     "arithmetic": Kind(
         answers.arithmetic,
         "codes plus --plus less --minus",
         ENCODER,
-        reads=("data", "pick", "plus", "minus"),
+        reads=("count", "seed", "pick", "plus", "minus", *DATA),
     ),
     "codes": Kind(
         answers.codes,
         "of the run's data, or of --data",
         ENCODER,
-        reads=("data",),
+        reads=("seed", *DATA),
         draw=None,
         npy="codes",
         columns=("split", "labels", "condition", "weight", "codes", "represented"),
@@ -111,29 +111,38 @@ KINDS = {
         answers.scores,
         "how unlike the training data each row of --data is",
         ENCODER,
-        reads=("data", "contamination"),
+        reads=("contamination", *DATA),
         npy="score",
         columns=("reconstruction", "latent", "score", "is_outlier"),
     ),
-    "manifold": Kind(answers.manifold, "a grid over the prior, decoded", PLANE, makes=1),
+    "manifold": Kind(
+        answers.manifold,
+        "a grid over the prior, decoded",
+        PLANE,
+        reads=("count", "seed"),
+        makes=1,
+    ),
     "styles": Kind(
         answers.styles,
         "a row keeps the style, a column the class",
         CLASS,
+        reads=("count", "seed"),
         makes=1,
     ),
-    "walk": Kind(answers.walk, "along each class's part of the prior", PARTS),
+    "walk": Kind(
+        answers.walk, "along each class's part of the prior", PARTS, reads=("seed",)
+    ),
     "clusters": Kind(
         answers.clusters,
         "each class's head and images",
         CLASSIFIER,
-        reads=("data",),
+        reads=("seed", *DATA),
     ),
     "classify": Kind(
         answers.classify,
         "the class of each image, and how sure that is",
         CLASSIFIER,
-        reads=("data",),
+        reads=("seed", *DATA),
         draw=None,
         npy="probabilities",
         columns=("classes", "labels", "probabilities"),
@@ -142,7 +151,7 @@ KINDS = {
         answers.bounds,
         "of log p(x) of each image",
         DENSITIES,
-        reads=("data",),
+        reads=("seed", *DATA),
         draw=None,
         npy="importance_weighted",
         columns=("elbo", "importance_weighted"),
@@ -151,7 +160,7 @@ KINDS = {
         answers.likelihoods,
         "log p(x) of each image",
         LIKELIHOOD,
-        reads=("data",),
+        reads=DATA,
         draw=None,
         npy="log_likelihood",
         columns=("log_likelihood", "bits_per_dimension"),
@@ -160,7 +169,7 @@ KINDS = {
         answers.complete,
         "images whose first --rows are kept",
         ROWS,
-        reads=("data", "pick", "rows"),
+        reads=("count", "seed", "pick", "rows", *DATA),
         makes=1,
     ),
 }
@@ -185,7 +194,7 @@ def sample(
     plus: str | int | Path | None = None,
     minus: str | int | Path | None = None,
     contamination: float = 0.05,
-    sampler: samplers.Sampler = "prior",
+    sampler: Sampler = "prior",
     rows: int | None = None,
     condition: tuple[float, ...] = (),
     tell: Callable[[str], None] = print,
@@ -224,21 +233,20 @@ def sample(
       Arrays by name; which, the kind's function in `ask/answers.py` says.
 
     Raises:
-      UserError: a kind that the model doesn't have, classes that the run never saw, data
-        of another shape or scale, or a count that the free memory has no room for.
+      UserError: a kind that the model doesn't have, an argument that it does not read,
+        classes that the run never saw, data of another shape or scale, or a count that the
+        free memory has no room for.
     """
     possible = kinds(trained.model)
     if kind not in possible:
         needs = f", which needs {KINDS[kind].needs.what}" if kind in KINDS else ""
         raise UserError(f"this run has no kind {kind}{needs}: it has {', '.join(possible)}")
-    if count < 1:
-        raise UserError(f"a count of {count}: it must be at least 1")
-    trained.check_room(count * KINDS[kind].makes)
-    asked = question_of(
+    asked = Question(
         trained,
+        tell,
         count=count,
         seed=seed,
-        data_dir=data_dir,
+        data_dir=Path(data_dir),
         data=data,
         label=label,
         pick=tuple(pick),
@@ -247,17 +255,11 @@ def sample(
         minus=minus,
         contamination=contamination,
         sampler=sampler,
-        tell=tell,
         rows=rows,
         condition=tuple(condition),
     )
-    reads = KINDS[kind].reads
-    if sampler != "prior" and "sampler" in reads:
-        reads += ("data",)  # the run's own, which the density is fitted to
-    optional = [f for f in fields(asked) if f.default is not MISSING]
-    for f in optional:
-        if getattr(asked, f.name) != f.default and f.name not in reads:
-            raise UserError(f"--{f.name} has no meaning for {kind}: leave it out")
+    check_reads(asked, kind)
+    trained.check_room(count * KINDS[kind].makes)
     if sampler != "prior":
         asked = replace(asked, trained=samplers.with_sampler(asked))
     found = KINDS[kind].make(asked)
@@ -268,32 +270,19 @@ def sample(
     return found
 
 
-def question_of(
-    trained: Trained,
-    *,
-    seed: int = 0,
-    data_dir: str | Path = DATA_DIR,
-    tell: Callable[[str], None] = print,
-    count: int = 100,
-    sampler: samplers.Sampler = "prior",
-    path: sampling.Path = "linear",
-    **more: Any,
-) -> Question:
-    """A question, whose words and numbers are checked; arguments as of `sample`.
+def check_reads(question: Question, kind: str) -> None:
+    """Raises UserError for what the question says and the kind does not read."""
+    reads = {"trained", "tell", *KINDS[kind].reads}
+    if question.sampler != "prior" and "sampler" in reads:
+        reads |= {*DATA}  # the run's own, which the density is fitted to
+    given = {each.name for each in fields(question)}
+    given -= {f.name for f in fields(question) if getattr(question, f.name) == f.default}
+    for name in sorted(given - reads):
+        raise UserError(f"{flag(name)} has no meaning for {kind}: leave it out")
+    if {"pick", "count"} <= given:
+        raise UserError("--pick says which images, and --count how many: give one of them")
 
-    Raises:
-      UserError: a word that is none, or a seed out of range.
-    """
-    check_word("path", path, sampling.Path)
-    check_word("sampler", sampler, samplers.Sampler)
-    check_seed(seed)
-    return Question(
-        trained,
-        count=count,
-        key=jax.random.key(seed),
-        data_dir=Path(data_dir),
-        tell=tell,
-        path=path,
-        sampler=sampler,
-        **more,
-    )
+
+def flag(name: str) -> str:
+    """A field as the option that it is on the command line."""
+    return f"--{name.replace('_', '-')}"

@@ -43,6 +43,33 @@ def programs(
       tell: gets a line about each program that can't be made, as of a network that one of
         the platforms can't run.
     """
+    found = {}
+    for name, (function, arguments) in functions(model, shape).items():
+        program = export.export(
+            jax.jit(of_a_batch(function, variables), keep_unused=True),
+            platforms=PLATFORMS,
+        )
+        try:
+            # JAX's own check of keys takes parts of keys [B], B a symbol, for the whole.
+            with jax.debug_key_reuse(False):
+                made = program(likes(variables), *arguments.values())
+        except NotImplementedError as error:
+            reason = str(error).partition("\n")[0][:200]
+            tell(f"note: no program for {name} ({reason}); the weights are there")
+        else:
+            found[name] = bytes(made.serialize())
+    return found
+
+
+def functions(
+    model: Model, shape: tuple[int, ...]
+) -> dict[str, tuple[Callable[..., Array], dict[str, jax.ShapeDtypeStruct]]]:
+    """Of one example each, with what a batch of their arguments is like, by name.
+
+    Args:
+      model: the model.
+      shape: of an example.
+    """
 
     def decode(variables: Variables, code: Array) -> Array:
         return model.decode(variables, code[None])[0]
@@ -57,35 +84,23 @@ def programs(
         return model.decode(variables, code)[0]
 
     (batch,) = export.symbolic_shape("B")
-    seed, labels = _like((), np.uint32), _like((batch,), np.int32)
+    labels = _like((batch,), np.int32)
     if model.conditions:
         labels = _like((batch, model.conditions), np.float32)
-    functions = {
-        "decode": (decode, [_like((batch, model.latent), np.float32)]),
-        "encode": (encode, [_like((batch, *shape), np.float32), labels, seed]),
-        "sample": (sample, [labels, seed]),
+    noise = {"labels": labels, "seed": _like((), np.uint32)}
+    examples = {"examples": _like((batch, *shape), np.float32)}
+    codes = {"codes": _like((batch, model.latent), np.float32)}
+    found = {
+        "decode": (decode, codes),
+        "encode": (encode, examples | noise),
+        "sample": (sample, noise),
     }
     if not model.encodes:
-        del functions["encode"]
-    found = {}
-    for name, (function, arguments) in functions.items():
-        program = export.export(
-            jax.jit(_of_a_batch(function, variables), keep_unused=True),
-            platforms=PLATFORMS,
-        )
-        try:
-            # JAX's own check of keys takes parts of keys [B], B a symbol, for the whole.
-            with jax.debug_key_reuse(False):
-                made = program(jax.tree.map(_like_array, flat(variables)), *arguments)
-        except NotImplementedError as error:
-            reason = str(error).partition("\n")[0][:200]
-            tell(f"note: no program for {name} ({reason}); the weights are there")
-        else:
-            found[name] = bytes(made.serialize())
+        del found["encode"]
     return found
 
 
-def _of_a_batch(function: Callable[..., Array], variables: Variables) -> Callable:
+def of_a_batch(function: Callable[..., Array], variables: Variables) -> Callable:
     """A function of one example's arrays, and perhaps a key -> one of weights and a batch.
 
     Where there are more arguments than one, the last is a seed: an example's key follows
@@ -109,5 +124,6 @@ def _like(shape: tuple[Any, ...], dtype: Any) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(shape, dtype)
 
 
-def _like_array(array: np.ndarray) -> jax.ShapeDtypeStruct:
-    return _like(array.shape, array.dtype)
+def likes(variables: Variables) -> dict[str, jax.ShapeDtypeStruct]:
+    """What the arrays are like, by name."""
+    return {name: _like(x.shape, x.dtype) for name, x in flat(variables).items()}

@@ -11,22 +11,29 @@ import numpy as np
 from aaejax import sampling
 from aaejax.ask import sources
 from aaejax.ask.labels import class_number, listed
-from aaejax.ask.sources import Examples
+from aaejax.ask.sources import DATA_DIR, Examples
+from aaejax.components.checks import check_seed, check_words
 from aaejax.components.pixels import to_unit
 from aaejax.runs.trained import Trained
 from aaejax.types import LABELLED, Key, UserError
 
+Sampler = Literal["prior", "gaussian", "gmm"]
+
 
 @dataclass(frozen=True)
 class Question:
-    """What a kind is asked."""
+    """What a kind is asked; each field after the first two is an option of `sample.py`.
+
+    Raises:
+      UserError: a word that is none, a count below 1, or a seed out of range.
+    """
 
     trained: Trained
+    tell: Callable[[str], None] = print
     _: KW_ONLY
-    count: int
-    key: Key
-    data_dir: Path
-    tell: Callable[[str], None]
+    count: int = 100
+    seed: int = 0
+    data_dir: Path = DATA_DIR
     data: str | Path | None = None
     label: str | int | None = None
     pick: tuple[int, ...] = ()
@@ -34,9 +41,20 @@ class Question:
     plus: str | int | Path | None = None
     minus: str | int | Path | None = None
     contamination: float = 0.05
-    sampler: Literal["prior", "gaussian", "gmm"] = "prior"
+    sampler: Sampler = "prior"
     rows: int | None = None
     condition: tuple[float, ...] = ()
+
+    def __post_init__(self):
+        check_words(self)
+        check_seed(self.seed)
+        if self.count < 1:
+            raise UserError(f"a count of {self.count}: it must be at least 1")
+
+    @property
+    def key(self) -> Key:
+        """Of all noise, and of the choice of examples."""
+        return jax.random.key(self.seed)
 
     @property
     def finds_clusters(self) -> bool:

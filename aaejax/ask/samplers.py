@@ -3,7 +3,6 @@
 import dataclasses
 import io
 import zlib
-from typing import Literal
 
 import jax
 import numpy as np
@@ -16,7 +15,6 @@ from aaejax.runs.files import atomic, read_bytes
 from aaejax.runs.trained import Trained
 from aaejax.types import UserError
 
-Sampler = Literal["prior", "gaussian", "gmm"]
 COMPONENTS = {"gaussian": (1,), "gmm": mixtures.COMPONENTS}
 
 

@@ -8,6 +8,7 @@ from aaejax.metrics.heldout import mixed_order
 from aaejax.types import UserError
 
 COMPONENTS = (1, 2, 5, 10, 20, 50, 100)
+FLOOR = 1e-6  # of a variance, as a share of the largest: float32 tells no smaller apart
 MOST = 20_000  # codes that are fitted: more change little and take minutes
 
 
@@ -54,3 +55,17 @@ def fit(codes: np.ndarray, components: tuple[int, ...] = COMPONENTS) -> Mixture:
         )
     parts = best.weights_, best.means_, best.covariances_
     return Mixture(*(np.asarray(part, np.float32) for part in parts))
+
+
+def log_density(mixture: Mixture, codes: np.ndarray) -> np.ndarray:
+    """Of codes [N, Z] under a mixture, in nats: float64 [N]."""
+    codes = np.asarray(codes, np.float64)
+    found = np.full(len(codes), -np.inf)
+    for weight, mean, covariance in zip(*mixture, strict=True):
+        values, vectors = np.linalg.eigh(covariance.astype(np.float64))
+        values = np.maximum(values, FLOOR * values[-1])
+        white = ((codes - mean) @ vectors) / np.sqrt(values)
+        scale = np.log(2 * np.pi * values).sum()
+        part = np.log(weight) - 0.5 * (np.square(white).sum(axis=1) + scale)
+        found = np.logaddexp(found, part)
+    return found

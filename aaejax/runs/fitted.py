@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from aaejax import models
+from aaejax.metrics.mixtures import Mixture, log_density
 from aaejax.metrics.outliers import Measures, Scales
 from aaejax.models._optimizers import Optimizer
 from aaejax.runs.arrays import ArrayTrainer
@@ -145,6 +146,8 @@ class Fitted:
       mean: that is taken from each feature, float64 [F].
       std: that it is then divided by, float64 [F].
       scales: of the parts of a score on the training data.
+      mixture: what the codes of the training data are like, where the latent part of a
+        score is by it and not by the prior.
     """
 
     recipe: Recipe
@@ -152,6 +155,7 @@ class Fitted:
     mean: np.ndarray = field(repr=False)
     std: np.ndarray = field(repr=False)
     scales: Scales = field(default_factory=dict)
+    mixture: Mixture | None = field(default=None, repr=False)
 
     @property
     def programs(self) -> Programs:
@@ -169,7 +173,11 @@ class Fitted:
 
     def measured(self, rows: np.ndarray) -> dict[str, np.ndarray]:
         """The parts of the score of rows [N, F], each float32 [N]."""
-        return self.programs.measures.of(self.variables)(self.scaled(rows), None)
+        found = self.programs.measures.of(self.variables)(self.scaled(rows), None)
+        if self.mixture is None:
+            return found
+        latent = -log_density(self.mixture, self.encoded(rows))
+        return {**found, "latent": latent.astype(np.float32)}
 
     def encoded(self, rows: np.ndarray) -> np.ndarray:
         """Codes of rows [N, F]: float32 [N, Z]."""
@@ -187,7 +195,10 @@ class Fitted:
         about = {"recipe": self.recipe.json(), "scales": self.scales}
         scaling = {"mean": self.mean, "std": self.std}
         named = {f"model/{name}": array for name, array in flat(self.variables).items()}
-        return tensor_bytes({**named, **scaling}, {"aaejax": json.dumps(about)})
+        mixture = {} if self.mixture is None else self.mixture._asdict()
+        density = {f"mixture/{name}": array for name, array in mixture.items()}
+        about = {"aaejax": json.dumps(about)}
+        return tensor_bytes({**named, **scaling, **density}, about)
 
 
 def fitted_of(raw: bytes) -> Fitted:
@@ -201,9 +212,13 @@ def fitted_of(raw: bytes) -> Fitted:
         about: Mapping[str, Any] = json.loads(metadata["aaejax"])
         recipe = recipe_of(about["recipe"])
         mean, std = tensors.pop("mean"), tensors.pop("std")
+        density = {k: tensors.pop(k) for k in list(tensors) if k.startswith("mixture/")}
         weights = {name.removeprefix("model/"): array for name, array in tensors.items()}
         like = jax.eval_shape(programs(recipe).model.init, jax.random.key(0))
         variables = in_places(weights, like)
+        mixture = None
+        if density:
+            mixture = Mixture(*(density[f"mixture/{name}"] for name in Mixture._fields))
         scales = {name: (float(a), float(b)) for name, (a, b) in about["scales"].items()}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         said = " ".join(str(error).split())[:300]
@@ -211,4 +226,4 @@ def fitted_of(raw: bytes) -> Fitted:
             f"what was pickled can't be used ({said}): load it with the aaejax that wrote "
             "it, or fit again"
         ) from error
-    return Fitted(recipe, variables, mean, std, scales)
+    return Fitted(recipe, variables, mean, std, scales, mixture)
