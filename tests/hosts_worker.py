@@ -91,20 +91,34 @@ def refused(folder):
 
 
 def own_data(folder):
-    """A run of hosts with their own examples; what is said where one has no labels."""
+    """A run of hosts with their own examples; what is said of parts that do not fit."""
     whole, index = dataset(), jax.process_index()
     own = dataclasses.replace(
         whole,
         train_images=whole.train_images[40 * index :][:40],
         train_labels=whole.train_labels[40 * index :][:40],
     )
+    own = dataclasses.replace(own, name=f"part {index}")
     step = train(options("moment-matching"), own, config(folder, own_data=True)).step
-    if index:
-        own = dataclasses.replace(own, train_labels=np.full(len(own.train_images), -1))
-    try:
-        train(options("semi-supervised"), own, config(f"{folder}-2", own_data=True))
-    except UserError as error:
-        return step, str(error)
+    floats = (own.train_images / 255).astype(np.float32)
+    unlabelled = np.full(len(own.train_images), -1)
+    said = []
+    for changes, settings in (
+        ({"train_labels": unlabelled}, {}),
+        ({"train_images": floats, "test_images": floats}, {}),
+        ({}, {"own_data": not index}),
+        ({}, {"batch_size": 1}),
+    ):
+        other = dataclasses.replace(own, **changes) if index else own
+        try:
+            train(
+                options("semi-supervised"),
+                other,
+                config(f"{folder}-2", **{"own_data": True, **settings}),
+            )
+        except UserError as error:
+            said.append(str(error))
+    return step, said
 
 
 def unbroken(folder):

@@ -170,7 +170,13 @@ def test_hosts_that_have_data_of_their_own_train_on_all_of_them(two):
     folder, each, _ = two
     for step, said in (answers["own_data"] for answers in each):
         assert step == STEPS
-        assert "host 1 has no label" in said
+        assert "host 1 has no label" in said[0]
+        assert "host 1 are image float32 [6, 6, 1], and of host 0 image uint8" in said[1]
+        assert said[2:] == [
+            "--own-data is given on some hosts alone: give it on all",
+            "a batch of 1 does not divide over 2 hosts: take a --batch-size that is a "
+            "multiple of 2",
+        ]
     whole = dataset()
     model = options("moment-matching").build(data_spec(whole), STEPS)
     step = jax.jit(train_step(model.phases))

@@ -132,6 +132,8 @@ def own(trained: Trained, name: str | Path | None, data_dir: Path) -> Dataset:
     recorded = trained.config["data"].get("name", "data without a name")
     try:
         run = saved_run(trained.config)
+        if run.own_data:
+            raise UserError("each of several hosts had a part of them, by --own-data")
         place = name or _harmless(str(run.dataset), data_dir)
         # Without a held-out part the run kept all for training.
         dataset = load(

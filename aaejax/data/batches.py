@@ -138,6 +138,11 @@ def fits_on(device: Device, arrays: Mapping[str, Images]) -> bool:
     room = stats.get("bytes_limit", 8 * 2**30) // 2
     if sum(values.nbytes for values in arrays.values()) > room:
         return False
+    return fits_on_host(arrays)
+
+
+def fits_on_host(arrays: Mapping[str, Images]) -> bool:
+    """Whether what of the arrays is still to be read takes at most half of free memory."""
     to_read = sum(x.nbytes for x in arrays.values() if isinstance(x, Rows))
     return 2 * to_read <= memory.free()
 

@@ -1,5 +1,6 @@
 """Whether all hosts were started alike: what differs is refused by its name."""
 
+import copy
 import hashlib
 import json
 import platform
@@ -31,7 +32,9 @@ def check_alike(hosts: Hosts, config: dict[str, Any], devices: Sequence[Device])
     """
     if hosts.count == 1:
         return
-    own = {name: config[name] for name in config if name != "where"}
+    own = copy.deepcopy({name: config[name] for name in config if name != "where"})
+    if own["run"]["own_data"]:  # as each host calls its own
+        del own["run"]["dataset"], own["data"]["name"]
     mine = [each for each in devices if each.process_index == hosts.index]
     own["devices"] = f"{len(mine)} of {mine[0].device_kind}"
     own["device_order"] = [each.id for each in devices]

@@ -211,7 +211,12 @@ def _train(options: Any, config: RunConfig, name: str, hosts: Hosts) -> int:
     if not hosts.first:
         hosts.agree(None)  # the first host prepares what all may share on a disk
     dataset = data.load(
-        config.dataset, config.data_dir, cache=config.cache, **config.reading()
+        config.dataset,
+        config.data_dir,
+        cache=config.cache,
+        # The first host scores: what another held out would be of no use.
+        hold_out=hosts.first or not config.own_data,
+        **config.reading(),
     )
     if hosts.first:
         hosts.agree(None)

@@ -50,7 +50,8 @@ class Examples:
         if dataset.train_labels is not None:
             arrays["label"] = dataset.train_labels
         arrays |= dataset.train_beside.arrays
-        fits = all(hosts.agree(batches.fits_on(device, arrays)))
+        here = batches.fits_on_host(arrays) if own else batches.fits_on(device, arrays)
+        fits = all(hosts.agree(here))
         images = dataset.train_images
         if isinstance(images, Rows) and fits:
             tell(f"reading {len(images):,} examples, {images.nbytes / 2**30:,.1f} GiB")

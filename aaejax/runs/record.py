@@ -72,6 +72,9 @@ class Recorder:
     def started(self) -> None:
         """A chunk of steps starts, after a compiler perhaps."""
 
+    def ran(self, step: int) -> None:
+        """A chunk of steps has ended; a line comes after one or several."""
+
     def add(
         self, line: dict[str, Any], state: TrainState, *, commit: bool, planned: bool
     ) -> None:
@@ -187,12 +190,15 @@ class Record(Recorder):
         only = self._steps - self._step <= self.config.log_every
         self._profile.chunk_starts(self._step, only)
 
+    def ran(self, step: int) -> None:
+        """A chunk has ended: the trace may be long enough."""
+        self._step = step
+        self._profile.chunk_ended(step, step >= self._steps)
+
     def add(
         self, line: dict[str, Any], state: TrainState, *, commit: bool, planned: bool
     ) -> None:
         """Writes a line, with a checkpoint where one is due; then tells the hooks."""
-        self._step = line["step"]
-        self._profile.chunk_ended(self._step, self._step >= self._steps)
         # Hooks run here alone: what they compute must not ask the devices of other hosts.
         event = Event(self._step, line, local(state))
         if commit:

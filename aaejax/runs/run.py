@@ -96,6 +96,7 @@ class Run:
                 compiled=record.started,
                 ready=partial(self.hosts.agree, None),
             ):
+                record.ran(ran.step)
                 since.append((ran.metrics, ran.seconds))
                 # Asked once, of all hosts: a signal may reach one of them alone, and one
                 # between two looks would stop without a checkpoint.

@@ -45,8 +45,13 @@ class Shares:
         Raises:
           UserError: there is one host, or an option would need the data of all.
         """
+        asked = hosts.agree(config.own_data)
+        if any(asked) and not all(asked):
+            raise UserError("--own-data is given on some hosts alone: give it on all")
         spec = data_spec(dataset)
+        arrays = {"image": dataset.train_images, **dataset.train_beside.arrays}
         own = {
+            "kinds": {name: f"{x.dtype} {list(x.shape[1:])}" for name, x in arrays.items()},
             "spec": dataclasses.asdict(spec),
             "examples": len(dataset.train_images),
             "unseen": dataset.unseen_classes(),
@@ -57,9 +62,10 @@ class Shares:
         if config.own_data:
             _check(config, hosts)
             each = hosts.agree(own)
+            _check_kinds([said["kinds"] for said in each])
         specs = [said["spec"] for said in each]
         labelled = tuple(said["labelled"] for said in specs)
-        # Shapes and classes that differ are refused by name, with the rest of config.json.
+        # Classes that differ are refused by name, with the rest of config.json.
         whole = {
             "labelled": sum(labelled),
             "missing": any(said["missing"] for said in specs),
@@ -94,6 +100,11 @@ class Shares:
           UserError: a share is smaller than its part of a batch.
         """
         smallest, shares = min(self.examples), len(self.examples)
+        if batch_size % shares:
+            raise UserError(
+                f"a batch of {batch_size} does not divide over {shares} hosts: take a "
+                f"--batch-size that is a multiple of {shares}"
+            )
         if batch_size > smallest * shares:
             of = "training set" if shares == 1 else f"smallest of {shares} hosts' shares"
             raise UserError(
@@ -132,3 +143,17 @@ def _check(config: RunConfig, hosts: Hosts) -> None:
                 f"--{name} with --own-data: it needs the data of all hosts at once; "
                 "prepare the data so, and leave it out"
             )
+
+
+def _check_kinds(each: list[dict[str, str]]) -> None:
+    """Raises UserError where a host's arrays are of another shape or dtype."""
+    for index, kinds in enumerate(each):
+        if kinds != each[0]:
+            raise UserError(
+                f"--own-data: examples of host {index} are {_words(kinds)}, and of host 0 "
+                f"{_words(each[0])}: make them alike"
+            )
+
+
+def _words(kinds: dict[str, str]) -> str:
+    return ", ".join(f"{name} {kind}" for name, kind in kinds.items())
