@@ -1,6 +1,7 @@
 """Pictures as a viewer shows them."""
 
 import gc
+import signal
 import struct
 import zlib
 from typing import Any
@@ -206,7 +207,7 @@ def test_sizes_that_heads_claim_are_bounded_by_the_memory(tmp_path):
 
 
 def test_processes_decode_many_small_pictures(tmp_path, monkeypatch):
-    """They give the same; a broken file is named; one that dies ends it; none is left."""
+    """They give the same; a broken file is named; one that dies is replaced; all end."""
     monkeypatch.setattr("aaejax.data.lazy.workers", lambda of=None: 2)
     for number in range(200):
         save(tmp_path / "of" / f"{number:03}.png", "RGB", (5, 4), (number, 0, 7))
@@ -223,6 +224,17 @@ def test_processes_decode_many_small_pictures(tmp_path, monkeypatch):
     (tmp_path / "of" / "150.png").write_bytes(b"broken")
     fails("150.png cannot be decoded", files.__getitem__, np.arange(140, 160))
     assert len(files[np.arange(100, 120)]["image"]) == 20
+    # One is stopped, so that Ctrl-C comes between a request and its answer.
+    late = files._decoders._idle.queue[0]
+    late.send_signal(signal.SIGSTOP)
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    signal.setitimer(signal.ITIMER_REAL, 0.2)
+    with pytest.raises(KeyboardInterrupt):
+        files[np.arange(100, 120)]
+    signal.signal(signal.SIGALRM, before)
+    late.send_signal(signal.SIGCONT)
+    for _ in range(2):  # by both
+        np.testing.assert_array_equal(files[np.arange(20)]["image"], alone[:20])
     for process in files._decoders._idle.queue:
         process.kill()
     fails("died (SIGKILL)", files.__getitem__, np.arange(20))

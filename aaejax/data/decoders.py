@@ -28,16 +28,10 @@ class Decoders:
           OSError: no process can be started.
         """
         self._idle: queue.Queue[subprocess.Popen[bytes]] = queue.Queue()
-        processes: list[subprocess.Popen[bytes]] = []
-        weakref.finalize(self, _end, processes)
-        # As a program of its own: to import this package takes longer than its work.
-        command = [sys.executable, "-P", picture_files.__file__]
+        self._processes: list[subprocess.Popen[bytes]] = []
+        weakref.finalize(self, _end, self._processes)
         for _ in range(count):
-            process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE
-            )
-            processes.append(process)
-            self._idle.put(process)
+            self._idle.put(self._start())
 
     def heads(self, paths: list[Path]) -> list[Head]:
         """As `picture_files.heads`, by a process that is idle, or waits for one.
@@ -51,23 +45,43 @@ class Decoders:
         """As `picture_files.decoded`; otherwise as `heads`."""
         return self._ask("decoded", paths, tuple(how))
 
+    def _start(self) -> subprocess.Popen[bytes]:
+        # As a program of its own: to import this package takes longer than its work.
+        command = [sys.executable, "-P", picture_files.__file__]
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self._processes.append(process)
+        return process
+
     def _ask(self, name: str, *arguments: Any) -> Any:
-        process = self._idle.get()
+        process, whole = self._idle.get(), False
         assert process.stdin is not None and process.stdout is not None
         try:
             pickle.dump((name, arguments), process.stdin, protocol=5)
             process.stdin.flush()
             answer = pickle.load(process.stdout)
+            whole = True
         except (OSError, EOFError, pickle.UnpicklingError) as error:
             raise UserError(
                 f"a process that decodes pictures died ({_reason(process)}): where memory "
                 "is short give smaller pictures or another machine, and start again"
             ) from error
         finally:
-            self._idle.put(process)
+            self._idle.put(process if whole else self._replaced(process))
         if isinstance(answer, str):
             raise UserError(answer)
         return answer
+
+    def _replaced(self, process: subprocess.Popen[bytes]) -> subprocess.Popen[bytes]:
+        """Another one for a process that may still give an answer to what nobody asks."""
+        process.kill()
+        process.wait()
+        try:
+            started = self._start()
+        except OSError:
+            return process  # which is dead, as its next request will say
+        self._processes.remove(process)
+        _close(process)
+        return started
 
 
 def _reason(process: subprocess.Popen[bytes]) -> str:
@@ -82,11 +96,16 @@ def _reason(process: subprocess.Popen[bytes]) -> str:
 
 
 def _end(processes: list[subprocess.Popen[bytes]]) -> None:
-    for process in processes:
-        for pipe in (process.stdin, process.stdout):
-            if pipe is not None:
-                with contextlib.suppress(OSError):  # of one that died
-                    pipe.close()
+    # Before their pipes are closed, which would wait for one that is to read a request.
     for process in processes:
         process.kill()  # which may be in the midst of an answer that nobody reads
+    for process in processes:
         process.wait()
+        _close(process)
+
+
+def _close(process: subprocess.Popen[bytes]) -> None:
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            with contextlib.suppress(OSError):  # of a request that it did not read
+                pipe.close()
