@@ -11,6 +11,7 @@ from aaejax.ask.kinds import sample
 from aaejax.data import from_arrays, from_source, load
 from aaejax.models._optimizers import Optimizer
 from aaejax.runs.restore import restore
+from aaejax.runs.snapshots import picture_arrays
 from tests.conftest import BITS, TINY, tiny_options, train_tiny
 from tests.made_data import fails, images
 
@@ -80,9 +81,14 @@ def test_the_decoder_reads_the_condition(told_run):
     whole = [x.condition for x in (data.train_beside, data.test_beside)]
     np.testing.assert_array_equal(codes["condition"], np.concatenate(whole))
     assert set(codes["weight"]) == {0, 1, 2} and len(codes["labels"]) == 200
+    drawn = dataclasses.replace(trained.model, plane=lambda variables, code: code[:, :2])
+    held_out = data.test_images[:40], data.test_beside.condition
+    shown = picture_arrays(drawn, trained.variables, *held_out, jax.random.key(0))
+    np.testing.assert_array_equal(shown["prior"][:20], held_out[1])
     assert len(trained.score(data.test_images, data.test_beside.condition)) == 20
     fails("a condition of 2 numbers", trained.encode, data.test_images)
     fails("of 1 numbers: the run's has 2", sample, trained, condition=(0.1,))
+    fails("it reads a condition, give --condition", sample, trained, label="1")
 
 
 def test_other_data_must_have_the_condition(told_run, tmp_path):
@@ -162,6 +168,9 @@ def test_every_source_brings_them(tmp_path):
     words = {"output": "linear", "reconstruction": "squared-error", "conditional": True}
     run = {"epochs": 1, "batch_size": 15, "devices": 1}
     train_tiny(tmp_path / "run", table, model=tiny_options("vae", **words), **run)
+    trained = restore(tmp_path / "run")
+    fails("works, --condition gives one, and", sample, trained)
+    assert len(sample(trained, count=3, condition=(0.1, 0.2))["images"]) == 3
     path.write_text("x,a,w,b\n1,,1,1\n2,2,2,2\n")
     fails("row 2, column 'a' is ''", load, path, tmp_path, **how)
     path.write_text("x,a,w\n1,,1\n2,2,2\n")

@@ -100,6 +100,11 @@ class Question:
                 "samples of this model can't be asked for by --condition: it was trained "
                 "without one"
             )
+        if size and self.label is not None:
+            raise UserError(
+                "samples of this model can't be asked for by --label: it reads a "
+                "condition, give --condition"
+            )
         if not size:
             label = self.label_number()
             return None if label is None else np.full(self.count, label, np.int32)
@@ -110,7 +115,7 @@ class Question:
         if self.condition:
             given = np.array([self.condition], np.float32)
         else:
-            given = self.trained.folder.read_heldout()["condition"]
+            given = self.trained.folder.read_heldout("--condition gives one")["condition"]
         return given[np.arange(self.count) % len(given)]
 
     def parts(self) -> list[Examples]:

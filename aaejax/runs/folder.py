@@ -246,8 +246,11 @@ class RunFolder:
         with atomic(self.heldout) as file:
             np.savez(file, **arrays)  # type: ignore[arg-type]
 
-    def read_heldout(self) -> dict[str, np.ndarray]:
+    def read_heldout(self, instead: str = "--data gives others") -> dict[str, np.ndarray]:
         """Arrays: images [N, ...], labels [N] and condition [N, C] where there are any.
+
+        Args:
+          instead: what the error says of how who asks can do without.
 
         Raises:
           UserError: they are not there, damaged, or none that the run's model can take.
@@ -258,8 +261,8 @@ class RunFolder:
         except Exception as error:  # zipfile, zlib and numpy raise many kinds
             raise UserError(
                 f"{self.heldout} can't be read ({_one_line(error)}): what needs no "
-                "examples works, --data gives others, and train.py writes it again when "
-                "it is started on the run"
+                f"examples works, {instead}, and train.py writes it again when it is "
+                "started on the run"
             ) from error
 
 

@@ -119,12 +119,16 @@ def picture_arrays(
     reconstruct_key, sample_key, manifold_key, prior_key, style_key = jax.random.split(
         key, 5
     )
-    asked = None
-    if model.conditions:  # those of the examples, in turn; with no example there is none
+
+    def asked(count: int) -> Array | None:
+        """Conditions of the examples, in turn; with no example there is none."""
+        if not model.conditions:
+            return None
         zeros = jnp.zeros((1, model.conditions))
         given = labels if labels is not None and len(labels) else zeros
-        asked = given[jnp.arange(100) % len(given)]
-    made = {"samples": sampling.samples(model, variables, sample_key, 100, asked)}
+        return given[jnp.arange(count) % len(given)]
+
+    made = {"samples": sampling.samples(model, variables, sample_key, 100, asked(100))}
     if model.encodes and len(originals):
         made["reconstructions"] = sampling.reconstructions(
             model, variables, originals, reconstruct_key, labels
@@ -132,10 +136,10 @@ def picture_arrays(
     if model.latent == 2 and not model.conditions:
         manifold = sampling.manifold(model, variables, manifold_key, 20)
         made["manifold"] = manifold.reshape(-1, *manifold.shape[2:])
-    if not model.conditions:
-        prior = model.in_plane(variables, model.prior(variables, prior_key, 2000))
-        if prior is not None:
-            made["prior"] = prior
+    codes = model.prior(variables, prior_key, 2000, asked(2000))
+    prior = model.in_plane(variables, codes)
+    if prior is not None:
+        made["prior"] = prior
     if model.classes:
         made["styles"] = sampling.styles(model, variables, style_key, 10)
     return made

@@ -103,7 +103,7 @@ class Trained:
         classes = self.model.prior_classes
         if self.model.conditions:
             if labels is None:
-                kept = self.folder.read_heldout()["condition"]
+                kept = self.folder.read_heldout("labels= gives one")["condition"]
                 labels = kept[np.arange(n) % len(kept)]
             given = np.asarray(labels)
             whole = np.broadcast_to(given, (n, *given.shape)) if given.ndim == 1 else given
