@@ -50,8 +50,10 @@ def weighted_mean(each: Array, batch: Batch, draw: Draw, prefix: str = "") -> Ar
     """
     weight = batch[f"{prefix}weight"]
     total = draw.gather(weight).mean()
+    # 0 is a mask: also of a row whose number is infinite, and has no gradient, as 0 * inf.
+    weighed = weight * jnp.where(weight > 0, each, 0.0)
     # A batch that weighs nothing trains nothing, and is no 0 / 0.
-    return (weight * each).mean() / jnp.where(total > 0, total, 1.0)
+    return weighed.mean() / jnp.where(total > 0, total, 1.0)
 
 
 def batch_size(phase: Phase, batch: Batch) -> int:
