@@ -56,10 +56,11 @@ def told_run(tmp_path_factory):
         home / "told.npz", x=grey, y=labels, condition=condition, sample_weight=weights
     )
     said: list[str] = []
-    data = load(home / "told.npz", home, tell=said.append)
+    keys = {"condition_key": "condition", "weight_key": "sample_weight"}
+    data = load(home / "told.npz", home, tell=said.append, **keys)
     assert said == ["told.npz: examples have weights, from 0 to 2"]
     model = tiny_options("supervised", input_noise=3.0, width=16)
-    run = {"dataset": str(home / "told.npz"), "epochs": 40, "batch_size": 20}
+    run = {"dataset": str(home / "told.npz"), "epochs": 40, "batch_size": 20, **keys}
     train_tiny(home / "run", data, model=model, devices=1, **run)
     return home / "run", data
 
@@ -93,7 +94,8 @@ def test_the_decoder_reads_the_condition(told_run):
 
 def test_other_data_must_have_the_condition(told_run, tmp_path):
     trained = restore(told_run[0])
-    fails("and has none", sample, trained, "codes", data=_saved(tmp_path))
+    data = _saved(tmp_path)
+    fails("has no array 'condition' for --", sample, trained, "codes", data=data)
     data = _saved(tmp_path, condition=np.zeros((20, 2)))
     assert sample(trained, "codes", data=data)["codes"].shape == (20, 4)
 
@@ -135,6 +137,20 @@ def test_models_that_do_not_read_them_refuse_them(model, changes, words, tmp_pat
     options = tiny_options(model, **changes)
     fails(words, train_tiny, tmp_path / "run", data, model=options, devices=1, batch_size=9)
     assert not (tmp_path / "run").exists()
+
+
+def test_arrays_are_conditions_and_weights_where_they_are_asked_for(tmp_path):
+    beside = {"weights": np.ones(10), "c_train": np.ones(20), "c_test": np.zeros(4)}
+    path = _saved(tmp_path, x_test=images(4, (4, 4, 1)), **beside)
+    said: list[str] = []
+    assert not load(path, tmp_path, tell=said.append).train_beside.arrays
+    assert said[0].startswith("other.npz: not read: weights, c_train, c_test; read: x as")
+    data = load(path, tmp_path, condition_key="c", tell=said.append)
+    found = [x.condition for x in (data.train_beside, data.test_beside)]
+    assert [x.tolist() for x in found if x is not None] == [[[1]] * 20, [[0]] * 4]
+    fails("weights are 10 but images", load, path, tmp_path, weight_key="weights")
+    np.save(tmp_path / "other.npy", images())
+    fails("is no .npz or HDF5 file", load, tmp_path / "other.npy", tmp_path, weight_key="w")
 
 
 class Told:

@@ -96,7 +96,9 @@ def given(trained: Trained, name: str | Path, data_dir: Path) -> list[Examples]:
     Raises:
       UserError: no such data, another shape or scale, or classes that the run never saw.
     """
-    dataset = load(name, data_dir, hold_out=False, **_as_trained(trained, name))
+    how = _as_trained(trained, name)
+    how.pop("weight_key", None)  # nothing that is asked of other data reads weights
+    dataset = load(name, data_dir, hold_out=False, **how)
     what = str(name)
     trained.data.check_shape(what, dataset.example_shape)
     if trained.data.spec.binary:

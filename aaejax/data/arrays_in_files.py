@@ -3,6 +3,7 @@
 import math
 import re
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,36 +13,42 @@ from numpy.lib import format as npy
 from aaejax.data import memory
 from aaejax.data.notes import Tell, listing
 from aaejax.data.parts import PARTS
+from aaejax.data.reading import Reading
 from aaejax.types import UserError
 
 # The names of arrays, without case and signs; of several the first that is there is read.
+# None of conditions and weights: a file may hold other things that are called so.
 _IMAGES = ("x", "images", "image", "imgs", "data", "features", "arr0")
 _KINDS = {
     "images": _IMAGES,
     "labels": ("y", "labels", "label", "targets", "target"),
-    "condition": ("condition", "conditions"),
-    "weight": ("weight", "weights", "sampleweight", "sampleweights"),
 }
 
 
-def read(path: Path, tell: Tell) -> dict[str, Any]:
+def read(path: Path, reading: Reading, tell: Tell) -> dict[str, Any]:
     """Reads an .npz or .npy file, told apart by what is in it, not by suffix.
 
     Args:
       path: a regular file.
+      reading: its `condition_key` and `weight_key` are the names of arrays in an .npz file.
       tell: takes what is to be said of arrays that are not read.
 
     Returns:
-      Arguments of `aaejax.data.from_arrays`: images, and labels, a condition, weights and a
-      held-out part where there are any. An .npy file is memory-mapped.
+      Arguments of `aaejax.data.from_arrays`: images, and labels and a held-out part where
+      there are any, a condition and weights where they are asked for. An .npy file is
+      memory-mapped.
 
     Raises:
-      UserError: no images in it, or it cannot be read; pickles are not.
+      UserError: no images in it, or not what is asked for; or it cannot be read; pickles
+        are not.
     """
     try:
         with path.open("rb") as file:
             packed = file.read(2) == b"PK"
-        return _read_npz(path, tell) if packed else {"train_images": _map_npy(path)}
+        if packed:
+            return _read_npz(path, reading, tell)
+        reading.check_reads(str(path))
+        return {"train_images": _map_npy(path)}
     except UserError:
         raise
     except Exception as error:  # zipfile, zlib and numpy raise many kinds
@@ -60,18 +67,24 @@ def _map_npy(path: Path) -> np.ndarray:
     return array
 
 
-def _read_npz(path: Path, tell: Tell) -> dict[str, Any]:
+def _read_npz(path: Path, reading: Reading, tell: Tell) -> dict[str, Any]:
     with path.open("rb") as file, zipfile.ZipFile(file) as content:
         # As in np.load, whose keys have no suffix.
         names = {name.removesuffix(".npy"): name for name in content.namelist()}
         there = listing(names) or "(none)"
         arrays = {key: name for key, name in names.items() if name.endswith(".npy")}
-        chosen, unread = choose(list(arrays))
+        chosen, unread = choose(list(arrays), reading.asked)
         if "train_images" not in chosen:
             raise UserError(
                 f"{path} holds the arrays {there}; images must be called x_train, "
                 "train_images, images, x or data"
             )
+        for part, key in chosen.items():
+            if key not in arrays:
+                raise UserError(
+                    f"{path} has no array {key!r} for --{part.removeprefix('train_')}-key: "
+                    f"it holds {there}"
+                )
         members = {part: arrays[key] for part, key in chosen.items()}
         sizes = [_claimed(content, name, path) for name in members.values()]
         memory.check(sum(sizes), f"{path}: {listing(chosen.values())}")
@@ -83,15 +96,22 @@ def _read_npz(path: Path, tell: Tell) -> dict[str, Any]:
     return found
 
 
-def choose(keys: list[str]) -> tuple[dict[str, str], list[str]]:
+def choose(keys: list[str], asked: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
     """Which arrays of a file are images, labels and the like, by their names.
 
+    Args:
+      keys: names of the arrays.
+      asked: names of those of "condition" and "weight", where they are to be read: of
+        "w" these are w, or w_train, and w_test.
+
     Returns:
-      Arguments of `from_arrays` and the keys that they come from; keys that are left.
+      Arguments of `from_arrays` and the keys that they come from, of what is asked for also
+      one that is not there; keys that are left.
     """
     plain: dict[str, str] = {}
     for key in keys:
-        plain.setdefault(re.sub("[^a-z0-9]", "", key.lower()), key)
+        plain.setdefault(_plain(key), key)
+    kinds = _KINDS | {kind: (_plain(name),) for kind, name in asked.items()}
 
     def find(part: str, kind: tuple[str, ...]) -> str | None:
         names = [
@@ -111,10 +131,17 @@ def choose(keys: list[str]) -> tuple[dict[str, str], list[str]]:
     found = {
         f"{part}_{word}": find(named, kind)
         for part, named in parts.items()
-        for word, kind in _KINDS.items()
+        for word, kind in kinds.items()
     }
+    for kind, name in asked.items():
+        if name in keys or found[f"train_{kind}"] is None:
+            found[f"train_{kind}"] = name
     chosen = {part: key for part, key in found.items() if key is not None}
     return chosen, [key for key in keys if key not in chosen.values()]
+
+
+def _plain(key: str) -> str:
+    return re.sub("[^a-z0-9]", "", key.lower())
 
 
 def _head(content: zipfile.ZipFile, name: str) -> tuple[tuple[int, ...], np.dtype, int]:

@@ -35,7 +35,7 @@ def _told(how: How) -> tables.Told:
 
 
 def _arrays(path: Path, how: How) -> dict[str, Any]:
-    return arrays_in_files.read(path, how.tell)
+    return arrays_in_files.read(path, how.reading, how.tell)
 
 
 def _table(kind: Callable[[Path], table_files.Table]):
@@ -58,7 +58,7 @@ _COLUMNS = ("label_column", "condition_columns", "weight_column")
 _KEYS = ("key", "label_key", "condition_key", "weight_key")
 # Of each suffix what reads it, and the options that it has.
 KINDS: dict[str, tuple[Callable[[Path, How], dict[str, Any]], tuple[str, ...]]] = {
-    ".npz": (_arrays, ()),
+    ".npz": (_arrays, ("condition_key", "weight_key")),
     ".npy": (_arrays, ()),
     ".csv": (_table(table_files.TextTable), _COLUMNS),
     ".tsv": (_table(table_files.TextTable), _COLUMNS),

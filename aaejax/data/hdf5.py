@@ -139,8 +139,9 @@ def read(path: Path, reading: Reading, cache: Path | None, tell: Tell) -> dict[s
       path: of it.
       reading: its `key` is the name of the array of images or vectors; by default those
         that have the names which arrays of an .npz may have, or the only one that there is.
-        Its `label_key`, `condition_key` and `weight_key` are those of labels, conditions
-        and weights; by default by their names, where `key` is None.
+        Its `label_key` is that of labels; by default by their names, where `key` is None.
+        Its `condition_key` and `weight_key` are those of conditions and weights, as of an
+        .npz where `key` is None.
       cache: a folder that keeps images of more than 1 GiB, unpacked; None for none.
       tell: takes a line on arrays that are not read, and where some were kept.
 
@@ -150,21 +151,13 @@ def read(path: Path, reading: Reading, cache: Path | None, tell: Tell) -> dict[s
     Raises:
       UserError: no such arrays.
     """
-    named = {
-        f"train_{part}": name
-        for part, name in (
-            ("labels", reading.label_key),
-            ("condition", reading.condition_key),
-            ("weight", reading.weight_key),
-        )
-        if name is not None
-    }
+    named = {} if reading.label_key is None else {"train_labels": reading.label_key}
     with contextlib.closing(File(path)) as file:
         if reading.key is None:
             names = file.datasets()
-            chosen, unread = choose(names)
+            chosen, unread = choose(names, reading.asked)
             if "train_images" not in chosen and len(names) == 1:
-                chosen, unread = {"train_images": names[0]}, []
+                chosen, unread = chosen | {"train_images": names[0]}, []
             if "train_images" not in chosen:
                 raise UserError(
                     f"{path} holds the arrays {listing(map(repr, names)) or '(none)'}: say "
@@ -175,7 +168,8 @@ def read(path: Path, reading: Reading, cache: Path | None, tell: Tell) -> dict[s
             if unread:
                 tell(f"{path.name}: not read: {listing(map(repr, unread))}")
         else:
-            chosen = {"train_images": reading.key, **named}
+            told = {f"train_{kind}": name for kind, name in reading.asked.items()}
+            chosen = {"train_images": reading.key, **named, **told}
         found: dict[str, Any] = {}
         for part, name in chosen.items():
             if part.endswith("images"):

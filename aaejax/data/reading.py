@@ -19,8 +19,8 @@ PLACES = {
     "weight_column": "table",
     "key": "HDF5 file",
     "label_key": "HDF5 file",
-    "condition_key": "HDF5 file",
-    "weight_key": "HDF5 file",
+    "condition_key": ".npz or HDF5 file",
+    "weight_key": ".npz or HDF5 file",
 }
 _MOST_PIXELS = 16_384  # of one side
 # What PIL's conversion to "L" takes of red, green and blue, in 65,536ths.
@@ -44,7 +44,7 @@ class Reading:
       label_key: name of that of the labels.
       condition_columns: names of the columns of a table that are the condition.
       weight_column: name of that of the weights.
-      condition_key: name of the array in an HDF5 file that has the conditions.
+      condition_key: name of the array in an .npz or HDF5 file that has the conditions.
       weight_key: name of that of the weights.
 
     Raises:
@@ -81,6 +81,12 @@ class Reading:
             )
         red, green, blue = bytes.fromhex(code[1:])
         return red, green, blue
+
+    @property
+    def asked(self) -> dict[str, str]:
+        """Names of the arrays of "condition" and "weight", where they are to be read."""
+        both = {"condition": self.condition_key, "weight": self.weight_key}
+        return {kind: name for kind, name in both.items() if name is not None}
 
     @property
     def cut(self) -> bool:

@@ -74,7 +74,8 @@ def load(
       condition_columns: names of the columns of a table that are its condition, numbers
         that conditional models read; of an .h5ad file columns of obs.
       weight_column: name of that of the weights.
-      condition_key: name of the array of conditions in an HDF5 file.
+      condition_key: name of the array of conditions in an .npz or HDF5 file; those of its
+        two parts may have the words of these behind it, as "c_train" and "c_test" of "c".
       weight_key: name of that of the weights.
       columns: `Dataset.columns` of a run, whose features vectors are to be; of a table
         these very columns, found by their names. The labels may be lacking then.

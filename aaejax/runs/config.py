@@ -65,7 +65,8 @@ class RunConfig:
     weight_column: str | None = None
     """The column of a table that says how much each row counts in the loss."""
     condition_key: str | None = None
-    """The array of an .h5 file that has the condition."""
+    """The array of an .npz or .h5 file that has the condition; of a file with two parts c
+    stands for c_train and c_test."""
     weight_key: str | None = None
     """That of the weights."""
     standardise: bool = False
