@@ -1,6 +1,7 @@
 """What examples have beside image and label: a condition and a weight."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import numpy as np
@@ -8,8 +9,11 @@ import pytest
 
 from aaejax import init_state, train_step
 from aaejax.ask.kinds import sample
+from aaejax.components.adversaries import Adversary
+from aaejax.components.inputs import weighted_mean
 from aaejax.data import from_arrays, from_source, load
 from aaejax.models._optimizers import Optimizer
+from aaejax.phases import _ExampleDraw
 from aaejax.runs.restore import restore
 from aaejax.runs.snapshots import picture_arrays
 from tests.conftest import BITS, TINY, tiny_options, train_tiny
@@ -19,9 +23,19 @@ SPEC = dataclasses.replace(TINY, labelled=8, weighted=True)
 SGD = Optimizer("sgd", 1e-2)
 
 
-@pytest.mark.parametrize("name", ["autoencoder", "vae", "nade", "pixelcnn"])
-def test_a_row_of_weight_0_is_not_there(name, batch):
-    options = tiny_options(name)
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("autoencoder", {}),
+        ("vae", {}),
+        ("nade", {}),
+        ("pixelcnn", {}),
+        ("label-regularized", {"components": 3, "r1": 1.0}),
+        ("supervised", {"joint_style": True}),
+    ],
+)
+def test_a_row_of_weight_0_is_not_there(name, changes, batch):
+    options = tiny_options(name, **changes)
     optimizers = {f: SGD for f in options.__dataclass_fields__ if f.endswith("_optimizer")}
     spec = dataclasses.replace(SPEC, binary=name in BITS)
     model = dataclasses.replace(options, **optimizers).build(spec, 10)
@@ -43,6 +57,16 @@ def test_a_row_of_weight_0_is_not_there(name, batch):
         alike(after([0, 1, 2], [1, 1, 2]), after([0, 1, 2, 2], [1, 1, 1, 1]))
         nothing = after([0, 1], [0, 0])
         alike(nothing["decoder"], state.params["decoder"])
+
+
+def test_weight_0_is_a_mask_of_what_float32_can_not_hold():
+    draw = _ExampleDraw(jax.random.key(0), 2, None)
+
+    def mean(x):
+        return weighted_mean(x**2, {"weight": np.array([0, 2], "f")}, draw)
+
+    value, slope = jax.value_and_grad(mean)(np.array([1e30, 3], "f"))
+    assert value == 9 and slope.tolist() == [0, 6]
 
 
 @pytest.fixture(scope="module")
@@ -151,6 +175,12 @@ def test_arrays_are_conditions_and_weights_where_they_are_asked_for(tmp_path):
     fails("weights are 10 but images", load, path, tmp_path, weight_key="weights")
     np.save(tmp_path / "other.npy", images())
     fails("is no .npz or HDF5 file", load, tmp_path / "other.npy", tmp_path, weight_key="w")
+
+
+def test_wasserstein_refuses_a_mean_that_it_does_not_take():
+    parts: dict[str, Any] = {"discriminator": None, "real": None, "fake": None}
+    more = {"mean": lambda each, batch, draw: each.mean(), "loss": "wasserstein"}
+    fails("leave mean and real_mean out", Adversary, **parts, **more)
 
 
 class Told:

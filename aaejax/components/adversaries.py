@@ -30,7 +30,8 @@ from aaejax.types import (
 )
 
 
-def _unweighted(each: Array, batch: Batch, draw: Draw) -> Array:
+def unweighted(each: Array, batch: Batch, draw: Draw) -> Array:
+    """The mean of numbers [B], all alike: ()."""
     return each.mean()
 
 
@@ -51,7 +52,9 @@ class Adversary:
         the discriminator reads; by default it reads the codes alone.
       inputs: The arrays of a batch that the two phases read.
       mean: `(numbers [B], batch, draw) -> ()` takes the mean over the fake codes, as
-        `Autoencoder.mean`; by default that of all alike, as of the real ones.
+        `Autoencoder.mean`; by default that of all alike.
+      real_mean: The same over the real ones. Where the discriminator reads the labels of
+        the batch beside both, it is to be `mean`, so that both have the same share of each.
       prefix: What the names of phases and network begin with: "style_" gives
         "style_discriminator" and "style_generator".
       generator: The name of the network that makes the fake codes.
@@ -65,7 +68,8 @@ class Adversary:
       stream: What the names of its draws begin with, where a step has several such phases.
 
     Raises:
-      UserError: a word that is none, or a weight that is negative or not finite.
+      UserError: a word that is none, a weight that is negative or not finite, or what
+        wasserstein does not read.
     """
 
     discriminator: Network
@@ -73,7 +77,8 @@ class Adversary:
     fake: Callable[[Variables, Batch, Draw], tuple[Array, States]]
     inputs_of: Callable[[Array, Batch], tuple[Array, ...]] = _alone
     inputs: tuple[Input, ...] = ()
-    mean: Callable[[Array, Batch, Draw], Array] = _unweighted
+    mean: Callable[[Array, Batch, Draw], Array] = unweighted
+    real_mean: Callable[[Array, Batch, Draw], Array] = unweighted
     prefix: str = ""
     generator: str = "encoder"
     names: tuple[str, str] = ("prior", "codes")
@@ -93,6 +98,11 @@ class Adversary:
             )
         if self.loss == "wasserstein" and self.r1:
             raise UserError("wasserstein has a penalty of its own: leave r1 out, or 0")
+        means = self.mean, self.real_mean
+        if self.loss == "wasserstein" and means != (unweighted, unweighted):
+            raise UserError(
+                "wasserstein is of all codes alike: leave mean and real_mean out"
+            )
 
     def phases(
         self, optimizers: Mapping[str, optax.GradientTransformation]
@@ -145,6 +155,12 @@ class Adversary:
             inputs = self.inputs_of(codes, batch)
             return self.discriminator.evaluate(own, *inputs).reshape(len(codes))
 
+        def mean(each: Array) -> Array:
+            return self.mean(each, batch, draw)
+
+        def real_mean(each: Array) -> Array:
+            return self.real_mean(each, batch, draw)
+
         if self.loss == "wasserstein":
             loss, metrics = losses.critic_loss(to_real, to_fake)
             ones = (1,) * (real.ndim - 1)
@@ -154,10 +170,10 @@ class Adversary:
             metrics = {**metrics, "slope_penalty": penalty}
         else:
             loss, metrics = losses.discriminator_loss(
-                to_real, to_fake, self.names, self._mean_over(batch, draw)
+                to_real, to_fake, self.names, mean, real_mean
             )
         if self.r1:
-            penalty = losses.gradient_penalty(judge, real)
+            penalty = losses.gradient_penalty(judge, real, real_mean)
             loss += self.r1 * penalty
             metrics = {**metrics, "gradient_penalty": penalty}
         return loss, metrics, {name: state}
@@ -170,11 +186,11 @@ class Adversary:
         logits, _ = self._train(variables[name], codes, batch, draw, name)
         if self.loss == "wasserstein":
             return -logits.mean(), {}, states
-        mean = self._mean_over(batch, draw)
-        return losses.generator_loss(logits, self.generator_loss, mean), {}, states
 
-    def _mean_over(self, batch: Batch, draw: Draw) -> Callable[[Array], Array]:
-        return lambda each: self.mean(each, batch, draw)
+        def mean(each: Array) -> Array:
+            return self.mean(each, batch, draw)
+
+        return losses.generator_loss(logits, self.generator_loss, mean), {}, states
 
     def _train(
         self, own: NetworkVariables, codes: Array, batch: Batch, draw: Draw, stream: str

@@ -50,7 +50,7 @@ def weighted_mean(each: Array, batch: Batch, draw: Draw, prefix: str = "") -> Ar
     """
     weight = batch[f"{prefix}weight"]
     total = draw.gather(weight).mean()
-    # 0 is a mask: also of a row whose number is infinite, and has no gradient, as 0 * inf.
+    # Weight 0 is a mask of any number: 0 * inf is none.
     weighed = weight * jnp.where(weight > 0, each, 0.0)
     # A batch that weighs nothing trains nothing, and is no 0 / 0.
     return weighed.mean() / jnp.where(total > 0, total, 1.0)

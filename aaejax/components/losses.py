@@ -57,6 +57,7 @@ def discriminator_loss(
     fake_logits: Array,
     names: tuple[str, str] = ("prior", "codes"),
     mean: Callable[[Array], Array] = jnp.mean,
+    real_mean: Callable[[Array], Array] = jnp.mean,
 ) -> tuple[Array, Metrics]:
     """Teaches a discriminator to say 1 to the prior and 0 to codes (section 2).
 
@@ -68,14 +69,15 @@ def discriminator_loss(
       fake_logits: [B], of samples of q(z), in a GAN of made images.
       names: of the two in the metrics.
       mean: of [B] numbers of the fake ones, which may have weights.
+      real_mean: of those of the real ones.
 
     Returns:
       The loss, (), and the fractions that it gets right: "accuracy_prior" and
       "accuracy_codes". Both go to 0.5 as q(z) meets p(z).
     """
-    loss = jax.nn.softplus(-real_logits).mean() + mean(jax.nn.softplus(fake_logits))
+    loss = real_mean(jax.nn.softplus(-real_logits)) + mean(jax.nn.softplus(fake_logits))
     return loss, {
-        f"accuracy_{names[0]}": (real_logits > 0).astype(jnp.float32).mean(),
+        f"accuracy_{names[0]}": real_mean((real_logits > 0).astype(jnp.float32)),
         f"accuracy_{names[1]}": mean((fake_logits <= 0).astype(jnp.float32)),
     }
 
@@ -135,7 +137,11 @@ def slope_penalty(critic: Callable[[Array], Array], points: Array) -> Array:
     return jnp.square(norms - 1).mean()
 
 
-def gradient_penalty(discriminate: Callable[[Array], Array], codes: Array) -> Array:
+def gradient_penalty(
+    discriminate: Callable[[Array], Array],
+    codes: Array,
+    mean: Callable[[Array], Array] = jnp.mean,
+) -> Array:
     """R1, half the mean squared norm of the gradient (Mescheder et al. 2018, section 4.1).
 
     It keeps a discriminator from growing ever steeper where prior and codes hardly overlap.
@@ -143,12 +149,13 @@ def gradient_penalty(discriminate: Callable[[Array], Array], codes: Array) -> Ar
     Args:
       discriminate: codes [B, ...] -> logits [B], each of its own code alone.
       codes: [B, ...], samples of the prior, in a GAN images.
+      mean: of [B] numbers of these, which may have weights.
 
     Returns:
       float32 ().
     """
     gradients = jax.grad(lambda z: discriminate(z).sum())(codes)
-    return 0.5 * jnp.square(flat(gradients)).sum(axis=1).mean()
+    return 0.5 * mean(jnp.square(flat(gradients)).sum(axis=1))
 
 
 def mmd(x: Array, y: Array, kernel: Kernel = "imq", *, biased: bool = False) -> Array:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from aaejax.components import losses, priors
-from aaejax.components.adversaries import Adversary
+from aaejax.components.adversaries import Adversary, unweighted
 from aaejax.components.autoencoder import Autoencoder
 from aaejax.components.checks import check_number, check_optimizers
 from aaejax.components.inputs import label_input
@@ -102,6 +102,8 @@ def aae(
         inputs_of=inputs_of,
         inputs=inputs,
         mean=autoencoder.mean,
+        # Where it reads labels both sides are to have the same share of each.
+        real_mean=autoencoder.mean if read else unweighted,
         generator_loss=generator_loss,
         r1=r1,
     )
