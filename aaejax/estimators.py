@@ -1,9 +1,9 @@
 """The scikit-learn face: estimators that train an autoencoder on the rows of a table.
 
 They have scikit-learn's words and manners, and work in its pipelines and searches. A seed
-is the training that train.py makes of it, and the scores are those of `sample.py RUN
-scores`. A pickle has the parameters of the estimator as plain values, and what was trained
-as the bytes of a safetensors file with JSON in it: no code.
+is the training that train.py makes of it, and with `density="prior"` the scores are those
+of `sample.py RUN scores`. A pickle has the parameters of the estimator as plain values, and
+what was trained as the bytes of a safetensors file with JSON in it: no code.
 """
 
 import math
@@ -234,6 +234,11 @@ class AAEDetector(OutlierMixin, _Autoencoder):
     """
 
     _most_latent = 16
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # A pickle that is older than the choice was made with the prior's.
+        super().__setstate__({"density": "prior", **state})
+
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **_Autoencoder._parameter_constraints,
         "contamination": [Interval(Real, 0, 0.5, closed="right")],

@@ -91,6 +91,10 @@ X = np.random.default_rng(1).normal(size=(4, 6)).astype(np.float32)
         lambda x: jnp.stack(jnp.split(x, 2, axis=1)).max(axis=0).min(axis=1),
         lambda x: jnp.argmax(x, axis=1).astype(jnp.float32) + x.sum(axis=1) ** 3,
         lambda x: jnp.where((x > 0) & (x != 1), jnp.clip(x, -0.5, 0.5), jnp.log1p(x * x)),
+        lambda x: jax.lax.clamp(0.0, jax.lax.pad(x, 0.5, ((1, 1, 0), (0, 2, 0))), 1.0),
+        lambda x: (
+            x + jnp.sum(x, axis=()) * jax.vmap(lambda row: jnp.max(row[0]))(x)[:, None]
+        ),
         lambda x: jnp.expm1(x.T) * jax.nn.one_hot(jnp.arange(6) % 4, 4),
         lambda x: jax.lax.conv_general_dilated(
             x.reshape(2, 2, 6, 1),
@@ -115,6 +119,7 @@ def test_operations_are_those_of_jax(function):
         (lambda x: x + jax.random.normal(jax.random.key(0), x.shape), "random_"),
         (lambda x: (x.astype(jnp.bfloat16) * 2).astype(jnp.float32), "bfloat16"),
         (jnp.sort, "no sort"),
+        (lambda x: ((x > 0) * (x < 1)).max(axis=0)[None] * x, "of booleans"),
         (lambda x: jnp.take_along_axis(x, x.argsort(axis=1), 1), "no "),
         (lambda x: jax.lax.pad(x, 0.0, ((0, 0, 1), (0, 0, 0))), "no pad"),
     ],

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from jax.extend.core import Literal
 
-from aaejax.ask.onnx_graph import Graph
+from aaejax.ask.onnx_graph import Graph, element_type
 from aaejax.ask.onnx_ops import convert
 from aaejax.types import Array, UserError
 
@@ -95,7 +95,10 @@ def onnx_file(
 
     def name_of(value: _Value) -> str:
         if id(value) not in named:  # all but constants are there
-            named[id(value)] = graph.constant(np.asarray(value.constant))
+            element_type(value.aval.dtype, "a constant")
+            # Of a number of Python the dtype is that which JAX takes it for.
+            constant = np.asarray(value.constant, value.aval.dtype)
+            named[id(value)] = graph.constant(constant)
         return named[id(value)]
 
     for each in kept:

@@ -57,6 +57,8 @@ class Graph:
 
     def batch(self) -> str:
         """The length of the batch, int64 [1]."""
+        if not self._inputs:
+            raise UserError("nothing of it depends on an input")
         shape = self.node("Shape", self._inputs[0].name)
         return self.node("Slice", shape, self.numbers([0]), self.numbers([1]))
 
@@ -72,7 +74,11 @@ class Graph:
         made = helper.make_model(
             graph, opset_imports=opsets, ir_version=ir_version, producer_name="aaejax"
         )
-        onnx.checker.check_model(made, full_check=True)
+        try:
+            onnx.checker.check_model(made, full_check=True)
+        except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+            said = " ".join(str(error).split())[:200]
+            raise UserError(f"ONNX refuses what was made of it ({said})") from error
         return made.SerializeToString()
 
 

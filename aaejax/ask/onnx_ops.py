@@ -19,6 +19,7 @@ PLAIN = {
 }
 LOGIC = {"and": "And", "or": "Or", "not": "Not"}  # of truth values alone
 REDUCTIONS = {"reduce_max": "ReduceMax", "reduce_min": "ReduceMin"}
+OF_ANY_TYPE = {"eq", "stop_gradient", "copy"}  # of PLAIN those that take truth values too
 
 
 def convert(
@@ -48,6 +49,11 @@ def convert(
     node, first = graph.node, after[0]
     for each in after:
         element_type(each.dtype, primitive)
+    of_numbers = (PLAIN.keys() | REDUCTIONS.keys()) - OF_ANY_TYPE
+    if primitive in of_numbers and before[0].dtype == bool:
+        raise UserError(f"ONNX has no {primitive} of booleans")
+    if params.get("axes") == () and primitive in {*REDUCTIONS, "reduce_sum"}:
+        return [node("Identity", *inputs)]  # to ONNX no axes would be all
     if primitive in PLAIN:
         return [node(PLAIN[primitive], *inputs)]
     if primitive in LOGIC and first.dtype == bool:
