@@ -9,6 +9,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from scipy.stats import multivariate_normal
 
 from aaejax.ask import sources
 from aaejax.ask.kinds import sample
@@ -504,6 +505,18 @@ def test_a_density_of_the_training_codes_is_fitted_once_and_kept(pets, tmp_path)
     )
     assert sample(copy, "nearest", sampler="gaussian", count=2)["images"].shape[0] == 2
     assert drawn[:, 2].mean() > drawn[:, :2].mean()  # the dog's row is the bright one
+    # Scores are of other data than those that the density is fitted to.
+    scored = save(tmp_path / "scored.npz", images=pictures(PETS * 2, 2))
+    found = sample(copy, "scores", data=scored, sampler="gmm")
+    style = copy.encode(np.load(scored)["images"])[:, 3:]
+    with np.load(file) as parts:
+        density = sum(
+            weight * multivariate_normal(mean, covariance).pdf(style)
+            for weight, mean, covariance in zip(
+                parts["weights"], parts["means"], parts["covariances"], strict=True
+            )
+        )
+    np.testing.assert_allclose(found["latent"], np.log(3) - np.log(density), rtol=1e-3)
     with pytest.raises(UserError, match="sampler has no meaning for codes"):
         sample(copy, "codes", sampler="gmm")
     with pytest.raises(UserError, match="data has no meaning for samples"):

@@ -93,8 +93,8 @@ class Arguments:
     minus: str | None = None
     """And takes away the mean code of these."""
     sampler: Sampler = "prior"
-    """Of samples and nearest: the prior, or a density fitted to the codes of the run's
-    training data and kept in the run folder: one Gaussian, or a mixture (gmm)."""
+    """Of samples, nearest and scores: the prior, or a density fitted to the codes of the
+    run's training data and kept in the run folder: one Gaussian, or a mixture (gmm)."""
     rows: int | None = None
     """Of complete: how many rows of an image are kept, by default half of them."""
     contamination: float = 0.05

@@ -111,7 +111,7 @@ KINDS = {
         answers.scores,
         "how unlike the training data each row of --data is",
         ENCODER,
-        reads=("contamination", *DATA),
+        reads=("contamination", "sampler", *DATA),
         npy="score",
         columns=("reconstruction", "latent", "score", "is_outlier"),
     ),
@@ -261,7 +261,9 @@ def sample(
     check_reads(asked, kind)
     trained.check_room(count * KINDS[kind].makes)
     if sampler != "prior":
-        asked = replace(asked, trained=samplers.with_sampler(asked))
+        # A density is fitted to the run's own data, and scores are of others.
+        own = replace(asked, data=None) if kind == "scores" else asked
+        asked = replace(asked, trained=samplers.with_sampler(own))
     found = KINDS[kind].make(asked)
     columns = trained.columns
     if columns is not None and "images" in found:
