@@ -13,7 +13,7 @@ from aaejax.ask.out import write
 from aaejax.data import from_arrays, from_table, load
 from aaejax.data.columns import columns_of
 from aaejax.data.lazy import Rows
-from aaejax.data.table_files import TextTable
+from aaejax.data.table_files import ParquetTable, TextTable
 from aaejax.runs.restore import restore
 from tests.conftest import read_lines, tiny_options, train_tiny
 from tests.made_data import fails
@@ -374,3 +374,21 @@ def test_a_table_that_does_not_fit_is_kept_in_the_cache(tmp_path, monkeypatch):
         np.testing.assert_array_equal(data.test_images[:], want.test_images)
     assert sum("kept in" in line for line in said) == 1
     assert len(list((tmp_path / "cache").iterdir())) == 1
+
+
+def test_a_parquet_file_is_never_in_memory_whole(tmp_path, monkeypatch):
+    arrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    monkeypatch.setattr("aaejax.data.table_files._NUMBERS", 20_000)
+    columns = np.random.default_rng(0).normal(size=(20, 20_000))  # 3.2 MB
+    path, before = tmp_path / "t.parquet", arrow.total_allocated_bytes()
+    table = arrow.table({f"c{i}": column for i, column in enumerate(columns)})
+    parquet.write_table(table, path, row_group_size=1000, use_dictionary=False)
+    del table
+    found = [
+        (len(block[0]), arrow.total_allocated_bytes() - before)
+        for block in ParquetTable(path).blocks()
+    ]
+    assert sum(rows for rows, _ in found) == 20_000
+    assert max(size for _, size in found) < 1e6

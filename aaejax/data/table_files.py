@@ -121,7 +121,10 @@ class ParquetTable:
         self.path, self.what = path, str(path)
         try:
             # In pieces: a column of a row group may be larger than memory.
-            self._open = lambda: parquet.ParquetFile(path, buffer_size=2**16)
+            # Read ahead, it would keep the bytes of the whole file.
+            self._open = lambda: parquet.ParquetFile(
+                path, buffer_size=2**16, pre_buffer=False
+            )
             with self._open() as file:
                 schema = file.schema_arrow
         except Exception as error:  # pyarrow raises many kinds
