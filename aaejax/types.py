@@ -276,6 +276,10 @@ class Model:
         """How many numbers of a code stand in front of its style."""
         return self.classes or self.conditions
 
+    def told(self, labels: Any, condition: Any) -> Any:
+        """Which of the two it is told of examples: their condition where it has one."""
+        return condition if self.conditions else labels
+
     @property
     def encodes(self) -> bool:
         """Whether it has an encoder."""

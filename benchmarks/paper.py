@@ -526,9 +526,7 @@ def train_row(
             "versions": {name: version(name) for name in ("jax", "flax", "optax")},
         }
     shown = held_out(dataset)
-    folder.write_heldout(
-        **{name: x[:256] for name, x in shown._asdict().items() if x is not None}
-    )
+    folder.write_heldout(**shown.first(256))
     networks, codes = trained[0], None
     of_prior = model.prior(networks, jax.random.key(1), 1)
     if model.in_plane(networks, of_prior) is not None:

@@ -14,6 +14,7 @@ from jax.extend.core import Literal
 
 from aaejax.ask.onnx_graph import Graph, element_type
 from aaejax.ask.onnx_ops import convert
+from aaejax.ask.programs import likes
 from aaejax.types import Array, UserError
 
 OPSET = 17  # of ONNX 1.12, which is older than any runtime in use
@@ -72,10 +73,12 @@ def onnx_file(
     check_extra()
     if sum(array.nbytes for array in weights.values()) > MOST_BYTES:
         raise UserError("the weights have more than the 2 GiB that an ONNX file holds")
-    like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), weights)
     # JAX's own check of keys takes parts of keys [B], B a symbol, for the whole.
     with jax.debug_key_reuse(False):
-        closed = jax.jit(function, keep_unused=True).trace(like, *arguments.values()).jaxpr
+        traced = jax.jit(function, keep_unused=True).trace(
+            likes(weights), *arguments.values()
+        )
+    closed = traced.jaxpr
     names = [*sorted(weights), *arguments]
     values = [_Value(each.aval) for each in closed.jaxpr.invars]
     found: list[_Equation] = []

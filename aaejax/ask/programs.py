@@ -5,7 +5,7 @@ length of a batch for a number are exported too. The parameters are no part of a
 its first argument: the arrays of model.safetensors by name.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -52,7 +52,7 @@ def programs(
         try:
             # JAX's own check of keys takes parts of keys [B], B a symbol, for the whole.
             with jax.debug_key_reuse(False):
-                made = program(likes(variables), *arguments.values())
+                made = program(likes(flat(variables)), *arguments.values())
         except NotImplementedError as error:
             reason = str(error).partition("\n")[0][:200]
             tell(f"note: no program for {name} ({reason}); the weights are there")
@@ -124,6 +124,6 @@ def _like(shape: tuple[Any, ...], dtype: Any) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(shape, dtype)
 
 
-def likes(variables: Variables) -> dict[str, jax.ShapeDtypeStruct]:
+def likes(arrays: Mapping[str, np.ndarray]) -> dict[str, jax.ShapeDtypeStruct]:
     """What the arrays are like, by name."""
-    return {name: _like(x.shape, x.dtype) for name, x in flat(variables).items()}
+    return {name: _like(x.shape, x.dtype) for name, x in arrays.items()}

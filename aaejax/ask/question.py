@@ -126,10 +126,7 @@ class Question:
         names = self.trained.class_names
         return [
             Examples(images, labels, names, beside)
-            for images, labels, beside in (
-                (dataset.train_images, dataset.train_labels, dataset.train_beside),
-                (dataset.test_images, dataset.test_labels, dataset.test_beside),
-            )
+            for images, labels, beside in dataset.parts
         ]
 
     def examples(self) -> Examples:

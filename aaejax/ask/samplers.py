@@ -53,9 +53,7 @@ def _mixture(question: Question) -> mixtures.Mixture:
     except Exception:  # not there, or damaged in one of many ways: it is made again
         pass
     dataset = sources.own(trained, question.data, question.data_dir)
-    told = dataset.train_labels
-    if trained.model.conditions:
-        told = dataset.train_beside.condition
+    told = trained.model.told(dataset.train_labels, dataset.train_beside.condition)
     codes = trained.encode(dataset.train_images, told)
     made = mixtures.fit(codes[:, trained.model.front :], COMPONENTS[name])
     try:

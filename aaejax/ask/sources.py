@@ -45,7 +45,7 @@ class Examples:
 
     def told(self, model: Model) -> np.ndarray | None:
         """What the model is told of each: condition or label, as it reads."""
-        return self.beside.condition if model.conditions else self.labels
+        return model.told(self.labels, self.beside.condition)
 
     def named(self) -> dict[str, np.ndarray]:
         """Arrays of a file, where they are there.
@@ -104,10 +104,7 @@ def given(trained: Trained, name: str | Path, data_dir: Path) -> list[Examples]:
     if trained.data.spec.binary:
         dataset = dataset.binarize("static")
     found = []
-    for images, labels, beside in (
-        (dataset.train_images, dataset.train_labels, dataset.train_beside),
-        (dataset.test_images, dataset.test_labels, dataset.test_beside),
-    ):
+    for images, labels, beside in dataset.parts:
         if not len(images):
             continue
         trained.data.check_scale(what, images)

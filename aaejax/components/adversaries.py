@@ -14,6 +14,7 @@ import optax
 
 from aaejax.components import losses
 from aaejax.components.checks import check_at_least, check_words
+from aaejax.components.inputs import unweighted
 from aaejax.networks import Network
 from aaejax.types import (
     Array,
@@ -28,11 +29,6 @@ from aaejax.types import (
     UserError,
     Variables,
 )
-
-
-def unweighted(each: Array, batch: Batch, draw: Draw) -> Array:
-    """The mean of numbers [B], all alike: ()."""
-    return each.mean()
 
 
 def _alone(codes: Array, _: Batch) -> tuple[Array, ...]:

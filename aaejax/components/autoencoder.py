@@ -21,6 +21,7 @@ from aaejax.components.checks import check_at_least, check_words
 from aaejax.components.inputs import (
     condition_input,
     label_input,
+    unweighted,
     weight_input,
     weighted_mean,
 )
@@ -267,9 +268,8 @@ class Autoencoder:
 
     def mean(self, each: Array, batch: Batch, draw: Draw, prefix: str = "") -> Array:
         """The mean over a training batch, of one number [B] of each example: ()."""
-        if not self.weighted:
-            return each.mean()
-        return weighted_mean(each, batch, draw, prefix)
+        mean = weighted_mean if self.weighted else unweighted
+        return mean(each, batch, draw, prefix)
 
     def train_error(
         self, variables: Variables, batch: Batch, codes: Array, draw: Draw

@@ -36,6 +36,11 @@ def weight_input(prefix: str = "") -> Input:
     return Input(name=f"{prefix}weight", weights=True)
 
 
+def unweighted(each: Array, batch: Batch, draw: Draw, prefix: str = "") -> Array:
+    """The mean of numbers [B], all alike: (). Arguments as of `weighted_mean`."""
+    return each.mean()
+
+
 def weighted_mean(each: Array, batch: Batch, draw: Draw, prefix: str = "") -> Array:
     """The mean over the global batch by the weights of its examples.
 

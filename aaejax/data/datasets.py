@@ -58,6 +58,14 @@ class Dataset:
         )
 
     @property
+    def parts(self) -> tuple[tuple[Images, np.ndarray | None, Beside], ...]:
+        """Images, labels and what is beside: of the training part, then the held-out."""
+        return (
+            (self.train_images, self.train_labels, self.train_beside),
+            (self.test_images, self.test_labels, self.test_beside),
+        )
+
+    @property
     def example_shape(self) -> tuple[int, ...]:
         """Shape of one example: (H, W, C) or (features,)."""
         return self.train_images.shape[1:]

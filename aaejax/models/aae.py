@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import optax
 
 from aaejax.components import losses, priors
-from aaejax.components.adversaries import Adversary, unweighted
+from aaejax.components.adversaries import Adversary
 from aaejax.components.autoencoder import Autoencoder
 from aaejax.components.checks import check_number, check_optimizers
-from aaejax.components.inputs import label_input
+from aaejax.components.inputs import label_input, unweighted
 from aaejax.models._adversaries import AdversarialOptions, OneAdversaryOptions
 from aaejax.models._options import PriorOptions
 from aaejax.networks import as_network, check_outputs

@@ -16,7 +16,12 @@ import optax
 
 from aaejax.components import losses, priors
 from aaejax.components.checks import check_at_least, check_optimizers
-from aaejax.components.inputs import image_input, weight_input, weighted_mean
+from aaejax.components.inputs import (
+    image_input,
+    unweighted,
+    weight_input,
+    weighted_mean,
+)
 from aaejax.cpu import flat
 from aaejax.models._base import BaseOptions
 from aaejax.models._optimizers import Optimizer
@@ -76,6 +81,8 @@ def nade(
         )
         return jax.nn.logsumexp(each, axis=0) - math.log(orders)
 
+    mean = weighted_mean if weighted else unweighted
+
     def loss(
         variables: Variables, batch: Batch, draw: Draw
     ) -> tuple[Array, Metrics, States]:
@@ -85,7 +92,7 @@ def nade(
                 draw("order", lambda key: jax.random.randint(key, (), 0, orders))
             )[0]
         each = -log_density(variables, batch["image"], order)
-        return weighted_mean(each, batch, draw) if weighted else each.mean(), {}, {}
+        return mean(each, batch, draw), {}, {}
 
     def complete(variables: Variables, codes: Array, images: Array, rows: int) -> Array:
         def one(code: Array, known: Array) -> Array:

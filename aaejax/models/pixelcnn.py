@@ -18,6 +18,7 @@ from aaejax.components.checks import check_at_least, check_optimizers
 from aaejax.components.inputs import (
     image_input,
     label_input,
+    unweighted,
     weight_input,
     weighted_mean,
 )
@@ -82,11 +83,13 @@ def pixelcnn(
         outputs = network(variables["pixels"], images, y)
         return values.log_density(outputs, images).sum(axis=(1, 2))
 
+    mean = weighted_mean if weighted else unweighted
+
     def loss(
         variables: Variables, batch: Batch, draw: Draw
     ) -> tuple[Array, Metrics, States]:
         found = log_likelihood(variables, batch["image"], batch.get("label"))
-        return -(weighted_mean(found, batch, draw) if weighted else found.mean()), {}, {}
+        return -mean(found, batch, draw), {}, {}
 
     def complete(variables: Variables, codes: Array, images: Array, rows: int) -> Array:
         y = codes[:, :classes] if classes else None

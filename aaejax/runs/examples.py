@@ -75,7 +75,11 @@ class Shown(NamedTuple):
 
     def told(self, model: Model) -> np.ndarray | None:
         """What the model is told of each: condition or label, as it reads."""
-        return self.condition if model.conditions else self.labels
+        return model.told(self.labels, self.condition)
+
+    def first(self, count: int) -> dict[str, np.ndarray]:
+        """The first of them, by the names of what is there."""
+        return {name: x[:count] for name, x in self._asdict().items() if x is not None}
 
 
 def held_out(dataset: Dataset) -> Shown:

@@ -129,13 +129,7 @@ def _train(
         if start.record is not None:
             written["from"] = start.record
         saved = folder.prepare(written, config.overwrite, tell)
-        folder.write_heldout(
-            **{
-                name: x[:256]
-                for name, x in examples.shown._asdict().items()
-                if x is not None
-            }
-        )
+        folder.write_heldout(**examples.shown.first(256))
         with Checkpoints(
             folder.checkpoints, config.keep, tell, decides(written)
         ) as checkpoints:

@@ -187,7 +187,7 @@ class Trained:
           UserError: a model without an encoder, or a run without held-out examples.
         """
         kept = self.folder.read_heldout()
-        told = kept.get("condition" if self.model.conditions else "labels")
+        told = self.model.told(kept.get("labels"), kept.get("condition"))
         return Outliers(self.model, self.variables, kept["images"], told)
 
     def checked(self, x: Any, what: str = "the examples") -> Images:
