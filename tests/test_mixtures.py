@@ -52,3 +52,14 @@ def test_the_density_is_that_of_scipy():
 def test_codes_that_have_no_density_are_refused(codes):
     with pytest.raises(UserError, match="20 or more"):
         mixtures.fit(codes)
+
+
+def test_codes_in_a_plane_have_a_density_in_float32():
+    rng = np.random.default_rng(0)
+    plane = rng.normal(size=(500, 2)) @ rng.normal(size=(2, 4)) * 1e3
+    found = mixtures.fit(plane.astype(np.float32), (1, 2))
+    density = priors.log_density(priors.gaussian_mixture(*found))
+    assert density is not None
+    inside, away = np.asarray(density(plane)), np.asarray(density(plane[::-1] * 2 + 900))
+    assert np.isfinite(inside).all() and np.isfinite(away).all()
+    assert inside.mean() > away.mean() + 10

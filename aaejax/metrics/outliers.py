@@ -7,6 +7,7 @@ import jax
 import numpy as np
 
 from aaejax.components import priors
+from aaejax.metrics.mixtures import Mixture
 from aaejax.sampling import each_alone, in_batches
 from aaejax.types import Array, Key, Model, UserError, Variables
 
@@ -110,32 +111,40 @@ class Measures:
         def ask(
             given: Any, images: Array, key: Key, labels: Array | None
         ) -> dict[str, Array]:
-            variables, moments = given
+            variables, moments, mixture = given
             codes = encode(variables, images, key, labels)
-            latent = _distance(codes, *moments) if density is None else -density(codes)
+            known = density
+            if mixture is not None:
+                known = priors.log_density(priors.gaussian_mixture(*mixture))
+            latent = _distance(codes, *moments) if known is None else -known(codes)
             error = model.error(variables, images, codes)
             return {"reconstruction": error, "latent": latent}
 
         self._ask = in_batches(ask, batch, filled)
 
     def of(
-        self, variables: Variables, seed: int = 0
+        self, variables: Variables, seed: int = 0, mixture: Mixture | None = None
     ) -> Callable[[Any, np.ndarray | None], dict[str, np.ndarray]]:
         """Measures by these variables.
+
+        Args:
+          variables: of the model's networks.
+          seed: of the noise of q(z|x), where it has any.
+          mixture: what codes are like, where that is not to be the prior.
 
         Returns:
           `(images [N, ...], labels [N] or None)` to arrays by name. "reconstruction":
           float32 [N], the reconstruction loss: nats of a cross-entropy, else half the
-          squared error. "latent": float32 [N], -log p(z) of the code in nats, or, where the
-          prior's density is not known, half the squared Mahalanobis distance of the code
-          from samples of the prior.
+          squared error. "latent": float32 [N], -log p(z) of the code in nats, by the
+          mixture or the prior, or, where the prior's density is not known, half the
+          squared Mahalanobis distance of the code from samples of the prior.
         """
         prior_key, encode_key = jax.random.split(jax.random.key(seed))
         moments = None
-        if self._draw is not None:
+        if self._draw is not None and mixture is None:
             moments = _moments(np.asarray(self._draw(variables, prior_key), np.float64))
         return lambda images, labels: self._ask(
-            (variables, moments), images, labels, encode_key
+            (variables, moments, mixture), images, labels, encode_key
         )
 
 

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from aaejax import models
-from aaejax.metrics.mixtures import Mixture, log_density
+from aaejax.metrics.mixtures import Mixture
 from aaejax.metrics.outliers import Measures, Scales
 from aaejax.models._optimizers import Optimizer
 from aaejax.runs.arrays import ArrayTrainer
@@ -173,11 +173,8 @@ class Fitted:
 
     def measured(self, rows: np.ndarray) -> dict[str, np.ndarray]:
         """The parts of the score of rows [N, F], each float32 [N]."""
-        found = self.programs.measures.of(self.variables)(self.scaled(rows), None)
-        if self.mixture is None:
-            return found
-        latent = -log_density(self.mixture, self.encoded(rows))
-        return {**found, "latent": latent.astype(np.float32)}
+        measured = self.programs.measures.of(self.variables, mixture=self.mixture)
+        return measured(self.scaled(rows), None)
 
     def encoded(self, rows: np.ndarray) -> np.ndarray:
         """Codes of rows [N, F]: float32 [N, Z]."""
