@@ -2,7 +2,8 @@
 
 The masked autoencoder for distribution estimation of Germain et al. 2015. A hidden unit has
 a degree: it reads what comes up to that place in the order, so that one pass gives the
-Bernoulli of every bit.
+Bernoulli of every bit. Bits also act on later ones directly, without a hidden unit (section 4
+there).
 """
 
 from dataclasses import dataclass
@@ -74,6 +75,8 @@ class MADE:
             }
             for layer, own_key in enumerate(jax.random.split(key, self.depth + 1))
         }
+        # From zero: at first the hidden units have their say.
+        params["direct"] = {"kernel": jnp.zeros((size, size), jnp.float32)}
         return {"params": params}
 
     def logits(self, variables: NetworkVariables, bits: Array, order: Array) -> Array:
@@ -85,7 +88,9 @@ class MADE:
             mask = reads[:, None] <= degrees[None]
             x = jax.nn.relu(_masked(x, params[f"layer_{layer}"], mask))
             reads = degrees
-        return _masked(x, params[f"layer_{self.depth}"], reads[:, None] < places[None])
+        hidden = _masked(x, params[f"layer_{self.depth}"], reads[:, None] < places[None])
+        later = places[:, None] < places[None]
+        return hidden + bits @ jnp.where(later, params["direct"]["kernel"], 0.0)
 
     def draw(
         self,
@@ -102,6 +107,7 @@ class MADE:
         they add their rows to the sums of the next layer, and no mask is needed.
         """
         layers = [variables["params"][f"layer_{n}"] for n in range(self.depth + 1)]
+        direct = variables["params"]["direct"]["kernel"]
         pixels = jnp.asarray(self.orders)[order]
 
         def one(sums: tuple[Array, ...], row: tuple[Array, ...]):
@@ -114,6 +120,7 @@ class MADE:
                 values = jax.nn.relu(new[-1].at[units].get(mode="fill", fill_value=0.0))
                 rows = layer["kernel"].at[units].get(mode="fill", fill_value=0.0)
                 new.append(later + values @ rows)
+            new[-1] = new[-1] + bit * direct[pixel]
             return tuple(new), bit
 
         start = tuple(layer["bias"] for layer in layers)
