@@ -3,6 +3,7 @@
     python benchmarks/compare.py                              # mnist5k, all models
     python benchmarks/compare.py --dataset mnist --epochs 20
     python benchmarks/compare.py --models aae vae --only-print
+    python benchmarks/compare.py --runs runs/aae-mnist5k      # what its samples score
 
 All see the same images as often, with the same sizes of networks and code. Of the training
 images a fixed fifth is for validation. Each model gets the same number of tries there, one
@@ -39,6 +40,7 @@ from aaejax.metrics import codes, fidelity, parzen
 from aaejax.metrics.heldout import importance_bound
 from aaejax.models._optimizers import Optimizer
 from aaejax.runs.hooks import Event, Hook
+from aaejax.runs.restore import restore
 from aaejax.runs.seeds import train_seeds
 from aaejax.types import DataSpec, Model, Variables
 
@@ -132,6 +134,8 @@ class Arguments:
     """Where TFDS has or prepares MNIST."""
     only_print: bool = False
     """Prints what the results folder has, and trains nothing."""
+    runs: tuple[Path, ...] = ()
+    """Run folders of train.py on these data: prints their Fréchet distances alone."""
     results: Path = Path(__file__).parent / "results" / "compare"
     """A JSON file for each try and seed, and the picture."""
 
@@ -188,6 +192,7 @@ def build(
     settings = {**FAST, **settings} if word != "gan" else dict(settings)
     batch_size = settings.pop("batch_size", 100)
     steps = arguments.epochs * examples // batch_size
+    settings = {"depth": 2, **settings}
     options = models.options(word)(
         latent=arguments.latent, width=arguments.width, **settings
     )
@@ -388,6 +393,13 @@ def run_model(arguments: Arguments, name: str, digits: Digits | None) -> list[di
     return records
 
 
+def distance_of(run: Path, digits: Digits) -> float:
+    """The Fréchet distance between samples of a run and the test images."""
+    trained = restore(run)
+    blocks = draw_samples(trained.model, trained.variables, 0)
+    return fidelity.frechet_distance(*features(blocks, digits, digits.test))
+
+
 def picture_row(model: Model, networks: Variables, digits: Digits, path: Path) -> None:
     """Real images, reconstructions, samples, an interpolation and codes in the plane."""
     from matplotlib.figure import Figure
@@ -490,6 +502,10 @@ def main() -> None:
     digits = None if arguments.only_print else load(arguments)
     if digits:
         print(f"classifier of the features: {digits.accuracy:.2%} of test images right")
+    if digits and arguments.runs:
+        for run in arguments.runs:
+            print(f"{run}: Fréchet distance {distance_of(run, digits):.1f}", flush=True)
+        return
     rows = {name: run_model(arguments, name, digits) for name in arguments.models}
     rows = {name: records for name, records in rows.items() if records}
     text = table(rows)

@@ -190,7 +190,7 @@ def rate(arguments: Arguments) -> Iterator[dict]:
     streamed = lazy.Rows(MappedFile(np.load(file, mmap_mode="r")), "streamed")
     resident = np.asarray(streamed[:60_000])
     for name, options, steps in (
-        ("MLPs of 1000", models.options("aae")(), 10),
+        ("MLPs of 1000", models.options("aae")(width=1000, depth=2), 10),
         ("convolutions", models.options("aae")(network="conv"), 3),
     ):
         model = options.build(DataSpec((28, 28, 1), 0, True), 10**6)

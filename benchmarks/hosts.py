@@ -79,7 +79,7 @@ def measured(arguments: Arguments, batch_size: int, parallel: str) -> dict[str, 
 
     devices = all_devices()
     among = Agreement() if jax.process_count() > 1 else Alone()
-    options = models.options("aae")(width=arguments.width)
+    options = models.options("aae")(width=arguments.width, depth=2)
     model = options.build(DataSpec((28, 28, 1), 10, True), 1000)
     init_key, key = jax.random.split(jax.random.key(0))
     state = jax.jit(lambda key: init_state(model, key))(init_key)

@@ -147,6 +147,10 @@ def adversaries(
     }
 
 
+MIDDLE, FAST = (
+    Optimizer(learning_rate=rate, momentum=0.5, schedule="cosine") for rate in (3e-4, 1e-3)
+)
+
 # Appendix A, as far as public reports agree on it. With other first weights these rates
 # diverge within ten steps.
 PAPER_NETWORKS = {"r1": 0.0, "initial_std": 0.01}
@@ -159,6 +163,11 @@ PAPER = {
 # Of the likelihood's optimizer nothing is known: Adam, as elsewhere here.
 PAPER_LIKELIHOOD = {
     **PAPER_NETWORKS,
+    "width": 1000,
+    "depth": 2,
+    "reconstruction_optimizer": Optimizer(learning_rate=1e-3, schedule="cosine"),
+    "discriminator_optimizer": MIDDLE,
+    "generator_optimizer": MIDDLE,
     "reconstruction": "squared-error",
     "prior_std": 5.0,
 }
@@ -175,9 +184,6 @@ PAPER_LABELS = {
     "classification_optimizer": sgd(0.1, 0.9, 50, 1000),
 }
 # Chosen on validation images (docs/results.md).
-MIDDLE, FAST = (
-    Optimizer(learning_rate=rate, momentum=0.5, schedule="cosine") for rate in (3e-4, 1e-3)
-)
 FASTER = Optimizer(learning_rate=2e-3, schedule="cosine")
 # Noise and a wide prior keep codes from escaping to where the discriminator is flat. Longer
 # runs lose them again.

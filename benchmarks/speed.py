@@ -224,7 +224,7 @@ def the_model(options: Options, steps: int, precision: Any = "float32") -> Any:
     from aaejax.models import aae
 
     chosen: Any = {name: getattr(options, name) for name in ("network", "width", "latent")}
-    return aae.Options(r1=0.0, precision=precision, **chosen).build(
+    return aae.Options(depth=2, r1=0.0, precision=precision, **chosen).build(
         DataSpec(options.shape, 0, True), steps
     )
 

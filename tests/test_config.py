@@ -28,12 +28,14 @@ from tests.conftest import BITS, TINY, tiny_options
 
 pytestmark = pytest.mark.quick
 
+PHASES = ("reconstruction", "discriminator", "generator")
+
 
 def written(options, config):
     """What config.json has of them."""
     built = options.build(TINY, 1)
     state = jax.eval_shape(lambda: init_state(built, jax.random.key(0)))
-    whole = model_json(options, built, state) | {"format": 2, "run": run_json(config)}
+    whole = model_json(options, built, state) | {"format": 3, "run": run_json(config)}
     return json.loads(json.dumps(whole))
 
 
@@ -42,11 +44,21 @@ def test_json_and_back():
     config = RunConfig(dataset="mnist", seed=4)
     saved = written(options, config)
     assert saved_run(saved) == config
-    assert saved_model(saved) == dataclasses.replace(
-        options, r1=0.1
-    )  # what was open is decided
+    read = saved_model(saved)
+    assert read == dataclasses.replace(options, **options.decided())
+    assert (read.r1, read.generator_optimizer.drops) == (0.1, (5, 9))
+    rates = [getattr(read, f"{name}_optimizer").learning_rate for name in PHASES]
+    assert rates == [3e-3, 1e-3, 1e-3]
     assert written(saved_model(saved), config) == saved
     assert "workdir" not in saved["run"]
+
+
+def test_a_rate_that_an_older_run_left_open_is_what_it_then_was():
+    saved = written(Options(), RunConfig())
+    for name in PHASES:
+        saved["options"][f"{name}_optimizer"]["learning_rate"] = None
+    read = saved_model({**saved, "format": 2})
+    assert {getattr(read, f"{name}_optimizer").learning_rate for name in PHASES} == {1e-3}
 
 
 def test_convolutions_have_another_penalty():
@@ -405,9 +417,8 @@ def test_an_optimizer_that_is_younger_than_a_config_has_its_defaults():
     old = {**saved["options"], "generator": saved["options"]["generator_loss"]}
     del old["generator_loss"]
     for each in (saved, {**saved, "format": 1, "options": old}):
-        assert saved_model(json.loads(json.dumps(each))) == dataclasses.replace(
-            options, r1=0.1
-        )
+        read = saved_model(json.loads(json.dumps(each)))
+        assert read.decided() == options.decided()
 
 
 def test_a_file_in_models_is_a_model_on_the_command_line():

@@ -201,7 +201,7 @@ def test_every_run_for_the_paper_stands_in_a_table():
 
 def test_the_page_of_options_has_every_option():
     page = runpy.run_path(str(ROOT / "docs" / "make_options.py"))["page"]()
-    assert "| `--epochs` | `20` | `int` |" in page
+    assert "| `--epochs` | `50` | `int` |" in page
     assert re.search(r"`--generator-optimizer\.\*` \| learning-rate 0\.0003", page)
     for line in page.splitlines():
         if line.startswith("| `--"):

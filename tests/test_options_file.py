@@ -65,7 +65,7 @@ def test_what_is_printed_is_taken_back(printed, tmp_path):
 
 
 def test_a_config_json_and_a_sweeps_yaml_are_taken(tmp_path):
-    saved = {"format": 2, "model": "aae", "run": run_json(CONFIG), "data": {"train": 1}}
+    saved = {"format": 3, "model": "aae", "run": run_json(CONFIG), "data": {"train": 1}}
     saved["options"] = {k: v for k, v in dataclasses.asdict(MADE).items() if k != "own"}
     (tmp_path / "config.json").write_text(json.dumps(saved))
     assert parse_run(["--options", str(tmp_path / "config.json")]) == (MADE, CONFIG)
@@ -90,7 +90,7 @@ def test_a_config_json_and_a_sweeps_yaml_are_taken(tmp_path):
         ("x.yaml", "1: 2", "none of options by name"),
         ("x.json", '{"model": 3}', "model is 3, no name"),
         ("x.json", '{"model": "gan"}', "is of the model gan, not aae"),
-        ("x.json", '{"format": 2, "custom_model": true}', "built by hand"),
+        ("x.json", '{"format": 3, "custom_model": true}', "built by hand"),
         ("x.json", '{"format": 9, "model": "aae"}', "has format 9"),
     ],
 )

@@ -29,7 +29,7 @@ def test_the_words_that_repeat_a_run_are_parsed_to_its_options(name):
         **{"width": 5} if "width" in fields else {},
     )
     config = RunConfig(dataset="my data/x'y.npz", flip=True, labels=30, best="heldout/elbo")
-    saved = {"format": 2, "model": name, "run": run_json(config)}
+    saved = {"format": 3, "model": name, "run": run_json(config)}
     saved["options"] = {field: dataclasses.asdict(made)[field] for field in fields}
     words = train_arguments(json.loads(json.dumps(saved)))
     assert parse_run(shlex.split(command(words))) == (made, config)

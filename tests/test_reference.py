@@ -10,6 +10,7 @@ import pytest
 
 from aaejax import init_state, scan_steps, train_step
 from aaejax.models import aae
+from aaejax.models._optimizers import Optimizer
 from aaejax.types import DataSpec
 
 STEPS, BATCH, LATENT = 20, 16, 4
@@ -84,7 +85,17 @@ def plain_losses(params, batches, key, options):
 @pytest.mark.quick
 @pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-5), ("bf16", 0.05)])
 def test_losses_are_those_of_plain_phases(precision, tolerance):
-    options = aae.Options(latent=LATENT, width=200, r1=0.0, precision=precision)
+    slow = Optimizer(learning_rate=3e-4, momentum=0.5, schedule="cosine")
+    options = aae.Options(
+        latent=LATENT,
+        width=200,
+        depth=2,
+        r1=0.0,
+        precision=precision,
+        reconstruction_optimizer=Optimizer(learning_rate=1e-3, schedule="cosine"),
+        discriminator_optimizer=slow,
+        generator_optimizer=slow,
+    )
     model = options.build(DataSpec((30,), 0, True), STEPS)
     images = np.random.default_rng(0).random((STEPS, BATCH, 30), np.float32)
     state, key = init_state(model, jax.random.key(0)), jax.random.key(1)

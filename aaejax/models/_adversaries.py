@@ -47,9 +47,8 @@ class AdversaryOptions(NetworkOptions):
             return 10.0 if self.network == "conv" else 0.1
         return self.r1
 
-    def decided(self) -> dict[str, float]:
-        """The values of the options that were left open."""
-        return {"r1": self.penalty}
+    def decided(self) -> dict[str, Any]:
+        return {**super().decided(), "r1": self.penalty}
 
     def judging(self, discriminator: Any) -> Any:
         """A discriminator with the norm that is asked for."""

@@ -1,10 +1,14 @@
 """What every model's command line is built on."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import optax
 
 from aaejax.components.checks import check_fields
+from aaejax.models._optimizers import Optimizer
+
+_OPTIMIZER = "_optimizer"
 
 
 @dataclass(frozen=True)
@@ -26,12 +30,22 @@ class BaseOptions:
 
     def optimizers(self, steps: int) -> dict[str, optax.GradientTransformation]:
         """Of the fields "<name>_optimizer", by name, for a run of so many steps."""
-        suffix = "_optimizer"
-        fields = [name for name in self.__dataclass_fields__ if name.endswith(suffix)]
-        by_name = {name.removesuffix(suffix): getattr(self, name) for name in fields}
         return {
-            name: optimizer.with_defaults(**self.optimizer_defaults(name)).build(steps)
-            for name, optimizer in by_name.items()
+            field.removesuffix(_OPTIMIZER): optimizer.build(steps)
+            for field, optimizer in self._decided_optimizers().items()
+        }
+
+    def decided(self) -> dict[str, Any]:
+        """The options of which something was left open, by name, with that decided."""
+        return self._decided_optimizers()
+
+    def _decided_optimizers(self) -> dict[str, Optimizer]:
+        names = [name for name in self.__dataclass_fields__ if name.endswith(_OPTIMIZER)]
+        return {
+            name: getattr(self, name).with_defaults(
+                **self.optimizer_defaults(name.removesuffix(_OPTIMIZER))
+            )
+            for name in names
         }
 
     def optimizer_defaults(self, name: str) -> dict[str, float]:

@@ -25,7 +25,8 @@ class Optimizer:
     algorithm: Literal["adam", "sgd"] = "adam"
     """Adam (Kingma & Ba 2015) or SGD with momentum, as in the paper."""
     learning_rate: float | None = None
-    """Where no schedule has lowered it; by default 1e-3."""
+    """Where no schedule has lowered it; by default 1e-3, and of an aae of MLPs 3e-3 for its
+    reconstruction."""
     momentum: float = 0.9
     """Of SGD; for Adam, beta1."""
     schedule: Literal["constant", "cosine", "exponential", "piecewise"] = "constant"
@@ -90,11 +91,11 @@ class Optimizer:
                 "exponential"
             )
 
-    def with_defaults(self, beta2: float = BETA2) -> Self:
+    def with_defaults(self, learning_rate: float = RATE, beta2: float = BETA2) -> Self:
         """These options with what they leave open decided."""
         decided: dict[str, float] = {}
         if self.learning_rate is None:
-            decided["learning_rate"] = RATE
+            decided["learning_rate"] = learning_rate
         if self.beta2 is None and self.algorithm == "adam":
             decided["beta2"] = beta2
         return replace(self, **decided)  # type: ignore[arg-type]

@@ -1,7 +1,7 @@
 """The adversarial autoencoder (Makhzani et al. 2015, section 2, figure 1)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax
@@ -14,6 +14,7 @@ from aaejax.components.autoencoder import Autoencoder
 from aaejax.components.checks import check_number, check_optimizers
 from aaejax.components.inputs import label_input, unweighted
 from aaejax.models._adversaries import AdversarialOptions, OneAdversaryOptions
+from aaejax.models._optimizers import Optimizer
 from aaejax.models._options import PriorOptions
 from aaejax.networks import as_network, check_outputs
 from aaejax.types import (
@@ -123,9 +124,32 @@ def aae(
     )
 
 
+# The learning rates of the phases where nothing is said, by the networks; else 1e-3.
+_RATES = {
+    "mlp": {"reconstruction": 3e-3},
+    "conv": {"generator": 3e-4},
+}
+_OTHER_RATES = {"discriminator": 3e-4, "generator": 3e-4}
+
+
+def _adversarial_optimizer() -> Optimizer:
+    return Optimizer(momentum=0.5, schedule="cosine")
+
+
 @dataclass(frozen=True)
 class Options(PriorOptions, AdversarialOptions, OneAdversaryOptions):
     """An adversarial autoencoder."""
+
+    width: int = 400
+    depth: int = 3
+    discriminator_optimizer: Optimizer = field(default_factory=_adversarial_optimizer)
+    generator_optimizer: Optimizer = field(default_factory=_adversarial_optimizer)
+
+    def optimizer_defaults(self, name: str) -> dict[str, float]:
+        """The learning rates that go with the networks (docs/results.md)."""
+        rates = _RATES.get(self.network, _OTHER_RATES)
+        rate = {"learning_rate": rates[name]} if name in rates else {}
+        return {**super().optimizer_defaults(name), **rate}
 
     def build(self, data: DataSpec, steps: int) -> Model:
         """Builds the model for these data and a run of so many steps.

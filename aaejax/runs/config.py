@@ -25,7 +25,7 @@ class RunConfig:
     images, or a table: .csv, .tsv, .parquet or .h5ad."""
     labels: int | None = None
     """Training labels that are kept, as many of each class; by default all."""
-    epochs: int = 20
+    epochs: int = 50
     """How often each training example is seen."""
     batch_size: int = 100
     """Examples a step, over all devices."""

@@ -15,7 +15,7 @@ from aaejax.runs.config import RunConfig
 from aaejax.runs.shares import Shares
 from aaejax.types import Model, TrainState, UserError
 
-FORMAT = 2  # of config.json
+FORMAT = 3  # of config.json
 
 
 def model_name(model: Model | ModelOptions) -> str | None:
@@ -57,9 +57,7 @@ def model_json(model: Model | ModelOptions, built: Model, state: TrainState) -> 
 def model_options_json(options: Any) -> dict[str, Any]:
     """The options of a model by name, with what they leave open decided."""
     chosen = [field.name for field in dataclasses.fields(options) if field.init]
-    values = dataclasses.asdict(options)
-    if hasattr(options, "decided"):
-        values |= options.decided()
+    values = dataclasses.asdict(dataclasses.replace(options, **options.decided()))
     return {name: values[name] for name in chosen}
 
 
@@ -183,12 +181,22 @@ def _of_this_format(saved: dict[str, Any]) -> dict[str, Any]:
         names = {"generator": "generator_loss"}
         options = {names.get(name, name): x for name, x in saved["options"].items()}
         saved = {**saved, "options": options}
-    elif saved["format"] not in (1, FORMAT):
+    elif saved["format"] not in (1, 2, FORMAT):
         raise UserError(
-            f"config.json has format {saved['format']!r}, this aaejax reads 1 and "
+            f"config.json has format {saved['format']!r}, this aaejax reads 1 to "
             f"{FORMAT}: use the aaejax that wrote it"
         )
+    if saved["format"] < 3 and isinstance(saved.get("options"), dict):
+        options = {name: _rate_of_old(x) for name, x in saved["options"].items()}
+        saved = {**saved, "options": options}
     return {**saved, "format": FORMAT}
+
+
+def _rate_of_old(option: Any) -> Any:
+    """An option; an optimizer whose rate was left open has that of then."""
+    if isinstance(option, dict) and option.get("learning_rate", 0) is None:
+        return {**option, "learning_rate": 1e-3}
+    return option
 
 
 def differences(old: Any, new: Any) -> list[str]:
