@@ -16,11 +16,14 @@ from PIL import Image
 from aaejax.ask import command, explore
 from aaejax.ask.explore_view import MOST_UPLOAD, View
 from aaejax.ask.question import Question
+from aaejax.data import load
 from aaejax.runs.restore import restore
 from aaejax.types import UserError
+from tests.conftest import tiny_options, train_tiny
 
 pytest.importorskip("bokeh", reason="no Bokeh is installed")
 from aaejax.ask.explore_layout import ClassChoice
+from aaejax.ask.explore_plots import bars, bars_of
 
 
 @pytest.fixture(scope="module")
@@ -379,3 +382,31 @@ def test_a_missing_extra_is_one_line(finished_run, monkeypatch, capsys):
     assert command.main() == 2
     error = capsys.readouterr().err
     assert "pip install aaejax[explore]" in error and error.count("\n") == 1
+
+
+def test_bars_are_standardised_and_beside_them_stands_what_the_table_has(tmp_path):
+    rows = np.random.default_rng(0).normal([5.0, 1000.0], [0.1, 300.0], (60, 2))
+    table = "small,large\n" + "".join(f"{a},{b}\n" for a, b in rows)
+    (tmp_path / "two.csv").write_text(table)
+    options = tiny_options("vae", output="linear", reconstruction="squared-error")
+    path = str(tmp_path / "two.csv")
+    read = {"dataset": path, "standardise": True}
+    train_tiny(
+        tmp_path / "run",
+        load(path, tmp_path, standardise=True),
+        model=options,
+        devices=1,
+        epochs=4,
+        save_every=2,
+        log_every=2,
+        **read,
+    )
+    view = View(Question(restore(tmp_path / "run")))
+    plot, _ = bars(view)
+    example = np.array([1.5, -1.0], np.float32)
+    found = bars_of(view, example, plot.y_range)
+    assert found["name"] == ["1 small", "2 large"]
+    assert found["length"] == [1.5, -1.0] and found["end"] == [1.5, 0.0]
+    expected = rows[:54].mean(axis=0) + example * rows[:54].std(axis=0)
+    values = [float(value) for value in found["value"]]
+    np.testing.assert_allclose(values, expected, rtol=0.05)

@@ -58,8 +58,9 @@ class Widgets:
         numbers: Any = [str(number + 1) for number in range(view.size)]
         self.how = Select(title="Plane", options=[COMPONENTS, DIMENSIONS], width=180)
         self.how.value = COMPONENTS
-        self.x_of = Select(title="across", options=numbers, value="1", width=80)
-        self.y_of = Select(title="up", options=numbers, value=numbers[-1], width=80)
+        of: dict[str, Any] = {"options": numbers, "width": 80, "disabled": True}
+        self.x_of = Select(title="across", value="1", **of)
+        self.y_of = Select(title="up", value=numbers[:2][-1], **of)
         self.shown = Div(text="", name="shown", width=2 * SHOWN + 40)
         self.bars, self.bar_source = bars(view)
         reach = {"start": -REACH, "end": REACH, "step": 0.02, "value": 0, "width": 250}

@@ -118,6 +118,8 @@ class Page:
         for source, codes in on.points:
             x, y = self.view.places(codes, self.axes).T
             source.patch({"x": [(slice(len(x)), x)], "y": [(slice(len(y)), y)]})
+        # Which dimensions are across and up is asked of dimensions alone.
+        on.x_of.disabled = on.y_of.disabled = on.how.value == COMPONENTS
         names = ["first component", "second component"]
         if on.how.value != COMPONENTS:
             names = [f"z{on.x_of.value}", f"z{on.y_of.value}"]

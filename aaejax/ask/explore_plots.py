@@ -3,7 +3,7 @@
 from typing import Any
 
 import numpy as np
-from bokeh.models import ColumnDataSource, FactorRange, HoverTool
+from bokeh.models import ColumnDataSource, DataRange1d, FactorRange, HoverTool
 from bokeh.plotting import figure
 
 from aaejax.ask.explore_view import COLOURS, View, uri
@@ -91,28 +91,43 @@ def _hovered(view: View, chosen: np.ndarray, name: str) -> dict[str, Any]:
 
 
 def bars(view: View) -> tuple[Any, ColumnDataSource]:
-    """A figure of the values of a vector by name, and its source."""
+    """A figure of the values of a vector by name, and its source.
+
+    A bar is as long as its feature is in the network, where standardised ones are alike;
+    beside it stands the value that the user's data have.
+    """
     example = view.decode(view.start()[None])[0]
     values = view.values(example) if example.ndim == 1 else {}
     names = [_named(n, name) for n, name in enumerate([*values][:MOST_BARS])]
     plot = figure(
         width=520,
         height=max(200, 60 + 16 * len(names)),
+        x_range=DataRange1d(range_padding=0.3),  # for the values beside the bars
         y_range=FactorRange(factors=names[::-1]),
         tools="",
         toolbar_location=None,
-        x_axis_label="decoded",
+        x_axis_label="decoded, standardised" if view.standardised else "decoded",
         name="bars",
     )
-    source = ColumnDataSource({"name": [], "value": []}, name="shown")
-    plot.hbar(y="name", right="value", source=source, height=0.7, color=COLOURS[0])
+    empty: dict[str, Any] = {name: [] for name in ("name", "length", "end", "value")}
+    source = ColumnDataSource(empty, name="shown")
+    plot.hbar(y="name", right="length", source=source, height=0.7, color=COLOURS[0])
+    beside: dict[str, Any] = {"x": "end", "y": "name", "x_offset": 4}
+    small: dict[str, Any] = {"text_font_size": "10px", "text_baseline": "middle"}
+    plot.text(text="value", source=source, **beside, **small)
     return plot, source
 
 
 def bars_of(view: View, example: np.ndarray, names: Any) -> dict[str, Any]:
     """The data of the bars of an example [F]."""
-    values = [*view.values(example).values()][:MOST_BARS]
-    return {"name": names.factors[::-1], "value": values}
+    values = [f"{value:.4g}" for value in view.values(example).values()]
+    lengths = example.tolist()[:MOST_BARS]
+    return {
+        "name": names.factors[::-1],
+        "length": lengths,
+        "end": [max(0.0, length) for length in lengths],
+        "value": values[:MOST_BARS],
+    }
 
 
 def _named(number: int, name: str) -> str:

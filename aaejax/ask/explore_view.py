@@ -203,6 +203,11 @@ class View:
             pixels = np.asarray(bits(pixels, 1, "the picture"))
         return np.asarray(to_unit(pixels))[0], self.trained.encode(pixels)[0]
 
+    @property
+    def standardised(self) -> bool:
+        """Whether the network has other numbers than the user's data."""
+        return self.columns is not None and self.columns.standardised
+
     def values(self, example: np.ndarray) -> dict[str, float]:
         """A vector as named values, as the user's data have them."""
         if self.columns is None:

@@ -2,8 +2,8 @@
 
 The masked autoencoder for distribution estimation of Germain et al. 2015. A hidden unit has
 a degree: it reads what comes up to that place in the order, so that one pass gives the
-Bernoulli of every bit. Bits also act on later ones directly, without a hidden unit (section 4
-there).
+Bernoulli of every bit. Bits also act on later ones directly, without a hidden unit
+(section 4 there).
 """
 
 from dataclasses import dataclass

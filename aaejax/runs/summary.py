@@ -30,8 +30,16 @@ def train_arguments(config: dict[str, Any]) -> list[str] | None:
     if config.get("custom_model"):
         return None
     model, run = saved_model(config), saved_run(config)
-    changed = (_changed(each, type(each)()) for each in (model, run))
+    changed = _changed(model, _usual(model)), _changed(run, type(run)())
     return [config["model"], *itertools.chain(*changed)]
+
+
+def _usual(model: Any) -> Any:
+    """The default options, with what these would have decided of what they leave open."""
+    default = type(model)()
+    left_open = {name: getattr(default, name) for name in model.decided()}
+    decided = dataclasses.replace(model, **left_open).decided()
+    return dataclasses.replace(default, **decided)
 
 
 def _changed(options: Any, default: Any, prefix: str = "--") -> Iterator[str]:
