@@ -52,6 +52,25 @@ def squared_error(reconstructions: Array, images: Array) -> Array:
     return 0.5 * jnp.square(flat(reconstructions) - flat(images)).sum(axis=1)
 
 
+def gaussian_error(means: Array, log_stds: Array, values: Array) -> Array:
+    """The -log p(x|z) of a Gaussian decoder, the constant included.
+
+    Args:
+      means: [B, ...].
+      log_stds: Logarithms of standard deviations, [B, ...].
+      values: [B, ...]; NaN for one that is not known, which costs nothing.
+
+    Returns:
+      float32 [B], nats of a density.
+    """
+    means, log_stds, values = flat(means), flat(log_stds), flat(values)
+    known = ~jnp.isnan(values)
+    # The difference is 0, not NaN, where nothing is known: so is its gradient.
+    scaled = jnp.where(known, values - means, 0.0) * jnp.exp(-log_stds)
+    each = 0.5 * (jnp.square(scaled) + math.log(2 * math.pi)) + log_stds
+    return jnp.where(known, each, 0.0).sum(axis=1)
+
+
 def discriminator_loss(
     real_logits: Array,
     fake_logits: Array,

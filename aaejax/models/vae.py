@@ -141,6 +141,11 @@ class Options(PriorOptions, AutoencoderOptions):
         super().__post_init__()
         check_at_least(self, 0, "beta")
         check_positive(self, "decoder_std")
+        if self.decoder_std != 1.0 and self.reconstruction != "squared-error":
+            raise UserError(
+                f"decoder_std is of a squared-error reconstruction, and this is a "
+                f"{self.reconstruction} one: leave it out"
+            )
 
     def make_posterior(self) -> Posterior:
         """Makes q(z|x)."""
