@@ -260,6 +260,7 @@ OTHER |= {
     "beta": (2.0, {}),
     "decoder_std": (0.5, {"reconstruction": "squared-error"}),
     "conditional": (True, {}),
+    "two_stage": (True, {}),
     "method": ("gmmn", {}),
     "kernel": ("rbf", {}),
     "weight": (3.0, {}),

@@ -29,7 +29,7 @@ class Likelihood:
 
     Attributes:
       reconstruction: The cross-entropy from logits; half the squared error; -log p(x|z)
-        of a Gaussian whose one variance is trained (Dai & Wipf 2019, arXiv 1903.05789); or, of
+        of a Gaussian whose one variance is trained (Dai & Wipf 2019); or, of
         counts [B, F], that of a Poisson or negative binomial (`components.counts`).
       output: The function that the last layer goes through; softmax, of counts, gives
         shares.
@@ -131,6 +131,10 @@ class Likelihood:
         if self.missing:
             size = (~jnp.isnan(flat(images))).sum(axis=1)
         return -error - size * constant
+
+    def draw(self, outputs: Array, noise: Array) -> Array:
+        """Draws examples from p(x|z) of a Gaussian, of standard normal noise [B, ...]."""
+        return self.images(outputs) + jnp.exp(self.log_stds(outputs)) * noise
 
     def log_stds(self, outputs: Array) -> Array:
         """Logarithms of the trained std, [B, ...], from a decoder's outputs [B, 2, ...]."""
