@@ -122,6 +122,20 @@ def test_gradient_penalty_of_a_linear_discriminator_is_half_its_squared_slope():
     assert losses.gradient_penalty(lambda z: (z**2).sum(axis=1), codes) == 30
 
 
+def test_a_decoders_slope_is_the_norm_of_its_jacobian():
+    # Orthogonal rows: the squares of J v are those of J for any signs v.
+    weights = jnp.array([[3.0, 0.0, 0.0], [0.0, 1.0, -2.0]])
+    codes, probes = jnp.zeros((2, 2)), jnp.array([[1.0, -1.0], [1.0, 1.0]])
+    found = losses.jacobian_norm(lambda z: z @ weights, codes, probes)
+    np.testing.assert_allclose(found, 9 + 1 + 4)
+    # Any others: so in the mean over all signs; of z^2 the derivatives are 2 z.
+    weights = jnp.array([[3.0, 1.0, 0.0], [2.0, 1.0, -2.0]])
+    codes = jnp.array([[1.0, 2.0]] * 4)
+    probes = jnp.array([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]])
+    found = losses.jacobian_norm(lambda z: z**2 @ weights, codes, probes)
+    assert found.mean() == pytest.approx(4 * 10 + 16 * 9)
+
+
 def test_a_critic_is_held_to_a_slope_of_one():
     points, weights = np.zeros((3, 2, 1), np.float32), np.array([[3.0], [4.0]], "f")
     penalty = losses.slope_penalty(lambda x: (x * weights[None]).sum(axis=(1, 2)), points)

@@ -177,6 +177,24 @@ def gradient_penalty(
     return 0.5 * mean(jnp.square(flat(gradients)).sum(axis=1))
 
 
+def jacobian_norm(decode: Callable[[Array], Array], codes: Array, probes: Array) -> Array:
+    """An unbiased estimate of a decoder's squared slope (RAE-GP, Ghosh et al. 2020).
+
+    That is the sum of the squares of all derivatives of an image by its code; for random
+    signs v it is the mean of |J v|^2 (Hutchinson 1990), whatever the size of a code.
+
+    Args:
+      decode: codes [B, Z] -> images [B, ...].
+      codes: [B, Z].
+      probes: [B, Z], each 1 or -1.
+
+    Returns:
+      float32 [B].
+    """
+    slopes = jax.jvp(decode, (codes,), (probes,))[1]
+    return jnp.square(flat(slopes)).sum(axis=1)
+
+
 def mmd(x: Array, y: Array, kernel: Kernel = "imq", *, biased: bool = False) -> Array:
     """The squared maximum mean discrepancy of two samples (Gretton et al. 2012, eq. 3).
 
