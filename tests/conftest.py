@@ -66,7 +66,15 @@ TINY = DataSpec(shape=(6, 5, 1), classes=3, unit_range=True)
 # The options of each model that make its every phase run, and its kinds beside the usual.
 MODELS = {
     "autoencoder": ({}, {"manifold"}),
-    "vae": ({"conditional": True, "depth": 2}, {"styles", "bounds"}),
+    "vae": (
+        {
+            "conditional": True,
+            "two_stage": True,
+            "reconstruction": "gaussian",
+            "depth": 2,
+        },
+        {"styles", "bounds"},
+    ),
     "moment-matching": ({}, {"manifold"}),
     "gan": ({"conditional": True, "discriminator_steps": 3}, {"styles"}),
     "label-regularized": ({"components": 3}, {"manifold", "walk"}),

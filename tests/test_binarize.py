@@ -118,6 +118,7 @@ def test_what_has_no_bits_is_refused(tmp_path):
     config = run_config(tmp_path / "run", batch_size=5, binarize="static")
     fails("3 channels, and it is for grey", train, tiny_options(), colours, config)
     fails("are vectors, and it is for grey", train, tiny_options(), vectors, config)
-    options = tiny_options(reconstruction="squared-error")
-    fails("bits have no squared error", train, options, from_arrays(images(20)), config)
+    for word in ("squared-error", "gaussian"):
+        options = tiny_options(reconstruction=word)
+        fails("bits have no squared error", train, options, from_arrays(images(20)), config)
     assert not (tmp_path / "run").exists()

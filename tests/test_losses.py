@@ -4,7 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import stats
 
+from aaejax import Likelihood
 from aaejax.components import losses
 
 pytestmark = pytest.mark.quick
@@ -24,6 +26,37 @@ def test_squared_error_by_hand():
     made = jnp.array([[1.0, 2.0], [3.0, 5.0]])
     images = jnp.array([[0.0, 0.0], [0.0, 5.0]])
     np.testing.assert_allclose(losses.squared_error(made, images), [2.5, 4.5])
+
+
+def test_gaussian_error_is_the_density_of_scipy():
+    rng = np.random.default_rng(0)
+    means, log_stds, values = rng.normal(size=(3, 4, 5)).astype(np.float32)
+    expected = -stats.norm(means, np.exp(log_stds)).logpdf(values).sum(axis=1)
+    found = losses.gaussian_error(means, log_stds, values)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_the_best_variance_of_a_decoder_is_its_mean_squared_error():
+    rng = np.random.default_rng(0)
+    made, images = rng.normal(size=(2, 6, 4, 3)).astype(np.float32)
+    likelihood = Likelihood("gaussian", "linear")
+    squares = np.square(made - images).mean()
+
+    def loss(dispersion):
+        both = jnp.stack([made, jnp.full_like(made, dispersion)], axis=1)
+        return likelihood.error(both, images).mean(), likelihood.log_stds(both)
+
+    dispersion = jnp.float32(0)
+    for _ in range(50):
+        dispersion -= 1e-4 * jax.grad(lambda d: loss(d)[0])(dispersion)
+    value, log_stds = loss(dispersion)
+    np.testing.assert_allclose(jnp.exp(2 * log_stds), squares, rtol=1e-4)
+    # 12 numbers an example, each of the entropy of that Gaussian.
+    entropy = 0.5 * (math.log(2 * math.pi * squares) + 1)
+    assert value == pytest.approx(12 * entropy, rel=1e-5)
+    for far in (-1e3, 1e3):
+        value, gradient = jax.value_and_grad(lambda d: loss(d)[0])(far)
+        assert np.isfinite(value) and np.isfinite(gradient)
 
 
 def test_errors_sum_over_all_axes_of_an_image():
@@ -87,6 +120,20 @@ def test_gradient_penalty_of_a_linear_discriminator_is_half_its_squared_slope():
     assert losses.gradient_penalty(lambda z: z @ slope, codes) == 12.5
     # Of |z|^2 the gradient is 2 z: half the mean of 4 and 4 * 29.
     assert losses.gradient_penalty(lambda z: (z**2).sum(axis=1), codes) == 30
+
+
+def test_a_decoders_slope_is_the_norm_of_its_jacobian():
+    # Orthogonal rows: the squares of J v are those of J for any signs v.
+    weights = jnp.array([[3.0, 0.0, 0.0], [0.0, 1.0, -2.0]])
+    codes, probes = jnp.zeros((2, 2)), jnp.array([[1.0, -1.0], [1.0, 1.0]])
+    found = losses.jacobian_norm(lambda z: z @ weights, codes, probes)
+    np.testing.assert_allclose(found, 9 + 1 + 4)
+    # Any others: so in the mean over all signs; of z^2 the derivatives are 2 z.
+    weights = jnp.array([[3.0, 1.0, 0.0], [2.0, 1.0, -2.0]])
+    codes = jnp.array([[1.0, 2.0]] * 4)
+    probes = jnp.array([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]])
+    found = losses.jacobian_norm(lambda z: z**2 @ weights, codes, probes)
+    assert found.mean() == pytest.approx(4 * 10 + 16 * 9)
 
 
 def test_a_critic_is_held_to_a_slope_of_one():

@@ -142,6 +142,9 @@ def test_a_style_row_keeps_its_style_and_a_column_its_class(getkey):
 
 
 VARIANTS = {
+    "rae, weights": ("autoencoder", {"regularize": "l2", "code_weight": 1.0}),
+    "rae, slopes": ("autoencoder", {"regularize": "gradient-penalty"}),
+    "vae, variance": ("vae", {"reconstruction": "gaussian", "two_stage": True}),
     "vae, mixture": ("vae", {"prior": "mixture", "components": 3}),
     "vae, swiss roll": ("vae", {"prior": "swiss-roll"}),
     "wae, Gaussians": ("moment-matching", {"kernel": "rbf"}),
@@ -217,6 +220,38 @@ def test_an_autoencoder_is_sampled_from_the_moments_of_its_codes(getkey):
     )
 
 
+@pytest.mark.parametrize("kind", ["l2", "gradient-penalty"])
+def test_a_regularized_autoencoder_costs_lengths_and_a_penalty(kind, whole_batch, getkey):
+    def build(**more):
+        # Linear, and of one code, so that one sign tells the whole slope.
+        linear = {"depth": 0, "output": "linear", "reconstruction": "squared-error"}
+        return tiny_options("autoencoder", **{"latent": 1, **linear, **more}).build(SPEC, 9)
+
+    plain, key = build(), getkey()
+    state = init_state(plain, getkey())
+
+    def loss(model):
+        step = step_of(model, "reconstruction")
+        return float(step(state, whole_batch, key)[1]["reconstruction/loss"])
+
+    found = {
+        (code, decoder): loss(
+            build(regularize=kind, code_weight=code, decoder_weight=decoder)
+        )
+        for code, decoder in ((0.0, 0.0), (2.0, 0.0), (0.0, 3.0))
+    }
+    base = loss(plain)
+    assert found[0.0, 0.0] == pytest.approx(base, rel=1e-6)
+    codes = plain.encode(state.variables, whole_batch["image"], getkey())
+    length = 0.5 * jnp.square(codes).sum(axis=1).mean()
+    assert found[2.0, 0.0] - base == pytest.approx(2 * float(length), rel=1e-3)
+    layer = state.params["decoder"]["mlp"]["output"]
+    penalty = jnp.square(layer["kernel"]).sum()
+    if kind == "l2":
+        penalty += jnp.square(layer["bias"]).sum()
+    assert found[0.0, 3.0] - base == pytest.approx(3 * float(penalty), rel=1e-3)
+
+
 @pytest.mark.parametrize(
     ("name", "changes", "labelled", "words"),
     [
@@ -228,6 +263,9 @@ def test_an_autoencoder_is_sampled_from_the_moments_of_its_codes(getkey):
         ("reduction", {"simplex": 10.0}, 8, "needs --latent 3"),
         ("semi-supervised", {"distortion": 0.1}, 8, "need a --consistency"),
         ("clustering", {"consistency": 1.0, "translation": -1.0}, 0, "must be 0 or more"),
+        ("autoencoder", {"code_weight": 1.0}, 0, "code_weight is of --regularize"),
+        ("autoencoder", {"regularize": "l2", "decoder_weight": -1.0}, 0, "0 or more"),
+        ("vae", {"decoder_std": 0.5}, 0, "is a bernoulli one: leave it out"),
     ],
 )
 def test_options_that_cannot_be_are_refused(name, changes, labelled, words):

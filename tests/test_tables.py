@@ -333,18 +333,23 @@ def test_gaps_are_for_models_that_can_leave_them_out(gaps, tmp_path):
 
 def test_the_loss_of_known_values():
     x = jnp.array([[0.2, jnp.nan, 0.9], [jnp.nan, jnp.nan, jnp.nan]])
-    outputs = jnp.array([[0.3, 5.0, -1.0], [1.0, 2.0, 3.0]])
     for word, output in (
         ("bernoulli", "sigmoid"),
         ("squared-error", "sigmoid"),
         ("squared-error", "linear"),
+        ("gaussian", "linear"),
     ):
+        outputs = jnp.array([[0.3, 5.0, -1.0], [1.0, 2.0, 3.0]])
+        if word == "gaussian":
+            outputs = jnp.stack([outputs, jnp.full_like(outputs, 0.2)], axis=1)
         whole, some = (Likelihood(word, output, 0.7, missing) for missing in (False, True))
         keep = jnp.array([0, 2])
-        want = whole.log_density(outputs[:1, keep], x[:1, keep])
+        want = whole.log_density(outputs[:1, ..., keep], x[:1, keep])
         np.testing.assert_allclose(some.log_density(outputs, x), [want[0], 0], atol=1e-5)
         gradient = jax.grad(lambda o, s=some: s.error(o, x).sum())(outputs)
         assert np.isfinite(gradient).all()
+        if word == "gaussian":
+            gradient = gradient[:, 0]
         assert (gradient[jnp.isnan(x)] == 0).all() and (gradient[0, keep] != 0).all()
 
 

@@ -13,9 +13,10 @@ from aaejax import Autoencoder, Likelihood, Posterior, init_state
 from aaejax.components import densities, priors
 from aaejax.metrics.heldout import importance_bound
 from aaejax.models.vae import vae
-from aaejax.phases import phase_step
+from aaejax.phases import phase_step, train_step
 
 STD = 0.5
+FIXED = Likelihood("squared-error", "linear", STD)
 
 
 class Affine(nn.Module):
@@ -26,18 +27,20 @@ class Affine(nn.Module):
         return nn.Dense(self.outputs)(x)
 
 
-def build(beta=1.0, closed=True):
+def build(
+    beta=1.0, closed=True, likelihood=FIXED, learning_rate: optax.ScalarOrSchedule = 0.0
+):
     return vae(
         Autoencoder(
             Affine(4),
             Affine(3),
             posterior=Posterior("gaussian", 2),
-            likelihood=Likelihood("squared-error", "linear", STD),
+            likelihood=likelihood,
             shape=(3,),
         ),
         priors.gaussian(2),
         densities.gaussian(2),
-        {"reconstruction": optax.sgd(0.0)},
+        {"reconstruction": optax.adam(learning_rate)},
         gaussian_std=1.0 if closed else None,
         beta=beta,
     )
@@ -136,3 +139,38 @@ def test_beta_weighs_the_divergence(case):
     for beta, found in metrics.items():
         expected = float(metrics[0.0]["elbo/loss"] + beta * kl)
         assert found["elbo/loss"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_trained_variance_is_that_of_probabilistic_pca():
+    """A linear VAE's optimum (Tipping & Bishop 1999): what the components leave, its mean.
+
+    There the log-likelihood is in closed form, and the bound is as large.
+    """
+    rng = np.random.default_rng(1)
+    images = (rng.normal(size=(300, 3)) * [2.0, 1.5, 0.5] + 0.5).astype(np.float32)
+    covariance = np.cov(images.T, bias=True)
+    variance = np.linalg.eigvalsh(covariance)[0]  # two of three are kept
+    expected = -0.5 * (3 * math.log(2 * math.pi) + np.linalg.slogdet(covariance)[1] + 3)
+    likelihood, steps = Likelihood("gaussian", "linear"), 1500
+    rate = optax.cosine_decay_schedule(1e-2, steps)
+    model = build(likelihood=likelihood, learning_rate=rate)
+    step = train_step(model.phases)
+
+    def train(state):
+        def one(state, _):
+            return step(state, {"image": jnp.asarray(images)}, jax.random.key(1))[0], None
+
+        return jax.lax.scan(one, state, None, steps)[0]
+
+    state = init_state(model, jax.random.key(0))
+    # Stds of q(z|x) that begin at 1: random ones are as far away as exp(10).
+    kernel = state.params["encoder"]["Dense_0"]["kernel"].at[:, 2:].set(0.0)
+    encoder = {"Dense_0": {"kernel": kernel, "bias": jnp.zeros(4)}}
+    state = jax.jit(train)(state.replace(params={**state.params, "encoder": encoder}))
+    outputs = jnp.full((1, 2, 3), state.params["decoder"]["dispersions"])
+    found = jnp.exp(2 * likelihood.log_stds(outputs))
+    np.testing.assert_allclose(found, variance, rtol=0.05)
+    bound = importance_bound(
+        model, state.variables, images, key=jax.random.key(2), samples=50
+    )
+    assert bound.mean() == pytest.approx(expected, abs=0.02)

@@ -112,9 +112,8 @@ class Autoencoder:
     @cached_property
     def _decoder(self) -> Network:
         """With the dispersions, where the likelihood has some."""
-        if self.likelihood.reconstruction == "negative-binomial":
-            return with_dispersions(self.decoder, self.shape[0])
-        return self.decoder
+        shape = self.likelihood.dispersions(self.shape)
+        return self.decoder if shape is None else with_dispersions(self.decoder, shape)
 
     @property
     def decoder_inputs(self) -> int:

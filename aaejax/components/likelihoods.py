@@ -12,9 +12,15 @@ from aaejax.components.checks import check_fields, check_positive
 from aaejax.cpu import flat
 from aaejax.types import Array, UserError
 
-Reconstruction = Literal["bernoulli", "squared-error", "poisson", "negative-binomial"]
+Reconstruction = Literal[
+    "bernoulli", "squared-error", "gaussian", "poisson", "negative-binomial"
+]
 Output = Literal["sigmoid", "linear", "softmax"]
 COUNTS = ("poisson", "negative-binomial")
+# Of the logarithm of a trained std, either way: beyond it float32 overflows.
+_LARGEST = 20.0
+# Adam moves a parameter by the learning rate a step, and this one has far to go.
+_HASTE = 10.0
 
 
 @dataclass(frozen=True)
@@ -22,8 +28,9 @@ class Likelihood:
     """How a decoder's last layer becomes an image and an error.
 
     Attributes:
-      reconstruction: The cross-entropy from logits, half the squared error, or, of counts
-        [B, F], -log p(x|z) of a Poisson or negative binomial (`components.counts`).
+      reconstruction: The cross-entropy from logits; half the squared error; -log p(x|z)
+        of a Gaussian whose one variance is trained (Dai & Wipf 2019); or, of
+        counts [B, F], that of a Poisson or negative binomial (`components.counts`).
       output: The function that the last layer goes through; softmax, of counts, gives
         shares.
       std: The std of the Gaussian that the squared error stands for.
@@ -64,10 +71,16 @@ class Likelihood:
         """Whether examples are counts: whole numbers from 0 on, [B, F]."""
         return self.reconstruction in COUNTS
 
+    def dispersions(self, shape: tuple[int, ...]) -> tuple[int, ...] | None:
+        """The shape of what is trained beside a decoder of examples of a shape, or None."""
+        return {"negative-binomial": shape, "gaussian": ()}.get(self.reconstruction)
+
     def images(self, outputs: Array) -> Array:
-        """Makes images [B, ...] of the decoder's outputs [B, ...]; counts per 10,000."""
+        """Makes images [B, ...] of the decoder's outputs; counts per 10,000."""
+        if self.reconstruction in ("negative-binomial", "gaussian"):
+            outputs = outputs[:, 0]
         if self.of_counts:
-            return counts.LIBRARY * jax.nn.softmax(self._logits(outputs))
+            return counts.LIBRARY * jax.nn.softmax(outputs)
         return jax.nn.sigmoid(outputs) if self.output == "sigmoid" else outputs
 
     def seen(self, images: Array) -> Array:
@@ -83,17 +96,22 @@ class Likelihood:
         """The reconstruction loss of each example, summed over its pixels.
 
         Args:
-          outputs: [B, ...], the decoder's, before any sigmoid; of a negative binomial
-            [B, 2, F], logits and dispersions.
+          outputs: [B, ...], the decoder's, before any sigmoid; of a negative binomial or
+            a Gaussian [B, 2, ...], these and the dispersions.
           images: [B, ...].
 
         Returns:
-          float32 [B], nats (squared error: nats but for a constant).
+          float32 [B], nats (squared error: nats but for a constant; of a Gaussian those of
+          a density, which may be below 0).
         """
         if self.reconstruction == "poisson":
             return counts.poisson_error(outputs, images)
         if self.reconstruction == "negative-binomial":
             return counts.negative_binomial_error(outputs[:, 0], outputs[:, 1], images)
+        if self.reconstruction == "gaussian":
+            return losses.gaussian_error(
+                self.images(outputs), self.log_stds(outputs), images
+            )
         if self.missing:
             # A decoder that is sure of 0 where the image is 0: no error, no gradient.
             sure = -200.0 if self.output == "sigmoid" else 0.0
@@ -114,6 +132,10 @@ class Likelihood:
             size = (~jnp.isnan(flat(images))).sum(axis=1)
         return -error - size * constant
 
-    def _logits(self, outputs: Array) -> Array:
-        """Of the shares, [B, F]."""
-        return outputs[:, 0] if self.reconstruction == "negative-binomial" else outputs
+    def draw(self, outputs: Array, noise: Array) -> Array:
+        """Draws examples from p(x|z) of a Gaussian, of standard normal noise [B, ...]."""
+        return self.images(outputs) + jnp.exp(self.log_stds(outputs)) * noise
+
+    def log_stds(self, outputs: Array) -> Array:
+        """Logarithms of the trained std, [B, ...], from a decoder's outputs [B, 2, ...]."""
+        return _LARGEST * jnp.tanh(_HASTE / _LARGEST * outputs[:, 1])

@@ -52,6 +52,25 @@ def squared_error(reconstructions: Array, images: Array) -> Array:
     return 0.5 * jnp.square(flat(reconstructions) - flat(images)).sum(axis=1)
 
 
+def gaussian_error(means: Array, log_stds: Array, values: Array) -> Array:
+    """The -log p(x|z) of a Gaussian decoder, the constant included.
+
+    Args:
+      means: [B, ...].
+      log_stds: Logarithms of standard deviations, [B, ...].
+      values: [B, ...]; NaN for one that is not known, which costs nothing.
+
+    Returns:
+      float32 [B], nats of a density.
+    """
+    means, log_stds, values = flat(means), flat(log_stds), flat(values)
+    known = ~jnp.isnan(values)
+    # The difference is 0, not NaN, where nothing is known: so is its gradient.
+    scaled = jnp.where(known, values - means, 0.0) * jnp.exp(-log_stds)
+    each = 0.5 * (jnp.square(scaled) + math.log(2 * math.pi)) + log_stds
+    return jnp.where(known, each, 0.0).sum(axis=1)
+
+
 def discriminator_loss(
     real_logits: Array,
     fake_logits: Array,
@@ -156,6 +175,24 @@ def gradient_penalty(
     """
     gradients = jax.grad(lambda z: discriminate(z).sum())(codes)
     return 0.5 * mean(jnp.square(flat(gradients)).sum(axis=1))
+
+
+def jacobian_norm(decode: Callable[[Array], Array], codes: Array, probes: Array) -> Array:
+    """An unbiased estimate of a decoder's squared slope (RAE-GP, Ghosh et al. 2020).
+
+    That is the sum of the squares of all derivatives of an image by its code; for random
+    signs v it is the mean of |J v|^2 (Hutchinson 1990), whatever the size of a code.
+
+    Args:
+      decode: codes [B, Z] -> images [B, ...].
+      codes: [B, Z].
+      probes: [B, Z], each 1 or -1.
+
+    Returns:
+      float32 [B].
+    """
+    slopes = jax.jvp(decode, (codes,), (probes,))[1]
+    return jnp.square(flat(slopes)).sum(axis=1)
 
 
 def mmd(x: Array, y: Array, kernel: Kernel = "imq", *, biased: bool = False) -> Array:

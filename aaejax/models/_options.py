@@ -275,8 +275,9 @@ class AutoencoderOptions(NetworkOptions):
     input_noise: float = 0.0
     """Standard deviation of noise added to the encoder's input while training."""
     reconstruction: Reconstruction = "bernoulli"
-    """Reconstruction loss: cross-entropy, half the squared error, or for tables of counts
-    the negative log-likelihood of a Poisson or negative binomial."""
+    """Reconstruction loss: cross-entropy, half the squared error, or the negative
+    log-likelihood of a Gaussian whose one variance is trained, or for tables of counts of a
+    Poisson or negative binomial."""
     reconstruction_optimizer: Optimizer = field(
         default_factory=lambda: Optimizer(schedule="cosine")
     )

@@ -1,18 +1,22 @@
 """The plain autoencoder: reconstruction, and a Gaussian fitted to its codes to sample from.
 
 Nothing pulls the codes to a prior. After the fact they are described by a Gaussian, whose
-mean and covariance are moving averages over the last hundred or so batches.
+mean and covariance are moving averages over the last hundred or so batches. A regularized
+one (RAE, Ghosh et al. 2020, arXiv 1903.12436) keeps codes short and the decoder smooth, so
+that a density of its codes has something to be fitted to.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 import optax
 
+from aaejax.components import losses
 from aaejax.components.autoencoder import Autoencoder
-from aaejax.components.checks import check_optimizers
+from aaejax.components.checks import check_number, check_optimizers, check_word
 from aaejax.models._options import AutoencoderOptions
 from aaejax.types import (
     Array,
@@ -24,25 +28,42 @@ from aaejax.types import (
     Model,
     Phase,
     States,
+    UserError,
     Variables,
 )
 
+Regularization = Literal["no", "l2", "gradient-penalty"]
+
 RATE = 0.01  # weight of one batch in the moving average
+CODE_WEIGHT, DECODER_WEIGHT = 0.1, 1e-3
 
 
 def autoencoder(
-    autoencoder: Autoencoder, optimizers: Mapping[str, optax.GradientTransformation]
+    autoencoder: Autoencoder,
+    optimizers: Mapping[str, optax.GradientTransformation],
+    *,
+    regularize: Regularization = "no",
+    code_weight: float = CODE_WEIGHT,
+    decoder_weight: float = DECODER_WEIGHT,
 ) -> Model:
     """Makes an autoencoder of two phases: reconstruction, and the fit of its prior.
 
     Args:
       autoencoder: encoder and decoder.
       optimizers: "reconstruction".
+      regularize: what is added to the reconstruction: nothing; half the squared length of
+        a code and the sum of the squares of the decoder's parameters; or that length and
+        the squared slope of the decoder.
+      code_weight: of the length, where regularized.
+      decoder_weight: of the other.
 
     Raises:
-      UserError: other optimizers.
+      UserError: other optimizers, a word that is none, or a negative weight.
     """
     check_optimizers(optimizers, ("reconstruction",))
+    check_word("regularize", regularize, Regularization)
+    check_number("code_weight", code_weight, 0)
+    check_number("decoder_weight", decoder_weight, 0)
     latent = autoencoder.posterior.latent
 
     def init(key: Key) -> Variables:
@@ -50,6 +71,36 @@ def autoencoder(
         mean, second = jnp.zeros(latent, jnp.float32), jnp.eye(latent, dtype=jnp.float32)
         moments = {"mean": mean, "second": second}
         return {**autoencoder.init(key), "prior": {"params": moments}}
+
+    def regularized(
+        variables: Variables, batch: Batch, draw: Draw
+    ) -> tuple[Array, Metrics, States]:
+        codes, encoded = autoencoder.draw_code(variables, batch, draw)
+        error, decoded = autoencoder.train_error(variables, batch, codes, draw)
+        lengths = 0.5 * jnp.square(codes).sum(axis=1)
+        metrics = {
+            "reconstruction": error,
+            "code_length": autoencoder.mean(lengths, batch, draw),
+            "decoder_penalty": penalty(variables, batch, codes, draw),
+        }
+        loss = error + code_weight * metrics["code_length"]
+        loss += decoder_weight * metrics["decoder_penalty"]
+        return loss, metrics, {**encoded, **decoded}
+
+    def penalty(variables: Variables, batch: Batch, codes: Array, draw: Draw) -> Array:
+        if regularize == "l2":
+            parameters = jax.tree.leaves(variables["decoder"]["params"])
+            return sum((jnp.square(x).sum() for x in parameters), start=jnp.zeros(()))
+
+        def decode(codes: Array) -> Array:
+            outputs, _ = autoencoder.train_decoder(variables, codes, draw)
+            return autoencoder.likelihood.images(outputs)
+
+        def signs(key: Key) -> Array:
+            return jax.random.rademacher(key, (latent,), jnp.float32)
+
+        slopes = losses.jacobian_norm(decode, codes, draw("probes", signs))
+        return autoencoder.mean(slopes, batch, draw)
 
     def fit(
         variables: Variables, batch: Batch, draw: Draw
@@ -68,10 +119,13 @@ def autoencoder(
         covariance = moments["second"] - mean[:, None] * mean[None]
         return jax.random.multivariate_normal(key, mean, covariance, (n,), method="svd")
 
+    reconstruction = autoencoder.reconstruction_phase(optimizers["reconstruction"])
+    if regularize != "no":
+        reconstruction = replace(reconstruction, loss=regularized)
     return Model(
         init=init,
         phases=(
-            autoencoder.reconstruction_phase(optimizers["reconstruction"]),
+            reconstruction,
             Phase(
                 "fit",
                 ("prior",),
@@ -92,10 +146,35 @@ def autoencoder(
 class Options(AutoencoderOptions):
     """An autoencoder without any prior, sampled from a Gaussian fitted to its codes."""
 
+    regularize: Regularization = "no"
+    """Short codes, and decoders of small weights (l2) or small slopes: RAE."""
+    code_weight: float | None = None
+    """Weight of half the squared length of a code, where regularized; by default 0.1."""
+    decoder_weight: float | None = None
+    """Weight of the decoder's squared parameters or slope, where regularized; by default
+    0.001."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, value in self._weights().items():
+            check_number(name, value, 0)
+            if self.regularize == "no":
+                raise UserError(f"{name} is of --regularize: leave it out, or take l2")
+
+    def _weights(self) -> dict[str, float]:
+        """Those that are given, by name."""
+        both = {"code_weight": self.code_weight, "decoder_weight": self.decoder_weight}
+        return {name: value for name, value in both.items() if value is not None}
+
     def build(self, data: DataSpec, steps: int) -> Model:
         """Builds the model for these data and a run of so many steps.
 
         Raises:
           UserError: options that don't fit each other or the data.
         """
-        return autoencoder(self.autoencoder(data), self.optimizers(steps))
+        return autoencoder(
+            self.autoencoder(data),
+            self.optimizers(steps),
+            regularize=self.regularize,
+            **self._weights(),
+        )

@@ -3,6 +3,9 @@
 One phase: the negative ELBO, -log p(x|z) + beta KL(q(z|x) || p(z)), re-parametrised. The
 KL is in closed form for a Gaussian prior, and log q(z|x) - log p(z) at the sample of z for
 the others, as the AAE paper has it for figure 2 c, d.
+
+With a second stage (Dai & Wipf 2019, arXiv 1903.05789) there is one more phase: a VAE of
+the codes that q(z|x) draws, whose samples then stand in the place of p(z)'s.
 """
 
 from collections.abc import Mapping
@@ -12,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from aaejax import networks
 from aaejax.components import densities, priors
 from aaejax.components.autoencoder import Autoencoder
 from aaejax.components.checks import (
@@ -21,14 +25,16 @@ from aaejax.components.checks import (
     check_positive,
     check_positive_number,
 )
+from aaejax.components.importance import log_weights
+from aaejax.components.likelihoods import Likelihood
 from aaejax.components.posteriors import Posterior
 from aaejax.models._options import AutoencoderOptions, PriorOptions
+from aaejax.models._two_stages import two_stages
 from aaejax.types import (
     Array,
     Batch,
     DataSpec,
     Draw,
-    Key,
     Metrics,
     Model,
     Phase,
@@ -47,6 +53,7 @@ def vae(
     *,
     gaussian_std: float | None = None,
     beta: float = 1.0,
+    second: Autoencoder | None = None,
 ) -> Model:
     """Makes a VAE; a conditional one, whose decoder reads y, where the code has one.
 
@@ -54,18 +61,21 @@ def vae(
       autoencoder: with a "gaussian" posterior.
       prior: p(z), of the style.
       log_prior: its density.
-      optimizers: "reconstruction".
+      optimizers: "reconstruction", and "second" where there is a second stage.
       gaussian_std: where p(z) is N(0, std^2 I), its std: the KL is then in closed form.
       beta: weight of the KL term (Higgins et al. 2017); 1 for the ELBO.
+      second: the second stage, an autoencoder of codes [B, Z] with a "gaussian" posterior
+        and likelihood; None for none.
 
     Raises:
-      UserError: a prior, density, posterior or optimizers that don't fit, or a number that
-        can't be.
+      UserError: a prior, density, posterior, second stage or optimizers that don't fit, or
+        a number that can't be.
     """
     front, posterior = autoencoder.classes, autoencoder.posterior
     if posterior.kind != "gaussian":
         raise UserError(f"a vae with a {posterior.kind} posterior: it must be gaussian")
-    check_optimizers(optimizers, ("reconstruction",))
+    phases = ("reconstruction",) if second is None else ("reconstruction", "second")
+    check_optimizers(optimizers, phases)
     check_number("beta", beta, 0)
     if gaussian_std is not None:
         check_positive_number("gaussian_std", gaussian_std)
@@ -93,19 +103,6 @@ def vae(
         metrics = {"reconstruction": reconstruction, "kl": kl}
         return reconstruction + beta * kl, metrics, {**encoded, **decoded}
 
-    def log_weights(
-        variables: Variables, images: Array, key: Key, labels: Array | None = None
-    ) -> Array:
-        noise = autoencoder.noise(key, images.shape[0])
-        outputs = autoencoder.encoder_outputs(variables, images, noise)
-        codes = autoencoder.code_of(outputs, noise, labels)
-        decoded = autoencoder.decoder_outputs(variables, codes)
-        return (
-            autoencoder.likelihood.log_density(decoded, images)
-            + log_prior(codes[:, front:])
-            - posterior.log_density(outputs, noise)
-        )
-
     phase = Phase(
         "elbo",
         ("encoder", "decoder"),
@@ -113,7 +110,7 @@ def vae(
         optimizer=optimizers["reconstruction"],
         inputs=autoencoder.inputs,
     )
-    return Model(
+    model = Model(
         init=autoencoder.init,
         phases=(phase,),
         prior=priors.fixed(priors.after(prior, **autoencoder.in_front)),
@@ -121,9 +118,20 @@ def vae(
         decode=autoencoder.decode,
         encode=autoencoder.encode,
         error=autoencoder.error,
-        log_weights=log_weights,
+        log_weights=log_weights(autoencoder, lambda _, z, *__: log_prior(z[:, front:])),
         **autoencoder.in_front,
     )
+    if second is None:
+        return model
+    size = second.posterior.latent
+    of_codes = vae(
+        second,
+        priors.gaussian(size),
+        densities.gaussian(size),
+        {"reconstruction": optimizers["second"]},
+        gaussian_std=1.0,
+    )
+    return two_stages(model, autoencoder, of_codes, second)
 
 
 @dataclass(frozen=True)
@@ -136,11 +144,18 @@ class Options(PriorOptions, AutoencoderOptions):
     """Standard deviation of p(x|z) where reconstruction is squared error."""
     conditional: bool = False
     """The decoder reads the label or condition, as in supervised."""
+    two_stage: bool = False
+    """A second VAE, of MLPs, learns the codes of the first, and samples go through both."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_at_least(self, 0, "beta")
         check_positive(self, "decoder_std")
+        if self.decoder_std != 1.0 and self.reconstruction != "squared-error":
+            raise UserError(
+                f"decoder_std is of a squared-error reconstruction, and this is a "
+                f"{self.reconstruction} one: leave it out"
+            )
 
     def make_posterior(self) -> Posterior:
         """Makes q(z|x)."""
@@ -157,13 +172,32 @@ class Options(PriorOptions, AutoencoderOptions):
         else:
             model = self.autoencoder(data)
         likelihood = replace(model.likelihood, std=self.decoder_std)
+        optimizers = self.optimizers(steps)
+        if self.two_stage:
+            optimizers["second"] = self.reconstruction_optimizer.build(steps)
         return vae(
             replace(model, likelihood=likelihood),
             self.make_prior(data.classes or 10),
             self.make_log_prior(),
-            self.optimizers(steps),
+            optimizers,
             gaussian_std=self.prior_std if self.prior == "gaussian" else None,
             beta=self.beta,
+            second=self._make_second(model) if self.two_stage else None,
+        )
+
+    def _make_second(self, first: Autoencoder) -> Autoencoder:
+        """Makes the second stage, of codes as large, which reads what the first reads."""
+        modules = self.module_options("mlp")
+        posterior = self.make_posterior()
+        return Autoencoder(
+            networks.MLPEncoder(posterior.encoder_outputs, **modules),
+            networks.MLPDecoder((self.latent,), **modules),
+            posterior=posterior,
+            likelihood=Likelihood("gaussian", "linear"),
+            shape=(self.latent,),
+            classes=first.classes,
+            y_from=first.y_from,
+            weighted=first.weighted,
         )
 
     def make_log_prior(self) -> densities.LogDensity:

@@ -1,4 +1,4 @@
-"""A decoder of counts with a dispersion for each feature, trained with it."""
+"""A decoder with dispersions, of each feature or of all, that are trained with it."""
 
 from dataclasses import replace
 from typing import Any
@@ -9,22 +9,22 @@ from aaejax.networks.network import Network, as_network
 from aaejax.types import Array, Key, NetworkState, NetworkVariables
 
 
-def with_dispersions(decoder: Any, features: int) -> Network:
+def with_dispersions(decoder: Any, shape: tuple[int, ...]) -> Network:
     """A network that gives what a decoder gives, and numbers that no code changes.
 
     Args:
-      decoder: codes [B, Z] -> [B, F], of all that `as_network` takes.
-      features: F.
+      decoder: codes [B, Z] -> [B, ...], of all that `as_network` takes.
+      shape: of the dispersions: that of one example, or () for one number.
 
     Returns:
-      Codes [B, Z] -> [B, 2, F]: the decoder's outputs, then F further parameters, which
-      begin at 0.
+      Codes [B, Z] -> [B, 2, ...]: the decoder's outputs, then these further parameters,
+      which begin at 0.
     """
     network = as_network(decoder)
 
     def init(key: Key, *inputs: Array) -> NetworkVariables:
         made = network.init(key, *inputs)
-        dispersions = jnp.zeros(features, jnp.float32)
+        dispersions = jnp.zeros(shape, jnp.float32)
         params = {"network": made["params"], "dispersions": dispersions}
         return {**made, "params": params}
 
@@ -34,7 +34,7 @@ def with_dispersions(decoder: Any, features: int) -> Network:
         params = variables["params"]
         inner = {**variables, "params": params["network"]}
         outputs, state = network.apply(inner, *inputs, **how)
-        own = jnp.broadcast_to(params["dispersions"][None], outputs.shape)
+        own = jnp.broadcast_to(params["dispersions"], outputs.shape)
         return jnp.stack([outputs, own], axis=1), state
 
     return replace(network, init=init, apply=apply)

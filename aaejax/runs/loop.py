@@ -204,10 +204,11 @@ def _check_kinds(model: Any, config: Any, hooks: Any) -> None:
 
 def _check_likelihood(model: Model | ModelOptions, config: RunConfig) -> None:
     """Raises UserError where bits would be learned as if they were real numbers."""
-    if getattr(model, "reconstruction", None) == "squared-error":
+    reconstruction = getattr(model, "reconstruction", None)
+    if reconstruction in ("squared-error", "gaussian"):
         raise UserError(
-            f"--binarize {config.binarize} with --reconstruction squared-error: bits have "
-            "no squared error; take --reconstruction bernoulli, or leave --binarize out"
+            f"--binarize {config.binarize} with --reconstruction {reconstruction}: bits "
+            "have no squared error; take bernoulli, or leave --binarize out"
         )
 
 
