@@ -42,7 +42,8 @@ def begin(count, devices, command):
         subprocess.Popen(
             [sys.executable, *map(str, command(address, index))],
             cwd=ROOT,
-            env=environment(devices),
+            # One host compiles for all.
+            env=environment(devices, JAX_SHARE_BINARY_BETWEEN_HOSTS="true"),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
