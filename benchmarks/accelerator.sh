@@ -31,9 +31,9 @@ part() {
   tail -n 3 "$out/$name.txt"
 }
 
-part samples 90 python train.py aae --epochs 10 --log-every 200 --save-every 400 --workdir "$out/run" --overwrite --profile 200
+part samples 90 python train.py aae --epochs 10 --log-every 40 --save-every 400 --workdir "$out/run" --overwrite --profile 40
 part picture 30 python sample.py "$out/run" --out "$out/samples.png"
-part trace 30 python benchmarks/kernels.py "$out/run/profile" 200
+part trace 30 python benchmarks/kernels.py "$out/run/profile" 40
 part same 90 python - "$out" <<'PYTHON'
 # A run that is cut and goes on is the one that is not, bit for bit; one device is all.
 import sys
@@ -97,9 +97,9 @@ print(said)
 PYTHON
 where="--device cpu"
 [ "$platform" = gpu ] && where="--device cuda"
-few="--rounds 1 --steps 100 --warm-steps 100 --peers aaejax aaejax-bf16"
-part steps 90 python benchmarks/speed.py $where $few --out "$out/speed.json"
-part steps1000 90 python benchmarks/speed.py $where $few --steps 20 --warm-steps 20 --batch 1000 --out "$out/speed1000.json"
+few="$where --rounds 1 --peers aaejax aaejax-bf16"
+part steps 90 python benchmarks/speed.py $few --steps 100 --warm-steps 100 --out "$out/speed.json"
+part steps1000 90 python benchmarks/speed.py $few --steps 20 --warm-steps 20 --batch 1000 --out "$out/speed1000.json"
 export AAEJAX_TEST_PLATFORM=$platform JAX_DEFAULT_MATMUL_PRECISION=highest
 [ "$platform" = gpu ] && AAEJAX_TEST_PLATFORM=cuda
 workers=2
