@@ -87,6 +87,7 @@ def phase_step(phase: Phase, axis_name: str | None = None) -> Step:
       batch lacks what the phase reads, or has it in another shape or dtype.
     """
 
+    @jax.named_scope(phase.name)  # a profile says of each operation which phase it is of
     def step(state: TrainState, batch: Batch, key: Key) -> tuple[TrainState, Metrics]:
         size = batch_size(phase, batch)
         key = _fold_in_name(jax.random.fold_in(key, state.step), phase.name)

@@ -46,7 +46,6 @@ import itertools
 import json
 import math
 import os
-import re
 import subprocess
 import sys
 import tempfile
@@ -64,7 +63,9 @@ import tyro  # no jax and no torch up here: every child process imports this fil
 
 # So that it runs from a clone in which nothing was installed.
 ROOT = Path(__file__).parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
+
+from kernels import kernels, show
 
 CORES = len(os.sched_getaffinity(0))
 # PyTorch's products of float32 matrices: TF32 where XLA takes it.
@@ -564,56 +565,12 @@ def profile(options: Options) -> dict[str, Any]:
     """Kernels (on a CPU: XLA's thunks) of one peer's steps, and the gaps between them."""
     with tempfile.TemporaryDirectory() as folder:
         measured = alone(partial(PEERS[options.peers[0]], trace=folder), options)
-        found = alone(partial(kernels, folder=folder), options)
-    print(f"{options.peers[0]}: {measured['ms_per_step']:.2f} ms a step under the profiler")
-    print("\n| | a step |\n|-|-|")
-    for name, value in found["of_step"].items():
-        print(f"| {name} | {value:.2f} |")
-    print("\n| kernel, all of one name | a step | ms a step |\n|-|-|-|")
-    for name, (count, ms) in list(found["by_name"].items())[:20]:
-        print(f"| {name} | {count:.1f} | {ms:.3f} |")
-    return {"measured": measured, **found}
-
-
-def kernels(options: Options, folder: str) -> dict[str, Any]:
-    """What a profile of the measured steps holds, by the step."""
-    import jax
-
-    (file,) = Path(folder).rglob("*.xplane.pb")
-    lines = [
-        (plane.name, line)
-        for plane in jax.profiler.ProfileData.from_file(str(file)).planes
-        for line in plane.lines
-    ]
-    streams = [
-        line for plane, line in lines if "GPU" in plane and line.name.startswith("Stream")
-    ] or [line for _, line in lines if line.name.startswith("tf_XLA")]
-    events = sorted(
-        (event.start_ns, event.start_ns + event.duration_ns, event.name)
-        for line in streams
-        for event in line.events
-        # XLA:CPU also marks what waits for the kernels.
-        if not re.match("Thunk|Slinky|end: ", event.name)
+        found = kernels(Path(folder), options.steps)
+    print(
+        f"{options.peers[0]}: {measured['ms_per_step']:.2f} ms a step under the profiler\n"
     )
-    by_name: dict[str, list[float]] = {}
-    gap, last = 0.0, events[0][0]
-    for start, end, name in events:
-        gap += max(0.0, start - last)
-        last = max(last, end)
-        of_name = by_name.setdefault(re.sub(r"[._\d]+$", "", name), [0.0, 0.0])
-        of_name[0] += 1 / options.steps
-        of_name[1] += (end - start) / 1e6 / options.steps
-    ms = (last - events[0][0]) / 1e6 / options.steps
-    all_ms = sum(of_name[1] for of_name in by_name.values())
-    return {
-        "of_step": {
-            "kernels": len(events) / options.steps,
-            "ms from the first to the last": ms,
-            "ms in gaps, with no kernel running": gap / 1e6 / options.steps,
-            "kernels running at a time, mean": all_ms / ms,
-        },
-        "by_name": dict(sorted(by_name.items(), key=lambda item: -item[1][1])),
-    }
+    show(found)
+    return {"measured": measured, **found}
 
 
 def start_up(options: Options) -> dict[str, Any]:

@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from aaejax import models
 from aaejax.models._optimizers import Optimizer
+from aaejax.runs.compile_cache import CompileCache
 from aaejax.runs.config import RunConfig
 from aaejax.runs.hosts import HostOptions
 
@@ -145,6 +146,7 @@ def page() -> str:
         INTRODUCTION,
         section("A run", RunConfig),
         section("Several hosts", HostOptions),
+        section("Compiled programs", CompileCache),
         section("An optimizer", Optimizer),
     ]
     for cls, names in sorted(shared.items(), key=lambda item: -len(item[1])):

@@ -130,6 +130,9 @@ def unbroken(folder):
     return train(made, data.load("mnist5k", "unused"), settings).step
 
 
+restarted = unbroken  # in a folder that has a run of `train.py` which was killed
+
+
 def main():
     address, count, index, folder, *words = sys.argv[1:]
     start(HostOptions(address, int(count), int(index), hosts_timeout=120))

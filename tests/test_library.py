@@ -11,7 +11,8 @@ import pytest
 from jax.experimental.compilation_cache import compilation_cache
 
 import aaejax
-from aaejax.runs.compile_cache import keep_compiled
+from aaejax.runs.compile_cache import CompileCache
+from aaejax.types import UserError
 
 ROOT = Path(__file__).parent.parent
 
@@ -35,7 +36,11 @@ def test_its_names_are_there_and_sorted():
 @pytest.fixture
 def no_cache():
     """JAX as in a process that was given no folder for compiled programs."""
-    names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
+    names = (
+        "jax_compilation_cache_dir",
+        "jax_persistent_cache_min_compile_time_secs",
+        "jax_enable_compilation_cache",
+    )
     before = {name: getattr(jax.config, name) for name in names}
     jax.config.update(names[0], None)
     compilation_cache.reset_cache()
@@ -47,19 +52,30 @@ def no_cache():
 
 def test_compiled_programs_are_kept_in_the_users_cache(no_cache, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    keep_compiled()
+    CompileCache().start()
     (folder,) = (tmp_path / "aaejax").iterdir()
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     jax.jit(lambda x: jnp.sin(x) * 17)(jnp.ones(3)).block_until_ready()
     assert list(folder.iterdir())
     # A folder that was chosen stays.
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "other"))
-    keep_compiled()
+    CompileCache().start()
     assert Path(jax.config.jax_compilation_cache_dir) == folder
 
 
 def test_without_a_place_for_them_no_programs_are_kept(no_cache, tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    keep_compiled()
+    CompileCache().start()
     assert jax.config.jax_compilation_cache_dir is None
+
+
+def test_a_folder_for_compiled_programs_can_be_chosen(no_cache, tmp_path):
+    CompileCache(str(tmp_path / "kept")).start()
+    CompileCache().start()
+    assert Path(jax.config.jax_compilation_cache_dir) == tmp_path / "kept"
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"--compile-cache .*/file: no folder that can be"):
+        CompileCache(str(tmp_path / "file")).start()
+    CompileCache("no").start()
+    assert not jax.config.jax_enable_compilation_cache

@@ -52,20 +52,6 @@ def test_first_weights_of_mlps_are_drawn_with_the_std_asked_for(getkey):
             assert not hidden["bias"].any()
 
 
-def test_bf16_products_round_operands_and_nothing_else(getkey):
-    def rounded(x):
-        return np.asarray(x.astype(jnp.bfloat16), np.float32)
-
-    a, b, up = (jax.random.normal(getkey(), s) for s in ((3, 50), (50, 20), (3, 20)))
-    product, backward = jax.vjp(lambda a, b: networks.bf16_dot_general(a, b, None), a, b)
-    to_a, to_b = backward(up)
-    assert {x.dtype for x in (product, to_a, to_b)} == {jnp.dtype("float32")}
-    np.testing.assert_allclose(product, rounded(a) @ rounded(b), rtol=1e-5, atol=1e-5)
-    np.testing.assert_allclose(to_a, rounded(up) @ rounded(b).T, rtol=1e-5, atol=1e-5)
-    np.testing.assert_allclose(to_b, rounded(a).T @ rounded(up), rtol=1e-5, atol=1e-5)
-    assert not np.allclose(product, a @ b, rtol=1e-5, atol=1e-5)
-
-
 def test_gaussian_posterior_has_the_mean_and_std_of_its_encoder(getkey):
     posterior = Posterior("gaussian", 2)
     assert posterior.encoder_outputs == 4

@@ -14,6 +14,7 @@ from aaejax.ask.out import check_out, default_out, write
 from aaejax.ask.overview import describe, listing
 from aaejax.ask.question import Question, Sampler
 from aaejax.ask.sources import DATA_DIR
+from aaejax.runs.compile_cache import CompileCache
 from aaejax.runs.exported import Weights
 from aaejax.runs.pictures import tell_of_channels
 from aaejax.runs.restore import restore
@@ -105,18 +106,21 @@ class Arguments:
     """Of explore: where its page is served; by default any port that is free."""
     browser: bool = True
     """Of explore: whether its page is opened."""
+    compile_cache: str | None = None
+    """A folder in which compiled programs are kept, for any later start; or no. By default
+    ~/.cache/aaejax, or what JAX_COMPILATION_CACHE_DIR says."""
 
 
 GROUPS = ("what is made", "data", "run", "page")
 _GROUP = {
     "data": {"data", "data-dir", "label", "condition", "pick", "plus", "minus"},
-    "run": {"help", "step", "weights", "network"},
+    "run": {"help", "step", "weights", "network", "compile-cache"},
     "page": {"port", "browser"},
 }
 OPTIONS = tuple(field.name for field in fields(Arguments))
 OF_OTHERS = ("onnx", "port", "browser")  # of words that make no arrays
 EXPORT = Path("export")
-OF_ALL = ("run", "kind", "step", "weights", "network")
+OF_ALL = ("run", "kind", "step", "weights", "network", "compile_cache")
 
 
 def group_of(option: str) -> str:
@@ -144,6 +148,7 @@ def _main(name: str) -> int:
         explore.check(arguments.out, arguments.port, arguments.browser)
     elif arguments.kind == "export":
         export.check_out(arguments.out or EXPORT)
+    CompileCache(arguments.compile_cache).start()
     start_jax()
     trained = restore(
         arguments.run,

@@ -28,10 +28,18 @@ _BUILT_IN: dict[str, tuple[Any, Any, networks.Norm, tuple[str, ...]]] = {
         networks.MLPEncoder,
         networks.MLPDecoder,
         "none",
-        ("width", "depth", "dense", "dropout"),
+        ("width", "depth", "dropout"),
     ),
     "conv": (networks.ConvEncoder, networks.ConvDecoder, "layer", _CONVOLUTIONS),
     "dcgan": (networks.DCGANEncoder, networks.DCGANDecoder, "batch", _CONVOLUTIONS),
+}
+# By the word for a precision: what makes linear layers and convolutions.
+_LAYERS: dict[networks.Precision, tuple[networks.Dense, networks.Conv]] = {
+    "float32": (nn.Dense, nn.Conv),
+    "bf16": (
+        partial(nn.Dense, dot_general=networks.bf16_dot_general),
+        partial(nn.Conv, conv_general_dilated=networks.bf16_conv_general_dilated),
+    ),
 }
 # Of a layer, a code or a mixture; what a run needs in all is held against the machine's
 # memory when it starts.
@@ -117,9 +125,9 @@ class NetworkOptions(BaseOptions):
     times."""
     scales: int = 0
     """Scales of convolutions, each of half the height and width; 0: as many as fit."""
-    precision: Literal["float32", "bf16"] = "float32"
-    """Operands of the MLPs' matrix products; their sums, parameters and all else stay
-    float32. bf16 is for machines that have units for it."""
+    precision: networks.Precision = "float32"
+    """Operands of matrix products and convolutions; their sums, parameters and all else
+    stay float32. bf16 is for machines that have units for it."""
     output: Output = "sigmoid"
     """Last layer of the decoder: softmax for counts; other data outside [0, 1] need a
     linear one."""
@@ -184,17 +192,15 @@ class NetworkOptions(BaseOptions):
     def module_options(self, network: str) -> dict[str, Any]:
         """The options that all modules of the networks of this word take, by name."""
         _, _, norm, names = _BUILT_IN[network]
-        return {"norm": self.norm or norm} | {name: getattr(self, name) for name in names}
-
-    @property
-    def dense(self) -> networks.Dense:
-        """Makes a layer of the MLPs."""
-        made: networks.Dense = nn.Dense
-        if self.precision == "bf16":
-            made = partial(made, dot_general=networks.bf16_dot_general)
-        if self.initial_std:
-            made = partial(made, kernel_init=nn.initializers.normal(self.initial_std))
-        return made
+        dense, conv = _LAYERS[self.precision]
+        layers = {"dense": dense, "conv": conv}
+        if network == "mlp":
+            del layers["conv"]
+            if self.initial_std:
+                start = nn.initializers.normal(self.initial_std)
+                layers["dense"] = partial(dense, kernel_init=start)
+        chosen = {name: getattr(self, name) for name in names}
+        return {"norm": self.norm or norm, **layers, **chosen}
 
     @property
     def network_file(self) -> str | None:

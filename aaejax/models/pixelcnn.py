@@ -26,6 +26,7 @@ from aaejax.components.pixel_values import Bit, LogisticMixture
 from aaejax.models._base import BaseOptions
 from aaejax.models._optimizers import Optimizer
 from aaejax.models._options import need_labels
+from aaejax.networks import Precision
 from aaejax.networks.masked_conv import GatedPixelCNN
 from aaejax.types import (
     Array,
@@ -148,6 +149,9 @@ class Options(BaseOptions):
     have none."""
     conditional: bool = False
     """Every layer reads the label."""
+    precision: Precision = "float32"
+    """Operands of matrix products and convolutions; their sums, parameters and all else
+    stay float32. bf16 is for machines that have units for it."""
     likelihood_optimizer: Optimizer = field(
         default_factory=lambda: Optimizer(schedule="cosine")
     )
@@ -184,6 +188,7 @@ class Options(BaseOptions):
             self.layers,
             self.reach,
             data.classes if self.conditional else 0,
+            self.precision,
         )
         optimizers = self.optimizers(steps)
         return pixelcnn(network, values, data.shape, optimizers, weighted=data.weighted)

@@ -8,13 +8,18 @@ or as two functions (`network.py` says how):
     discriminator(codes [B, Z]) -> logits [B]
 """
 
-from aaejax.networks.bf16 import bf16_dot_general
+from aaejax.networks.bf16 import (
+    Precision,
+    bf16_conv_general_dilated,
+    bf16_dot_general,
+)
 from aaejax.networks.conv import CONV_BETA2, ConvDecoder, ConvEncoder
 from aaejax.networks.dcgan import DCGANDecoder, DCGANEncoder
 from aaejax.networks.made import MADE
 from aaejax.networks.masked_conv import GatedPixelCNN
 from aaejax.networks.mlp import (
     MLP,
+    Conv,
     Dense,
     MLPDecoder,
     MLPDiscriminator,
@@ -31,6 +36,7 @@ __all__ = [
     "MADE",
     "MLP",
     "NADE",
+    "Conv",
     "ConvDecoder",
     "ConvEncoder",
     "DCGANDecoder",
@@ -42,7 +48,9 @@ __all__ = [
     "MLPEncoder",
     "Network",
     "Norm",
+    "Precision",
     "as_network",
+    "bf16_conv_general_dilated",
     "bf16_dot_general",
     "check_outputs",
     "from_nnx",

@@ -12,6 +12,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from aaejax.networks.mlp import (
+    Conv,
+    Dense,
     Norm,
     NormAndDropout,
     append_planes,
@@ -48,6 +50,8 @@ class ConvEncoder(NormAndDropout, nn.Module):
       dropout: share of the inputs and of each convolution's units that are set to 0 in
         training.
       leak: slope of the units where they are off.
+      dense: makes a linear layer.
+      conv: makes a convolution.
     """
 
     outputs: int
@@ -56,6 +60,8 @@ class ConvEncoder(NormAndDropout, nn.Module):
     norm: Norm = "layer"
     dropout: float = 0.0
     leak: float = 0.0
+    dense: Dense = nn.Dense
+    conv: Conv = nn.Conv
 
     @nn.compact
     def __call__(
@@ -70,14 +76,13 @@ class ConvEncoder(NormAndDropout, nn.Module):
         x = jnp.pad(x, ((0, 0), (0, -height % size), (0, -width % size), (0, 0)))
         for scale, side in enumerate(sides):
             outputs = features(self.channels, scale)
-            x = nn.Dense(outputs, name=f"down_{scale}")(_pixels_to_channels(x, side))
-            block = Block(self.norm, self.dropout, self.leak, name=f"block_{scale}")
-            x = block(x, None, train)
+            x = self.dense(outputs, name=f"down_{scale}")(_pixels_to_channels(x, side))
+            x = _block(self, scale, self.leak)(x, None, train)
         # Linear codes of images of little contrast are short and of others long, where
         # those of a Gaussian of many dimensions are nearly of one length: a discriminator
         # sees it.
         x = normalised(flatten(x), self.norm, train, "norm", LAST_EPSILON)
-        return nn.Dense(self.outputs, name="output")(x)
+        return self.dense(self.outputs, name="output")(x)
 
 
 class ConvDecoder(NormAndDropout, nn.Module):
@@ -97,6 +102,8 @@ class ConvDecoder(NormAndDropout, nn.Module):
     scales: int = 0
     norm: Norm = "layer"
     dropout: float = 0.0
+    dense: Dense = nn.Dense
+    conv: Conv = nn.Conv
 
     @nn.compact
     def __call__(self, codes: Array, train: bool = False) -> Array:
@@ -107,13 +114,13 @@ class ConvDecoder(NormAndDropout, nn.Module):
         size = math.prod(sides)
         rows, columns = -(-height // size), -(-width // size)
         deepest = features(self.channels, len(sides) - 1)
-        x = nn.Dense(rows * columns * deepest, name="input")(codes)
+        x = self.dense(rows * columns * deepest, name="input")(codes)
         x = x.reshape(-1, rows, columns, deepest)
         for scale, side in reversed(list(enumerate(sides))):
-            x = Block(self.norm, self.dropout, name=f"block_{scale}")(x, codes, train)
+            x = _block(self, scale)(x, codes, train)
             outputs = features(self.channels, scale - 1) if scale else colours
             # Patches that see their neighbours, so that they need not end at an edge.
-            x = nn.Conv(side**2 * outputs, (3, 3), name=f"up_{scale}")(x)
+            x = self.conv(side**2 * outputs, (3, 3), name=f"up_{scale}")(x)
             x = _channels_to_pixels(x, side)
         return x[:, :height, :width]
 
@@ -127,17 +134,24 @@ class Block(nn.Module):
     norm: Norm = "layer"
     dropout: float = 0.0
     leak: float = 0.0
+    dense: Dense = nn.Dense
+    conv: Conv = nn.Conv
 
     @nn.compact
     def __call__(self, x: Array, codes: Array | None = None, train: bool = False) -> Array:
         """Features [B, H, W, C], codes [B, Z] that scale and shift them -> [B, H, W, C]."""
         y = normalised(x, self.norm, train, "norm", EPSILON)
         if codes is not None:
-            style = nn.Dense(2 * x.shape[3], name="style")(codes)
+            style = self.dense(2 * x.shape[3], name="style")(codes)
             scale, shift = jnp.split(style[:, None, None], 2, axis=3)
             y = y * (1 + scale) + shift
         y = dropped(nn.leaky_relu(y, self.leak), self.dropout, train)
-        return x + nn.Conv(x.shape[3], (3, 3), name="conv")(y)
+        return x + self.conv(x.shape[3], (3, 3), name="conv")(y)
+
+
+def _block(of: ConvEncoder | ConvDecoder, scale: int, leak: float = 0.0) -> Block:
+    """A block of the layers that a network has; called in its `__call__`."""
+    return Block(of.norm, of.dropout, leak, of.dense, of.conv, name=f"block_{scale}")
 
 
 def patches(height: int, width: int, scales: int = 0) -> list[int]:

@@ -9,6 +9,8 @@ channels.
 import flax.linen as nn
 
 from aaejax.networks.mlp import (
+    Conv,
+    Dense,
     Norm,
     NormAndDropout,
     append_planes,
@@ -19,6 +21,9 @@ from aaejax.networks.mlp import (
 from aaejax.types import Array
 
 KERNEL, STRIDES = (5, 5), (2, 2)
+# Of the generator's convolutions, before and behind rows and columns: with inputs spread by
+# the strides they are those of `nn.ConvTranspose`.
+PADS = ((3, 2), (3, 2))
 COARSEST = 4  # positions along the longer side
 WEIGHTS = nn.initializers.normal(0.02)
 LEAK = 0.2
@@ -33,6 +38,8 @@ class DCGANEncoder(NormAndDropout, nn.Module):
       scales: convolutions; 0 for as many as reach a grid of at most 4x4.
       norm: of a convolution's outputs, before their units, but for the first.
       dropout: share of the inputs that are set to 0 in training.
+      dense: makes a linear layer.
+      conv: makes a convolution.
     """
 
     outputs: int
@@ -40,6 +47,8 @@ class DCGANEncoder(NormAndDropout, nn.Module):
     scales: int = 0
     norm: Norm = "batch"
     dropout: float = 0.0
+    dense: Dense = nn.Dense
+    conv: Conv = nn.Conv
 
     @nn.compact
     def __call__(
@@ -48,7 +57,7 @@ class DCGANEncoder(NormAndDropout, nn.Module):
         """Images [B, H, W, C], noise [B, N] or None -> [B, outputs]."""
         x = append_planes(dropped(images, self.dropout, train), noise)
         for layer in range(len(sizes(x.shape[1], x.shape[2], self.scales)) - 1):
-            x = nn.Conv(
+            x = self.conv(
                 self.channels * 2**layer,
                 KERNEL,
                 strides=STRIDES,
@@ -58,7 +67,7 @@ class DCGANEncoder(NormAndDropout, nn.Module):
             if layer:
                 x = normalised(x, self.norm, train, f"norm_{layer}")
             x = nn.leaky_relu(x, LEAK)
-        return nn.Dense(self.outputs, kernel_init=WEIGHTS, name="output")(flatten(x))
+        return self.dense(self.outputs, kernel_init=WEIGHTS, name="output")(flatten(x))
 
 
 class DCGANDecoder(NormAndDropout, nn.Module):
@@ -75,6 +84,8 @@ class DCGANDecoder(NormAndDropout, nn.Module):
     scales: int = 0
     norm: Norm = "batch"
     dropout: float = 0.0
+    dense: Dense = nn.Dense
+    conv: Conv = nn.Conv
 
     @nn.compact
     def __call__(self, codes: Array, train: bool = False) -> Array:
@@ -85,14 +96,19 @@ class DCGANDecoder(NormAndDropout, nn.Module):
         rows, columns = grids[0]
         x = dropped(codes, self.dropout, train)
         outputs = self.channels * 2 ** max(0, layers - 1)
-        x = nn.Dense(rows * columns * outputs, kernel_init=WEIGHTS, name="input")(x)
+        x = self.dense(rows * columns * outputs, kernel_init=WEIGHTS, name="input")(x)
         x = x.reshape(-1, rows, columns, outputs)
         for layer, (rows, columns) in enumerate(grids[1:]):
             x = nn.relu(normalised(x, self.norm, train, f"norm_{layer}"))
             last = layer == layers - 1
             outputs = colours if last else self.channels * 2 ** (layers - 2 - layer)
-            x = nn.ConvTranspose(
-                outputs, KERNEL, strides=STRIDES, kernel_init=WEIGHTS, name=f"conv_{layer}"
+            x = self.conv(
+                outputs,
+                KERNEL,
+                input_dilation=STRIDES,
+                padding=PADS,
+                kernel_init=WEIGHTS,
+                name=f"conv_{layer}",
             )(x)[:, :rows, :columns]
         return x
 

@@ -16,6 +16,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from aaejax.networks.bf16 import (
+    Precision,
+    bf16_conv_general_dilated,
+    bf16_dot_general,
+)
 from aaejax.types import Array, Key, NetworkVariables
 
 FIRST = 3  # rows above, and columns to the left, that the first layer reads: a 7x7 kernel's
@@ -33,6 +38,7 @@ class GatedPixelCNN:
       reach: rows above, and columns to the sides, that each of them reads; 1 for the 3x3
         kernels of which each stack has its part.
       classes: K, of a one-hot label that every layer reads; 0 for none.
+      precision: of the operands of its products and convolutions.
     """
 
     colours: int
@@ -41,6 +47,7 @@ class GatedPixelCNN:
     layers: int = 8
     reach: int = 1
     classes: int = 0
+    precision: Precision = "float32"
 
     def init(self, key: Key) -> NetworkVariables:
         """Its variables; the key is consumed."""
@@ -96,20 +103,21 @@ class GatedPixelCNN:
           float32 [B, H, W, outputs].
         """
         params, reach = variables["params"], self.reach
+        conv, product = self._conv, self._product
         x = _with_ones(images)
         above = jnp.pad(x[:, :-1], ((0, 0), (FIRST, 0), (FIRST, FIRST), (0, 0)))
         left = jnp.pad(x[:, :, :-1], ((0, 0), (0, 0), (FIRST, 0), (0, 0)))
-        vertical = _conv(above, params["first"]["vertical"])
-        horizontal = _conv(left, params["first"]["horizontal"])
+        vertical = conv(above, params["first"]["vertical"])
+        horizontal = conv(left, params["first"]["horizontal"])
         for layer in self._layers(params, classes):
             padded = jnp.pad(vertical, ((0, 0), (reach, 0), (reach, reach), (0, 0)))
-            sums = _conv(padded, layer["vertical"]) + layer["vertical_add"][:, None, None]
+            sums = conv(padded, layer["vertical"]) + layer["vertical_add"][:, None, None]
             vertical = _gate(sums)
             padded = jnp.pad(horizontal, ((0, 0), (0, 0), (reach, 0), (0, 0)))
-            added = sums @ layer["link"] + layer["horizontal_add"][:, None, None]
-            gated = _gate(_conv(padded, layer["horizontal"]) + added)
-            horizontal = horizontal + gated @ layer["output"]
-        return _last(params["last"], horizontal)
+            added = product(sums, layer["link"]) + layer["horizontal_add"][:, None, None]
+            gated = _gate(conv(padded, layer["horizontal"]) + added)
+            horizontal = horizontal + product(gated, layer["output"])
+        return self._last(params["last"], horizontal)
 
     def draw(
         self,
@@ -137,39 +145,36 @@ class GatedPixelCNN:
           float32 [B, H, W, C].
         """
         _, width, _ = shape
-        params, n, reach, size = (
-            variables["params"],
-            len(numbers),
-            self.reach,
-            self.channels,
-        )
+        n, reach, size = len(numbers), self.reach, self.channels
+        window, product = self._window, self._product
+        params = variables["params"]
         layers = self._layers(params, classes)
 
         def row(kept: tuple[Array, list[Array]], given: tuple[Array, ...]):
             above, before = kept  # [B, FIRST, W, C + 1], and of each layer [B, reach, W, F]
             number, numbers, known = given
-            vertical = _window(_sides(above, FIRST), params["first"]["vertical"])
+            vertical = window(_sides(above, FIRST), params["first"]["vertical"])
             after, links = [], []
             for layer, rows_before in zip(layers, before, strict=True):
                 stacked = jnp.concatenate([rows_before, vertical[:, None]], axis=1)
-                sums = _window(_sides(stacked, reach), layer["vertical"])
+                sums = window(_sides(stacked, reach), layer["vertical"])
                 sums = sums + layer["vertical_add"][:, None]
                 vertical = _gate(sums)
-                links.append((sums @ layer["link"]).swapaxes(0, 1))  # [W, B, 2 F]
+                links.append(product(sums, layer["link"]).swapaxes(0, 1))  # [W, B, 2 F]
                 after.append(stacked[:, 1:])
 
             def pixel(kept: tuple[Array, list[Array]], given: tuple[Any, ...]):
                 left, before = kept  # [B, FIRST, C + 1], and of each layer [B, reach, F]
                 numbers, known, links = given
-                horizontal = _window(left[:, None], params["first"]["horizontal"])[:, 0]
+                horizontal = window(left[:, None], params["first"]["horizontal"])[:, 0]
                 after = []
                 for layer, link, columns in zip(layers, links, before, strict=True):
                     stacked = jnp.concatenate([columns, horizontal[:, None]], axis=1)
-                    sums = _window(stacked[:, None], layer["horizontal"])[:, 0]
+                    sums = window(stacked[:, None], layer["horizontal"])[:, 0]
                     gated = _gate(sums + link + layer["horizontal_add"])
-                    horizontal = horizontal + gated @ layer["output"]
+                    horizontal = horizontal + product(gated, layer["output"])
                     after.append(stacked[:, 1:])
-                drawn = draw_pixel(_last(params["last"], horizontal), numbers)
+                drawn = draw_pixel(self._last(params["last"], horizontal), numbers)
                 drawn = jnp.where(number < rows, known, drawn)
                 left = jnp.concatenate([left[:, 1:], _with_ones(drawn)[:, None]], axis=1)
                 return (left, after), drawn
@@ -199,10 +204,41 @@ class GatedPixelCNN:
             for stack in ("vertical", "horizontal"):
                 added = layer[f"{stack}_bias"][None]
                 if classes is not None:
-                    added = added + classes @ layer[f"{stack}_class"]
+                    added = added + self._product(classes, layer[f"{stack}_class"])
                 layer[f"{stack}_add"] = added
             found.append(layer)
         return found
+
+    def _last(self, params: dict[str, Array], x: Array) -> Array:
+        for name in ("hidden", "output"):
+            bias = params[f"{name}_bias"].reshape(*[1] * (x.ndim - 1), -1)
+            x = self._product(jax.nn.relu(x), params[name]) + bias
+        return x
+
+    def _product(self, x: Array, kernel: Array) -> Array:
+        """[..., n] by [n, m]."""
+        bf16 = self.precision == "bf16"
+        return bf16_dot_general(x, kernel) if bf16 else x @ kernel
+
+    def _conv(self, x: Array, kernel: Array) -> Array:
+        """[B, H + kh - 1, W + kw - 1, n] -> [B, H, W, m]."""
+        x, kernel = jnp.asarray(x), jnp.asarray(kernel)
+        if self.precision == "bf16":
+            return bf16_conv_general_dilated(x, kernel, (1, 1), "VALID")
+        numbers = ("NHWC", "HWIO", "NHWC")
+        return jax.lax.conv_general_dilated(
+            x, kernel, (1, 1), "VALID", dimension_numbers=numbers
+        )
+
+    def _window(self, x: Array, kernel: Array) -> Array:
+        """`_conv` of one row, [B, kh, W + kw - 1, n] -> [B, W, m].
+
+        As a matrix product: XLA:CPU runs convolutions in a scan slowly.
+        """
+        height, width, _, outputs = kernel.shape
+        columns = x.shape[2] - width + 1
+        taps = [x[:, i, j : j + columns] for i in range(height) for j in range(width)]
+        return self._product(jnp.concatenate(taps, axis=-1), kernel.reshape(-1, outputs))
 
 
 def _with_ones(images: Array) -> Array:
@@ -214,35 +250,6 @@ def _with_ones(images: Array) -> Array:
 def _gate(sums: Array) -> Array:
     signal, gate = jnp.split(sums, 2, axis=-1)
     return jnp.tanh(signal) * jax.nn.sigmoid(gate)
-
-
-def _last(params: dict[str, Array], x: Array) -> Array:
-    rank = x.ndim - 1
-
-    def add(x: Array, bias: Array) -> Array:
-        return x + bias.reshape(*[1] * rank, -1)
-
-    x = add(jax.nn.relu(x) @ params["hidden"], params["hidden_bias"])
-    return add(jax.nn.relu(x) @ params["output"], params["output_bias"])
-
-
-def _conv(x: Array, kernel: Array) -> Array:
-    """[B, H + kh - 1, W + kw - 1, n] -> [B, H, W, m]."""
-    numbers = ("NHWC", "HWIO", "NHWC")
-    return jax.lax.conv_general_dilated(
-        jnp.asarray(x), jnp.asarray(kernel), (1, 1), "VALID", dimension_numbers=numbers
-    )
-
-
-def _window(x: Array, kernel: Array) -> Array:
-    """`_conv` of one row, [B, kh, W + kw - 1, n] -> [B, W, m].
-
-    As a matrix product: XLA:CPU runs convolutions in a scan slowly.
-    """
-    height, width, _, outputs = kernel.shape
-    columns = x.shape[2] - width + 1
-    taps = [x[:, i, j : j + columns] for i in range(height) for j in range(width)]
-    return jnp.concatenate(taps, axis=-1) @ kernel.reshape(-1, outputs)
 
 
 def _sides(x: Array, columns: int) -> Array:

@@ -11,6 +11,8 @@ from aaejax.types import Array
 
 # (units, name=...) -> a linear layer: `nn.Dense`, or a partial of it
 Dense = Callable[..., nn.Module]
+# (channels, kernel size, name=...) -> a convolution: `nn.Conv`, or a partial of it
+Conv = Callable[..., nn.Module]
 Norm = Literal["none", "layer", "batch"]
 
 

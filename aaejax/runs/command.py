@@ -15,6 +15,7 @@ from aaejax import data, models
 from aaejax.models._options import NetworkOptions
 from aaejax.runs import own_networks
 from aaejax.runs.agreement import Hosts
+from aaejax.runs.compile_cache import CompileCache
 from aaejax.runs.config import READING, RunConfig
 from aaejax.runs.config_json import model_name
 from aaejax.runs.finite import NonFiniteLoss
@@ -60,7 +61,7 @@ _DATA = {"dataset", "labels", "binarize", "flip", "cache", "data_dir", *READING}
 _NETWORKS = {"posterior", "noise_inputs", *(each.name for each in fields(NetworkOptions))}
 _NETWORKS |= {"masked", "orderings", "layers", "reach", "conditional", "spectral_norm"}
 _RUN = {each.name for each in fields(RunConfig)} - {"epochs", "batch_size", "ema"}
-_RUN |= {each.name for each in fields(HostOptions)}
+_RUN |= {each.name for each in (*fields(HostOptions), *fields(CompileCache))}
 
 
 def group_of(option: str) -> str:
@@ -77,11 +78,12 @@ def group_of(option: str) -> str:
 
 def parse_run(args: Sequence[str], name: str = "train.py") -> tuple[Any, RunConfig]:
     """`[MODEL] [OPTIONS]` -> the options of a model, and the settings of a run."""
-    return _parse(args, name)[:2]
+    parsed = _parse(args, name)
+    return parsed.model, parsed.run
 
 
-def _parse(args: Sequence[str], name: str) -> tuple[Any, RunConfig, HostOptions]:
-    """As `parse_run`, and which hosts train."""
+def _parse(args: Sequence[str], name: str) -> Any:
+    """The command line: the fields `model`, `run`, `hosts` and `compiled` are its parts."""
     args = with_file(args)
     named = bool(args) and not args[0].startswith("-")
     word, flags = (args[0], args[1:]) if named else ("aae", args)
@@ -96,6 +98,7 @@ def _parse(args: Sequence[str], name: str) -> tuple[Any, RunConfig, HostOptions]
         ("model", Annotated[options, flat]),
         ("run", Annotated[RunConfig, flat]),
         ("hosts", Annotated[HostOptions, flat]),
+        ("compiled", Annotated[CompileCache, flat]),
         ("options", Annotated[Path | None, tyro.conf.arg(help=OPTIONS)], None),
         ("print_options", Annotated[bool, tyro.conf.arg(help=PRINT)], False),
     ]
@@ -105,7 +108,7 @@ def _parse(args: Sequence[str], name: str) -> tuple[Any, RunConfig, HostOptions]
         prog = name
     script_name = f"python {name}" if name.endswith(".py") else name
     try:
-        parsed: Any = parse(
+        return parse(
             command,
             flags,
             prog,
@@ -118,7 +121,6 @@ def _parse(args: Sequence[str], name: str) -> tuple[Any, RunConfig, HostOptions]
         if end.code and later:
             print(f"a model goes first: {name} {later[0]} ...", file=sys.stderr)
         raise
-    return parsed.model, parsed.run, parsed.hosts
 
 
 def list_models() -> str:
@@ -189,15 +191,16 @@ def main(name: str = "train.py") -> int:
 
 
 def _main(name: str) -> int:
-    options, config, hosts = _parse(sys.argv[1:], name)
-    if "--print-options" in sys.argv:
-        print(options_json(options, config))
+    parsed = _parse(sys.argv[1:], name)
+    if parsed.print_options:
+        print(options_json(parsed.model, parsed.run))
         return 0
-    start(hosts, tell)
+    parsed.compiled.start()
+    start(parsed.hosts, tell)
     start_jax()
     try:
         with joined() as hosts:
-            return _train(options, config, name, hosts)
+            return _train(parsed.model, parsed.run, name, hosts)
     except NonFiniteLoss as error:
         print(f"{name}: {error}", file=sys.stderr)
         return 1

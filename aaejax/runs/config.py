@@ -11,6 +11,7 @@ from aaejax.components.checks import check_at_least, check_fields
 from aaejax.data.binarize import Binarize
 from aaejax.data.reading import Reading
 from aaejax.runs.devices import Parallel
+from aaejax.runs.precision import MatmulPrecision
 from aaejax.types import UserError
 
 READING = tuple(each.name for each in fields(Reading))  # how data are read
@@ -40,6 +41,9 @@ class RunConfig:
     ema: float = 0.0
     """Decay of an exponential moving average of the parameters, such as 0.999, which
     sample.py --weights ema asks; 0 for none."""
+    matmul_precision: MatmulPrecision = "default"
+    """Of float32 products where a machine has faster ones, in training and for all that
+    sample.py is asked: high, or highest for float32 itself; a CPU has that alone."""
     stop_early: int = 0
     """The run ends after so many evaluations without a better one; 0 for never."""
     best: str = ""

@@ -28,6 +28,7 @@ from aaejax.runs.interrupts import Interrupts
 from aaejax.runs.log_tensorboard import TensorBoard
 from aaejax.runs.log_wandb import WeightsAndBiases
 from aaejax.runs.memory import check_model
+from aaejax.runs.precision import at_precision
 from aaejax.runs.record import Record, Recorder, Result
 from aaejax.runs.report import Report
 from aaejax.runs.run import Run, run_keys
@@ -98,6 +99,7 @@ def _train(
     if steps >= 2**31:
         raise UserError(f"{steps:,} steps are too many to count: take fewer --epochs")
     built = model if isinstance(model, Model) else model.build(shares.spec, steps)
+    built = at_precision(built, config.matmul_precision)
     shares.check(built, dataset.name)
     if shares.spec.missing:
         _check_missing(built, dataset)

@@ -15,6 +15,7 @@ from aaejax.runs.config_json import decides, made_of, saved_model, saved_run
 from aaejax.runs.exported import Weights, read_weights
 from aaejax.runs.folder import RunFolder
 from aaejax.runs.memory import check_model
+from aaejax.runs.precision import at_precision
 from aaejax.runs.trained import Trained
 from aaejax.types import Model, TrainState, UserError
 
@@ -63,11 +64,12 @@ def restore(
             f"{run} was trained on a model built by hand{made_of(config)}: "
             "call aaejax.runs.restore.restore(run, model=...) with that model"
         )
-    saved_run(config)  # settings that are none are refused
+    settings = saved_run(config)
     # A record without model and parameters yet, for what it says of the data.
     trained = Trained(model, {}, 0, folder, config)  # type: ignore[arg-type]
     spec = trained.data.spec
     built: Model = model or _options(config, network, tell).build(spec, MOST_STEPS)
+    built = at_precision(built, settings.matmul_precision)
     if folder.weights.exists():
         like = jax.eval_shape(built.init, jax.random.key(0))
         check_model(like, jax.local_devices()[:1], copies=2)

@@ -15,7 +15,7 @@ import jax
 import tyro
 
 import aaejax
-from aaejax.runs.compile_cache import keep_compiled
+from aaejax.runs.compile_cache import CompileCache
 from aaejax.runs.help import grouping
 from aaejax.types import UserError, printable
 
@@ -125,7 +125,7 @@ def start_jax() -> None:
     Raises:
       UserError: JAX_PLATFORMS asks for a device that is not there.
     """
-    keep_compiled()
+    CompileCache().start()
     log = logging.getLogger("jax")
     level = log.level
     log.setLevel(logging.CRITICAL)
