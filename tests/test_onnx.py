@@ -112,6 +112,13 @@ def test_operations_are_those_of_jax(function):
     np.testing.assert_allclose(made, function(X), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("function", [jnp.log1p, jnp.expm1])
+def test_what_is_near_zero_keeps_its_digits(function):
+    x = np.array([[-0.5, -1e-7, 0.0, 3e-9, 1e-4, 40.0]] * 4, np.float32)
+    (made,) = session(as_onnx(function)).run(None, {"x": x})
+    np.testing.assert_allclose(made, function(x), rtol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("function", "words"),
     [

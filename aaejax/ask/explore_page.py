@@ -147,14 +147,16 @@ class Page:
         self._move(code)
 
     def _choose_class(self, number: int | None) -> None:
-        if self._setting or number is None:
+        if self._setting:
             return
         classes = self.view.classes
         if not classes:
             self._move(self.view.samples(1, self._seed(), number)[0])
             return
         code = self.code.copy()
-        code[:classes] = np.eye(classes, dtype=np.float32)[number]
+        code[:classes] = 0.0
+        if number is not None:
+            code[number] = 1.0
         self._move(code)
 
     def _seed(self) -> int:

@@ -242,6 +242,30 @@ def _one(graph: Graph, before: list[Any]) -> str:
     return graph.constant(1, before[0].dtype)
 
 
+def _log1p(graph, inputs, before, after, params):
+    """log(1 + x), near 0 as x log(u) / (u - 1) of u = 1 + x, whose errors cancel."""
+    (x,), one = inputs, _one(graph, before)
+    u = graph.node("Add", x, one)
+    plain, rest = graph.node("Log", u), graph.node("Sub", u, one)
+    nothing = graph.node("Equal", rest, graph.constant(0, before[0].dtype))
+    share = graph.node("Div", plain, graph.node("Where", nothing, one, rest))
+    near = graph.node("Where", nothing, x, graph.node("Mul", x, share))
+    return graph.node("Where", _near_zero(graph, x, one), near, plain)
+
+
+def _expm1(graph, inputs, before, after, params):
+    """exp(x) - 1, near 0 as 2 t / (1 - t) of t = tanh(x / 2)."""
+    (x,), one = inputs, _one(graph, before)
+    t = graph.node("Tanh", graph.node("Mul", x, graph.constant(0.5, before[0].dtype)))
+    near = graph.node("Div", graph.node("Add", t, t), graph.node("Sub", one, t))
+    plain = graph.node("Sub", graph.node("Exp", x), one)
+    return graph.node("Where", _near_zero(graph, x, one), near, plain)
+
+
+def _near_zero(graph: Graph, x: str, one: str) -> str:
+    return graph.node("Less", graph.node("Abs", x), one)
+
+
 _MAKERS: dict[str, Callable[..., Any]] = {
     "reshape": _reshape,
     "squeeze": _reshape,
@@ -268,8 +292,8 @@ _MAKERS: dict[str, Callable[..., Any]] = {
     ),
     "square": lambda g, x, b, a, p: g.node("Mul", *x, *x),
     "rsqrt": lambda g, x, b, a, p: g.node("Reciprocal", g.node("Sqrt", *x)),
-    "log1p": lambda g, x, b, a, p: g.node("Log", g.node("Add", *x, _one(g, b))),
-    "expm1": lambda g, x, b, a, p: g.node("Sub", g.node("Exp", *x), _one(g, b)),
+    "log1p": _log1p,
+    "expm1": _expm1,
     "ne": lambda g, x, b, a, p: g.node("Not", g.node("Equal", *x)),
     "clamp": lambda g, x, b, a, p: g.node("Min", g.node("Max", x[1], x[0]), x[2]),
 }
