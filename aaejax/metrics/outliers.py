@@ -134,9 +134,9 @@ class Measures:
 
         Returns:
           `(images [N, ...], labels [N] or None)` to arrays by name. "reconstruction":
-          float32 [N], the reconstruction loss: nats of a cross-entropy, else half the
-          squared error. "latent": float32 [N], -log p(z) of the code in nats, by the
-          mixture or the prior, or, where the prior's density is not known, half the
+          float32 [N], the reconstruction loss: nats of a cross-entropy or a density, else
+          half the squared error. "latent": float32 [N], -log p(z) of the code in nats, by
+          the mixture or the prior, or, where the prior's density is not known, half the
           squared Mahalanobis distance of the code from samples of the prior.
         """
         prior_key, encode_key = jax.random.split(jax.random.key(seed))
