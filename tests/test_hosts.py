@@ -42,8 +42,7 @@ def begin(count, devices, command):
         subprocess.Popen(
             [sys.executable, *map(str, command(address, index))],
             cwd=ROOT,
-            # One host compiles for all.
-            env=environment(devices, JAX_SHARE_BINARY_BETWEEN_HOSTS="true"),
+            env=environment(devices),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
