@@ -13,7 +13,7 @@ out=${1:-accelerator}
 mkdir -p "$out"
 out=$(cd "$out" && pwd)
 export TF_CPP_MIN_LOG_LEVEL=2
-rm -f "$out"/*.txt "$out"/*.json
+rm -f "$out"/*.txt "$out"/*.json "$out"/*.png
 platform=$(python -c 'import jax; print(jax.devices()[0].platform)') || exit 1
 python -c 'import jax
 for d in jax.devices(): print(d.platform, d.device_kind, d.id)
@@ -137,9 +137,10 @@ for batch, name in (("100", "speed"), ("1000", "speed1000")):
     lines += ["", f"| batch {batch} | ms a step |", "|-|-|"]
     for peer, found in whole[name]["peers"].items():
         lines.append(f"| {peer} | {found['ms']:.2f} |")
-lines += ["", "What takes the time of a step:", ""]
-lines += [f"    {line}" for line in (out / "trace.txt").read_text().splitlines()]
-lines += ["", "![samples](samples.png)", ""]
+if parts["trace"]["ended"] == "done":
+    lines += ["", "What takes the time of a step:", "", (out / "trace.txt").read_text()]
+if (out / "samples.png").exists():
+    lines += ["", "![samples](samples.png)", ""]
 (out / "accelerator.json").write_text(json.dumps(whole, indent=1) + "\n")
 (out / "accelerator.md").write_text("\n".join(lines))
 print(f"written: {out}/accelerator.json and {out}/accelerator.md")

@@ -10,8 +10,8 @@ run beside. `strong` keeps the batch
 of all devices, `weak` that of each. Bytes and operations are read from the compiled
 program, and are the same on any machine. The result goes to benchmarks/results/hosts.json.
 
-Host 0 compiles for all: four that compile one program each take minutes on two cores. What
-they have got to is said on stderr.
+Each process compiles each program for itself, so that four on two cores take minutes to
+begin. What they have got to is said on stderr.
 """
 
 import dataclasses
@@ -23,7 +23,6 @@ import re
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from functools import partial
 from pathlib import Path
@@ -153,14 +152,6 @@ def main(arguments: Arguments) -> None:
         as_host(arguments)
         return
     rows = []
-    cache = tempfile.TemporaryDirectory()
-    environment = {
-        **os.environ,
-        "JAX_PLATFORMS": "cpu",
-        "JAX_NUM_CPU_DEVICES": "1",
-        "JAX_SHARE_BINARY_BETWEEN_HOSTS": "true",
-        "JAX_COMPILATION_CACHE_DIR": cache.name,  # without one JAX shares nothing
-    }
     for count in arguments.counts:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -169,7 +160,7 @@ def main(arguments: Arguments) -> None:
         processes = [
             subprocess.Popen(
                 [*command, f"{address} {count} {i}"],
-                env=environment,
+                env={**os.environ, "JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "1"},
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL if i else None,  # the first speaks for all
                 text=True,

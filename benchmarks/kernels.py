@@ -34,10 +34,12 @@ def kernels(folder: Path, steps: int) -> dict[str, Any]:
     """What a trace of so many steps holds, by the step."""
     import jax
 
-    file = max(folder.rglob("*.xplane.pb"), key=lambda path: path.stat().st_mtime)
+    files = sorted(folder.rglob("*.xplane.pb"), key=lambda path: path.stat().st_mtime)
+    if not files:
+        raise SystemExit(f"{folder} has no trace: train.py --profile N writes one")
     lines = [
         (plane.name, line)
-        for plane in jax.profiler.ProfileData.from_file(str(file)).planes
+        for plane in jax.profiler.ProfileData.from_file(str(files[-1])).planes
         for line in plane.lines
     ]
     streams = [

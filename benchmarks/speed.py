@@ -55,6 +55,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -68,6 +69,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 from kernels import kernels, show
 
 CORES = len(os.sched_getaffinity(0))
+TORCH = find_spec("torch") is not None  # without it there is no floor, and no such peer
 # PyTorch's products of float32 matrices: TF32 where XLA takes it.
 FLOAT32_PRODUCTS = {"cpu": "highest", "cuda": "high"}
 Images = np.ndarray  # uint8 [N, H, W, C]
@@ -491,17 +493,19 @@ def load_images(options: Options) -> Images:
 
 def compare(options: Options) -> dict[str, Any]:
     """Peers in turn: a table, and the same for the JSON."""
-    rounds: dict[str, list[Record]] = {name: [] for name in ("rates", *options.peers)}
+    rounds: dict[str, list[Record]] = {name: [] for name in options.peers}
+    if TORCH:
+        rounds = {"rates": [], **rounds}
     for name in list(rounds) * options.rounds:
         rounds[name].append(alone(PEERS.get(name, measure_rates), options))
         print(name, {k: round(v, 2) for k, v in rounds[name][-1].items()}, flush=True)
     base_name = options.peers[0]
     base = rounds[base_name]
     peers = {name: summary(rounds[name], base) for name in options.peers}
-    floors = {
-        "float32": floor(options, rounds["rates"]),
-        "bf16": floor(options, rounds["rates"], "gflop_per_s_bf16"),
-    }
+    floors: dict[str, Any] = {"float32": None, "bf16": None}
+    if TORCH:
+        floors["float32"] = floor(options, rounds["rates"])
+        floors["bf16"] = floor(options, rounds["rates"], "gflop_per_s_bf16")
     print(f"\n| | ms per step | spread | images/s | floor / time | time / {base_name}'s |")
     print("|" + 6 * "-|")
     for name, peer in peers.items():
@@ -626,7 +630,7 @@ def main(options: Options) -> None:
     if options.quick:
         options = dataclasses.replace(options, rounds=1, steps=20, warm_steps=20)
     cpu = Path("/proc/cpuinfo").read_text().split("model name\t: ")[-1].split("\n")[0]
-    packages = ("jax", "jaxlib", "flax", "optax", "torch", "numpy")
+    packages = ("jax", "jaxlib", "flax", "optax", "numpy", *["torch"] * TORCH)
     kept = dataclasses.asdict(options)
     del kept["out"]
     result = {
