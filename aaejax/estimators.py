@@ -31,7 +31,7 @@ from aaejax.models._optimizers import Optimizer
 from aaejax.runs.fitted import Fitted, Recipe, fitted_of, options_of, programs
 from aaejax.types import UserError
 
-# As the figures of docs/using.md were measured; a model takes those of its own phases.
+# Of an aae, as the figures of docs/using.md were measured: learning rate and momentum.
 RATES = {
     "reconstruction": (1e-3, 0.9),
     "discriminator": (3e-4, 0.5),
@@ -130,7 +130,7 @@ class _Autoencoder(BaseEstimator):
             "output": "sigmoid" if unit else "linear",
             "reconstruction": "squared-error",
         }
-        for name, (rate, momentum) in RATES.items():
+        for name, (rate, momentum) in RATES.items() if self.model == "aae" else ():
             defaults[f"{name}_optimizer"] = Optimizer(
                 learning_rate=rate, momentum=momentum, schedule="cosine"
             )

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 
 import jax
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from aaejax import data
 from aaejax.models._optimizers import Optimizer
 from aaejax.runs import devices
+from aaejax.runs.about import _crc32
 from aaejax.runs.best import Best, best_metrics, best_score
 from aaejax.runs.hooks import Hook
 from aaejax.runs.restore import restore
@@ -213,3 +215,27 @@ def test_the_best_is_by_held_out_scores_alone():
     for step, score in ((1, 5.0), (2, 4.0), (3, math.nan), (4, 4.0)):
         seen = seen.after(step, score)
     assert seen == Best(2, 4.0, 2)
+
+
+def as_format_2(config):
+    """A config.json, or what a checkpoint has of it, as the format before wrote it."""
+    options = {
+        name: {**option, "beta2": None} if name.endswith("_optimizer") else option
+        for name, option in config["options"].items()
+    }
+    run = {name: x for name, x in config["run"].items() if name != "matmul_precision"}
+    return {**config, "format": 2, "options": options, "run": run}
+
+
+def test_a_run_of_the_format_before_can_be_asked_and_goes_on(pixels, whole, tmp_path):
+    old = tmp_path / "old"
+    shutil.copytree(whole, old)
+    config = old / "config.json"
+    config.write_text(json.dumps(as_format_2(json.loads(config.read_text()))))
+    for file in (old / "checkpoints").glob("*/about/metadata"):
+        saved = json.loads(file.read_text())
+        about = {**saved["about"], "run": as_format_2(saved["about"]["run"])}
+        file.write_text(json.dumps({"crc32": _crc32(about), "about": about}))
+    assert restore(old).step == 20
+    assert go(old, pixels, epochs=3).step == 30
+    assert json.loads(config.read_text())["format"] == 3

@@ -162,3 +162,18 @@ def test_a_second_stage_that_does_not_fit_is_refused():
     with pytest.raises(UserError, match="no second"):
         first = {"reconstruction": optax.sgd(0.1)}
         vae(*arguments, first, second=autoencoder((2,), 2))
+
+
+def test_the_noise_of_a_code_is_another_than_that_it_is_decoded_from():
+    model = build(conditional=True)
+    zeros = jax.tree.map(jnp.zeros_like, model.init(jax.random.key(0)))
+    # Decodes u as relu(u) - relu(-u); beside u stands the label, which it does not read.
+    kernel = np.zeros((5, 8), np.float32)
+    kernel[3:, :4] = [[1, -1, 0, 0], [0, 0, 1, -1]]
+    output = np.zeros((8, 2), np.float32)
+    output[:4] = [[1, 0], [-1, 0], [0, 1], [0, -1]]
+    mlp = zeros["second_decoder"]["params"]["network"]["mlp"]
+    mlp["hidden_0"]["kernel"], mlp["output"]["kernel"] = kernel, output
+    codes = model.prior(zeros, jax.random.key(1), 4000, jnp.ones(4000, jnp.int32))
+    # z = u + noise, each N(0, I): of variance 2, and 4 where both are the same.
+    np.testing.assert_allclose(np.cov(codes[:, 3:].T), 2 * np.eye(2), atol=0.2)

@@ -49,7 +49,7 @@ def _mixture(question: Question) -> mixtures.Mixture:
         with np.load(io.BytesIO(read_bytes(file)), allow_pickle=False) as kept:
             found = mixtures.Mixture(*(kept[each] for each in mixtures.Mixture._fields))
             if int(kept["of"]) == of and _fits(found, size):
-                return found
+                return mixtures.floored(found)
     except Exception:  # not there, or damaged in one of many ways: it is made again
         pass
     dataset = sources.own(trained, question.data, question.data_dir)

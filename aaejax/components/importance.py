@@ -24,8 +24,8 @@ def log_weights(autoencoder: Autoencoder, log_prior: LogPrior) -> Callable[..., 
     def weights(
         variables: Variables, images: Array, key: Key, labels: Array | None = None
     ) -> Array:
-        prior_key = jax.random.fold_in(key, 1)
-        noise = autoencoder.noise(key, images.shape[0])
+        noise_key, prior_key = jax.random.split(key)
+        noise = autoencoder.noise(noise_key, images.shape[0])
         outputs = autoencoder.encoder_outputs(variables, images, noise)
         codes = autoencoder.code_of(outputs, noise, labels)
         decoded = autoencoder.decoder_outputs(variables, codes)

@@ -57,12 +57,13 @@ def fit(codes: np.ndarray, components: tuple[int, ...] = COMPONENTS) -> Mixture:
         raise UserError(
             f"{len(codes)} codes of {codes.shape[1]} dimensions are too few for a density"
         )
-    covariances = [_floored(each) for each in np.asarray(best.covariances_)]
-    parts = best.weights_, best.means_, covariances
-    return Mixture(*(np.asarray(part, np.float32) for part in parts))
+    parts = best.weights_, best.means_, best.covariances_
+    return floored(Mixture(*(np.asarray(part) for part in parts)))
 
 
-def _floored(covariance: np.ndarray) -> np.ndarray:
-    """[Z, Z], with no variance in any direction below the floor."""
-    values, vectors = np.linalg.eigh(covariance)
-    return (vectors * np.maximum(values, FLOOR * values[-1])) @ vectors.T
+def floored(mixture: Mixture) -> Mixture:
+    """With no variance in any direction below the floor: a covariance that has a factor."""
+    values, vectors = np.linalg.eigh(np.asarray(mixture.covariances, np.float64))
+    values = np.maximum(values, FLOOR * values[:, -1:])
+    covariances = np.einsum("cij,cj,ckj->cik", vectors, values, vectors)
+    return Mixture(*(np.asarray(x, np.float32) for x in (*mixture[:2], covariances)))

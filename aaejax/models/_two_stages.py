@@ -59,7 +59,8 @@ def two_stages(
         return {name: variables[whole] for name, whole in NAMES.items()}
 
     def init(key: Key) -> Variables:
-        made = of_codes.init(jax.random.fold_in(key, 1))
+        # None of those that the first splits the key into.
+        made = of_codes.init(jax.random.fold_in(key, 100))
         return {**first.init(key), **{NAMES[name]: made[name] for name in made}}
 
     def loss(
@@ -72,8 +73,9 @@ def two_stages(
         return value, metrics, {NAMES[name]: states[name] for name in states}
 
     def prior(variables: Variables, key: Key, n: int, labels: Array | None = None) -> Array:
-        noise = jax.random.normal(jax.random.fold_in(key, 1), (n, latent))
-        codes = of_codes.prior(own(variables), key, n, labels)
+        code_key, noise_key = jax.random.split(key)
+        noise = jax.random.normal(noise_key, (n, latent))
+        codes = of_codes.prior(own(variables), code_key, n, labels)
         outputs = second.decoder_outputs(own(variables), codes)
         styles = second.likelihood.draw(outputs, noise)
         return jnp.concatenate([codes[:, :front], styles], axis=1)

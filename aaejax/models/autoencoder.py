@@ -8,7 +8,7 @@ that a density of its codes has something to be fitted to.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +17,7 @@ import optax
 from aaejax.components import losses
 from aaejax.components.autoencoder import Autoencoder
 from aaejax.components.checks import check_number, check_optimizers, check_word
+from aaejax.components.likelihoods import COUNTS
 from aaejax.models._options import AutoencoderOptions
 from aaejax.types import (
     Array,
@@ -89,8 +90,11 @@ def autoencoder(
 
     def penalty(variables: Variables, batch: Batch, codes: Array, draw: Draw) -> Array:
         if regularize == "l2":
-            parameters = jax.tree.leaves(variables["decoder"]["params"])
-            return sum((jnp.square(x).sum() for x in parameters), start=jnp.zeros(()))
+            parameters = variables["decoder"]["params"]
+            if autoencoder.likelihood.dispersions(autoencoder.shape) is not None:
+                parameters = parameters["network"]
+            squares = [jnp.square(x).sum() for x in jax.tree.leaves(parameters)]
+            return sum(squares, start=jnp.zeros(()))
 
         def decode(codes: Array) -> Array:
             outputs, _ = autoencoder.train_decoder(variables, codes, draw)
@@ -160,6 +164,29 @@ class Options(AutoencoderOptions):
             check_number(name, value, 0)
             if self.regularize == "no":
                 raise UserError(f"{name} is of --regularize: leave it out, or take l2")
+        if self.regularize == "gradient-penalty":
+            self._check_slopes()
+
+    def _check_slopes(self) -> None:
+        """Raises UserError for options with which a decoder's slopes are not to be had."""
+        norm = self.norm or ("batch" if self.network == "dcgan" else None)
+        for name, bad in (
+            ("precision", self.precision == "bf16"),
+            ("reconstruction", self.reconstruction in COUNTS),
+            ("norm", norm == "batch"),
+        ):
+            if bad:
+                raise UserError(
+                    "a gradient penalty is of the slopes of each example, and not for "
+                    f"this {name}: take another {name}, or --regularize l2"
+                )
+
+    def decided(self) -> dict[str, Any]:
+        """With the weights of what regularizes, where something does."""
+        if self.regularize == "no":
+            return super().decided()
+        weights = {"code_weight": CODE_WEIGHT, "decoder_weight": DECODER_WEIGHT}
+        return {**super().decided(), **weights, **self._weights()}
 
     def _weights(self) -> dict[str, float]:
         """Those that are given, by name."""

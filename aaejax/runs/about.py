@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from aaejax.runs.best import Best
-from aaejax.runs.config_json import changes, decides
+from aaejax.runs.config_json import changes, completed, decides
 from aaejax.runs.files import read_bytes
 from aaejax.runs.finite import name_of
 from aaejax.runs.metrics_log import Mark, Segment
@@ -71,7 +71,7 @@ def read_about(place: Path, step: int, run: Any) -> dict[str, Any] | None:
     if about["step"] != step:
         raise ValueError(f"it is that of step {about['step']}")
     if run is not None:
-        changed = changes(decides(about["run"]), run)
+        changed = changes(decides(completed(about["run"])), run)
         if changed:
             raise OtherRun("; ".join(changed))
     return about

@@ -187,9 +187,25 @@ def _of_this_format(saved: dict[str, Any]) -> dict[str, Any]:
             f"{FORMAT}: use the aaejax that wrote it"
         )
     if saved["format"] < 3 and isinstance(saved.get("options"), dict):
-        options = {name: _rate_of_old(x) for name, x in saved["options"].items()}
-        saved = {**saved, "options": options}
+        saved = {**saved, "options": _as_they_were(saved["options"], saved.get("model"))}
     return {**saved, "format": FORMAT}
+
+
+def _as_they_were(options: dict[str, Any], model: Any) -> dict[str, Any]:
+    """Options of format 2, with what they left open, or was not read, as it then was.
+
+    Raises:
+      UserError: the model is none of this aaejax any more.
+    """
+    if model == "nade" and options.get("masked"):
+        raise UserError(
+            "config.json is of a MADE whose bits do not act on later ones directly, which "
+            "this aaejax has no more: use the aaejax that wrote it, or train it again"
+        )
+    made = {name: _rate_of_old(x) for name, x in options.items()}
+    if "decoder_std" in made and made.get("reconstruction") != "squared-error":
+        made["decoder_std"] = 1.0
+    return made
 
 
 def _rate_of_old(option: Any) -> Any:

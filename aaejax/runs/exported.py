@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from aaejax.runs.about import checksums
-from aaejax.runs.config_json import changes, decides
+from aaejax.runs.config_json import changes, completed, decides
 from aaejax.runs.finite import name_of
 from aaejax.runs.folder import RunFolder
 from aaejax.runs.tensors_file import read_tensors, write_tensors
@@ -84,7 +84,7 @@ def read_weights(
         there, kind = about["step"], about["weights"]
         if type(there) is not int or kind not in ("last", "ema"):
             raise ValueError(f"step {there!r:.80}, weights {kind!r:.80}")
-        changed = changes(decides(about["run"]), run)
+        changed = changes(decides(completed(about["run"])), run)
         if changed:
             raise ValueError(f"config.json is another's: {'; '.join(changed)}")
         if checksums(tensors) != about["checksums"]:

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from aaejax import models
-from aaejax.metrics.mixtures import Mixture
+from aaejax.metrics.mixtures import Mixture, floored
 from aaejax.metrics.outliers import Measures, Scales
 from aaejax.models._optimizers import Optimizer
 from aaejax.runs.arrays import ArrayTrainer
@@ -215,7 +215,7 @@ def fitted_of(raw: bytes) -> Fitted:
         variables = in_places(weights, like)
         mixture = None
         if density:
-            mixture = Mixture(*(density[f"mixture/{name}"] for name in Mixture._fields))
+            mixture = floored(Mixture(*(density[f"mixture/{n}"] for n in Mixture._fields)))
         scales = {name: (float(a), float(b)) for name, (a, b) in about["scales"].items()}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         said = " ".join(str(error).split())[:300]

@@ -11,7 +11,7 @@ from aaejax.components.checks import check_word
 from aaejax.phases import averaged_params, init_state
 from aaejax.runs import own_networks
 from aaejax.runs.checkpoints import Checkpoints
-from aaejax.runs.config_json import decides, made_of, saved_model, saved_run
+from aaejax.runs.config_json import completed, decides, made_of, saved_model, saved_run
 from aaejax.runs.exported import Weights, read_weights
 from aaejax.runs.folder import RunFolder
 from aaejax.runs.memory import check_model
@@ -70,10 +70,11 @@ def restore(
     spec = trained.data.spec
     built: Model = model or _options(config, network, tell).build(spec, MOST_STEPS)
     built = at_precision(built, settings.matmul_precision)
+    of_run = decides(completed(config))
     if folder.weights.exists():
         like = jax.eval_shape(built.init, jax.random.key(0))
         check_model(like, jax.local_devices()[:1], copies=2)
-        found = read_weights(folder, like, step, weights, decides(config))
+        found = read_weights(folder, like, step, weights, of_run)
         return dataclasses.replace(
             trained,
             model=built,
@@ -90,7 +91,7 @@ def restore(
     like = jax.eval_shape(lambda key: init_state(built, key, ema), jax.random.key(0))
     # As read, and on the device.
     check_model(like.replace(opt_state={}), jax.local_devices()[:1], copies=2)
-    state, best = _restore_state(folder, like, step, tell, decides(config))
+    state, best = _restore_state(folder, like, step, tell, of_run)
     if ema:
         state = state.replace(params=averaged_params(state, ema))  # type: ignore[attr-defined]
     return dataclasses.replace(

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from aaejax.data.notes import Tell
+from aaejax.models._base import BaseOptions
 from aaejax.models._optimizers import Optimizer
 from aaejax.phases import init_state
 from aaejax.runs.about import fingerprint
@@ -180,8 +181,9 @@ def changed_rates(model: Any, step: int, before: int, now: int) -> str | None:
       before: steps of the run as it was planned.
       now: steps of the run from now on.
     """
-    if not dataclasses.is_dataclass(model):
+    if not isinstance(model, BaseOptions):
         return None
+    model = dataclasses.replace(model, **model.decided())
     said = []
     for each in dataclasses.fields(model):
         optimizer = getattr(model, each.name)

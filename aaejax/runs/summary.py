@@ -29,7 +29,8 @@ def train_arguments(config: dict[str, Any]) -> list[str] | None:
     """
     if config.get("custom_model"):
         return None
-    model, run = saved_model(config), saved_run(config)
+    model: Any = saved_model(config)
+    model, run = dataclasses.replace(model, **model.decided()), saved_run(config)
     changed = _changed(model, _usual(model)), _changed(run, type(run)())
     return [config["model"], *itertools.chain(*changed)]
 
@@ -46,7 +47,7 @@ def _changed(options: Any, default: Any, prefix: str = "--") -> Iterator[str]:
     """Flags and values of the fields in which two records of options differ."""
     for field in dataclasses.fields(options):
         value, usual = (getattr(each, field.name) for each in (options, default))
-        if not field.init or field.metadata.get("where") or value == usual:
+        if not field.init or field.metadata.get("where") or value in (usual, None):
             continue
         name = field.name.replace("_", "-")
         if dataclasses.is_dataclass(value):
