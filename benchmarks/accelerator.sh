@@ -6,7 +6,7 @@
 # writes FOLDER/accelerator.json and FOLDER/accelerator.md (by default in accelerator/): the
 # samples of a run, what a trace of it says, resuming, one device and all, the time of a step
 # and the quick tests, in float32 products there. Without an accelerator it does the same on
-# the CPU and says that it was one. The parts end after 600 seconds together at the latest.
+# the CPU and says that it was one. Each part has a limit, 600 seconds together.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 out=${1:-accelerator}
@@ -25,7 +25,8 @@ part() {
   shift 2
   echo "== $name: $*"
   began=$(date +%s)
-  timeout "$limit" "$@" > "$out/$name.txt" 2>&1
+  # A training takes SIGTERM for the wish to stop after this chunk.
+  timeout -k 10 "$limit" "$@" > "$out/$name.txt" 2>&1
   status=$?
   echo "$name $status $(($(date +%s) - began))" >> "$out/parts.txt"
   tail -n 3 "$out/$name.txt"
@@ -116,7 +117,7 @@ parts = {}
 for line in (out / "parts.txt").read_text().splitlines():
     name, status, seconds = line.split()
     words = (out / f"{name}.txt").read_text().splitlines()
-    said = {"0": "done", "124": "out of time"}.get(status, "failed")
+    said = {"0": "done", "124": "out of time", "137": "out of time"}.get(status, "failed")
     parts[name] = {"ended": said, "seconds": int(seconds), "last": words[-3:]}
 whole = {
     "platform": platform,

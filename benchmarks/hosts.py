@@ -184,7 +184,9 @@ def main(arguments: Arguments) -> None:
         )
     out = ROOT / "benchmarks" / "results" / "hosts.json"
     machine = f"{platform.machine()}, {os.cpu_count()} cores"
-    out.write_text(json.dumps({"machine": machine, "rows": rows}, indent=1) + "\n")
+    command = " ".join(["python benchmarks/hosts.py", *sys.argv[1:]])
+    found = {"command": command, "machine": machine, "rows": rows}
+    out.write_text(json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":
