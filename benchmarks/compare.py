@@ -18,6 +18,7 @@ import os
 import platform
 import statistics
 import sys
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,12 +32,12 @@ from PIL import Image
 # So that it runs from a clone in which nothing was installed.
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from digit_features import train_classifier
+from digit_features import random_features, train_classifier
 
 from aaejax import data, models, sampling
-from aaejax.components import losses
+from aaejax.components import losses, priors
 from aaejax.components.pixels import to_unit
-from aaejax.metrics import codes, fidelity, parzen
+from aaejax.metrics import codes, fidelity, mixtures, parzen
 from aaejax.metrics.heldout import importance_bound
 from aaejax.models._optimizers import Optimizer
 from aaejax.runs.hooks import Event, Hook
@@ -60,6 +61,15 @@ def adversarial(*rates_and_r1: tuple[float, float], **more: Any) -> list[dict[st
 
 def rate(optimizer: str, *rates: float, **more: Any) -> list[dict[str, Any]]:
     return [{f"{optimizer}_optimizer": adam(value), **more} for value in rates]
+
+
+def regularized(
+    kind: str, *weights: tuple[float, float], **more: Any
+) -> list[dict[str, Any]]:
+    return [
+        {"regularize": kind, "code_weight": code, "decoder_weight": decoder, **more}
+        for code, decoder in weights
+    ]
 
 
 # So few steps want a fast autoencoder. The last try of each that has one is faster still.
@@ -106,6 +116,38 @@ MODELS: dict[str, tuple[str, list[dict[str, Any]]]] = {
             kernel="rbf",
             batch_size=500,
         ),
+    ),
+    "vae-gaussian": (
+        "vae",
+        [
+            *({"reconstruction": "gaussian", "beta": beta} for beta in (1.0, 2.0, 4.0)),
+            *(
+                {"reconstruction": "gaussian", "beta": beta, **FASTER}
+                for beta in (1.0, 2.0)
+            ),
+        ],
+    ),
+    "vae-two-stage": (
+        "vae",
+        [
+            *({"two_stage": True, "beta": beta} for beta in (0.1, 0.25, 0.5)),
+            {"two_stage": True, "reconstruction": "gaussian"},
+            {"two_stage": True, "beta": 0.25, **FASTER},
+        ],
+    ),
+    "rae-l2": (
+        "autoencoder",
+        [
+            *regularized("l2", (0.1, 1e-3), (0.1, 1e-2), (1.0, 1e-3)),
+            *regularized("l2", (0.1, 1e-3), (0.1, 1e-2), **FASTER),
+        ],
+    ),
+    "rae-gp": (
+        "autoencoder",
+        [
+            *regularized("gradient-penalty", (0.1, 1e-2), (0.1, 0.1), (1.0, 1e-2)),
+            *regularized("gradient-penalty", (0.1, 1e-2), (0.1, 0.1), **FASTER),
+        ],
     ),
     "gan": (
         "gan",
@@ -168,9 +210,9 @@ class Digits:
     accuracy: float  # of the classifier, on test images
 
 
-def load(arguments: Arguments) -> Digits:
+def load(dataset: str, data_dir: Path) -> Digits:
     """A fixed fifth of the training images is for validation."""
-    whole = data.load(arguments.dataset, arguments.data_dir)
+    whole = data.load(dataset, data_dir)
     images, labels = np.asarray(whole.train_images), np.asarray(whole.train_labels)
     order = np.random.RandomState(1).permutation(len(images))
     train, validation = np.split(order, [len(images) * 4 // 5])
@@ -245,9 +287,46 @@ def features(
     blocks: list[np.ndarray], digits: Digits, held_out: Split
 ) -> tuple[np.ndarray, np.ndarray]:
     """Of the held-out images, at most 5,000, and of as many samples."""
+    real, made = as_many(blocks, held_out)
+    return digits.classify(real)[0], digits.classify(made)[0]
+
+
+def as_many(blocks: list[np.ndarray], held_out: Split) -> tuple[np.ndarray, np.ndarray]:
+    """Held-out images, at most 5,000, and as many samples."""
     n = min(5000, len(held_out.images))
-    real = digits.classify(held_out.images[:n])[0]
-    return real, digits.classify(np.concatenate(blocks)[:n])[0]
+    return held_out.images[:n], np.concatenate(blocks)[:n]
+
+
+def score_samples(
+    blocks: list[np.ndarray], digits: Digits, held_out: Split
+) -> dict[str, Any]:
+    """What is said of samples alone, in two feature spaces that know nothing of each other.
+
+    Args:
+      blocks: of 1,000 samples each, in [0, 1].
+      digits: whose validation images choose the width of the Parzen windows.
+      held_out: what they are held against.
+    """
+    real, made = features(blocks, digits, held_out)
+    precision, recall = fidelity.precision_recall(real, made)
+    density, coverage = fidelity.density_coverage(real, made)
+    other = [random_features(images) for images in as_many(blocks, held_out)]
+    flat = [block.reshape(1000, -1) for block in blocks]
+    validation = digits.validation.unit(1000).reshape(-1, 784)
+    sigma = parzen.choose_sigma(validation, flat)
+    test = held_out.unit(len(held_out.images)).reshape(-1, 784)
+    return {
+        "frechet_distance": fidelity.frechet_distance(real, made),
+        "kernel_distance": fidelity.kernel_distance(real, made),
+        "random_frechet_distance": fidelity.frechet_distance(*other),
+        "random_kernel_distance": fidelity.kernel_distance(*other),
+        "precision": precision,
+        "recall": recall,
+        "density": density,
+        "coverage": coverage,
+        "parzen_nats": float(parzen.log_likelihoods(test, flat, (sigma,)).mean()),
+        "parzen_sigma": sigma,
+    }
 
 
 def score(
@@ -255,23 +334,8 @@ def score(
 ) -> dict[str, Any]:
     """Every metric of the table."""
     prior_key, code_key, bound_key = jax.random.split(jax.random.key(seed), 3)
-    blocks = draw_samples(model, networks, seed)
-    real, made = features(blocks, digits, held_out)
-    precision, recall = fidelity.precision_recall(real, made)
-    density, coverage = fidelity.density_coverage(real, made)
-    flat = [block.reshape(1000, -1) for block in blocks]
-    validation = digits.validation.unit(1000).reshape(-1, 784)
-    sigma = parzen.choose_sigma(validation, flat)
-    test = held_out.unit(len(held_out.images)).reshape(-1, 784)
     found = {
-        "frechet_distance": fidelity.frechet_distance(real, made),
-        "kernel_distance": fidelity.kernel_distance(real, made),
-        "precision": precision,
-        "recall": recall,
-        "density": density,
-        "coverage": coverage,
-        "parzen_nats": float(parzen.log_likelihoods(test, flat, (sigma,)).mean()),
-        "parzen_sigma": sigma,
+        **score_samples(draw_samples(model, networks, seed), digits, held_out),
         "parameters": sum(x.size for x in jax.tree.leaves(networks)),
     }
     if model.encodes:
@@ -279,9 +343,9 @@ def score(
     if model.log_weights:
         images = held_out.unit(200)  # a thousand decodings each
         for name, samples in (("elbo_nats", 1), ("importance_weighted_nats", 1000)):
-            bound = jax.jit(importance_bound, static_argnums=(0, 4))
+            bound = jax.jit(partial(importance_bound, model, samples=samples))
             key = jax.random.fold_in(bound_key, samples)
-            found[name] = float(bound(model, networks, images, key, samples).mean())
+            found[name] = float(bound(networks, images, key=key).mean())
     return found
 
 
@@ -307,6 +371,13 @@ def score_codes(model, networks, digits, held_out, code_key, prior_key, seed):
         "prior_mmd_p_value": codes.mmd_p_value(some, prior, seed),
         "prior_classifier_accuracy": codes.classifier_two_sample(some, prior, seed),
     }
+    for name, components in (("gaussian", (1,)), ("gmm", mixtures.COMPONENTS)):
+        # As `sample.py RUN --sampler` draws, Ghosh et al. 2020's ex-post densities.
+        density = priors.gaussian_mixture(*mixtures.fit(train["codes"], components))
+        fitted = dataclasses.replace(model, prior=priors.fixed(density))
+        blocks = draw_samples(fitted, networks, seed)
+        both = features(blocks, digits, held_out)
+        found[f"{name}_frechet_distance"] = fidelity.frechet_distance(*both)
     order = np.random.RandomState(seed).permutation(len(digits.train.images))
     for count in (100, 1000, len(order)):
         chosen = order[:count]
@@ -425,8 +496,7 @@ def picture_row(model: Model, networks: Variables, digits: Digits, path: Path) -
     for ax, name in zip(axes, columns, strict=True):
         ax.set_axis_off()
         if name in panels:
-            tiles = np.asarray(panels[name]).reshape(6, 6, 28, 28)
-            ax.imshow(tiles.swapaxes(1, 2).reshape(168, 168), cmap="gray", vmin=0, vmax=1)
+            ax.imshow(tiled(panels[name], 6), cmap="gray", vmin=0, vmax=1)
             ax.set_title(name, fontsize=9)
     if model.encodes and model.latent == 2:
         images, labels = digits.test.unit(2000), digits.test.labels[:2000]
@@ -436,6 +506,12 @@ def picture_row(model: Model, networks: Variables, digits: Digits, path: Path) -
         axes[4].set_axis_on()
     figure.suptitle(path.stem, x=0.01, ha="left", fontsize=11)
     figure.savefig(path, dpi=80)
+
+
+def tiled(images: Any, rows: int) -> np.ndarray:
+    """Images [N, 28, 28, 1] as one, [28 rows, 28 N / rows]."""
+    tiles = np.asarray(images).reshape(rows, -1, 28, 28)
+    return tiles.swapaxes(1, 2).reshape(28 * rows, -1)
 
 
 def one_picture(rows: list[Path], path: Path) -> None:
@@ -452,6 +528,10 @@ def one_picture(rows: list[Path], path: Path) -> None:
 COLUMNS = {
     "frechet_distance": "Fréchet ↓",
     "kernel_distance": "KID ↓",
+    "gaussian_frechet_distance": "Fréchet, fitted Gaussian ↓",
+    "gmm_frechet_distance": "Fréchet, fitted mixture ↓",
+    "random_frechet_distance": "Fréchet, random features ↓",
+    "random_kernel_distance": "KID, random features ↓",
     "precision": "precision",
     "recall": "recall",
     "density": "density",
@@ -469,6 +549,8 @@ COLUMNS = {
     "importance_weighted_nats": "IWAE, nats",
     "parameters": "parameters",
     "images_per_second": "images/s",
+    "seconds_an_epoch": "s an epoch",
+    "fit_processor_seconds": "processor s",
 }
 
 
@@ -484,12 +566,14 @@ def table(rows: dict[str, list[dict]]) -> str:
         spread = statistics.stdev(values) if len(values) > 1 else 0
         return f"{mean:,.{digits}f}" + (f" ± {spread:.{digits}f}" if spread else "")
 
+    found = {key for records in rows.values() for record in records for key in record}
+    columns = [column for column in COLUMNS if column in found]
     lines = [
-        "| | " + " | ".join(COLUMNS.values()) + " |",
-        "|---" * (len(COLUMNS) + 1) + "|",
+        "| | " + " | ".join(COLUMNS[column] for column in columns) + " |",
+        "|---" * (len(columns) + 1) + "|",
     ]
     for name, records in rows.items():
-        lines.append(f"| {name} | " + " | ".join(cell(records, c) for c in COLUMNS) + " |")
+        lines.append(f"| {name} | " + " | ".join(cell(records, c) for c in columns) + " |")
     return "\n".join(lines)
 
 
@@ -499,7 +583,9 @@ def main() -> None:
     unknown = set(arguments.models) - set(MODELS)
     if unknown:
         sys.exit(f"no model {sorted(unknown)}: there are {list(MODELS)}")
-    digits = None if arguments.only_print else load(arguments)
+    digits = None
+    if not arguments.only_print:
+        digits = load(arguments.dataset, arguments.data_dir)
     if digits:
         print(f"classifier of the features: {digits.accuracy:.2%} of test images right")
     if digits and arguments.runs:
@@ -508,6 +594,9 @@ def main() -> None:
         return
     rows = {name: run_model(arguments, name, digits) for name in arguments.models}
     rows = {name: records for name, records in rows.items() if records}
+    for record in (record for records in rows.values() for record in records):
+        seen = record["steps"] * record["batch_size"] / arguments.epochs
+        record["seconds_an_epoch"] = seen / record["images_per_second"]
     text = table(rows)
     print(text)
     if digits:

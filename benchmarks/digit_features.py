@@ -1,5 +1,6 @@
 """A small digit classifier, trained where it is used: its last hidden layer is what the
-Fréchet and kernel distances of `compare.py` look at, as Inception's is for photographs.
+Fréchet and kernel distances of `compare.py` look at, as Inception's is for photographs. And
+features that nothing was trained for, so that no conclusion hangs on one space.
 """
 
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from aaejax.components.pixels import to_unit
 from aaejax.data import batches
 
 FEATURES = 64
+HE = nn.initializers.he_normal()  # of random units, whose scale nothing else sets
 
 
 class Classifier(nn.Module):
@@ -74,3 +76,24 @@ def train_classifier(
         return features.astype(np.float64), logits.argmax(axis=1)
 
     return classify
+
+
+class RandomConvolutions(nn.Module):
+    """The same two convolutions with random weights, and means over four quarters."""
+
+    @nn.compact
+    def __call__(self, images):
+        """Images [B, 28, 28, 1] -> features [B, 64]."""
+        x = images
+        for channels in (16, 16):
+            x = nn.relu(nn.Conv(channels, (4, 4), strides=(2, 2), kernel_init=HE)(x))
+        # Times ten: numbers about 1, which tables can print.
+        return 10 * nn.avg_pool(x, (4, 4), strides=(3, 3)).reshape(x.shape[0], -1)
+
+
+def random_features(images: np.ndarray) -> np.ndarray:
+    """Of images [M, 28, 28, 1], uint8 or in [0, 1], always by the same weights: [M, 64]."""
+    net, one = RandomConvolutions(), jnp.zeros((1, 28, 28, 1))
+    apply = jax.jit(lambda x: net.apply(net.init(jax.random.key(0), one), to_unit(x)))
+    blocks = np.array_split(images, -(-len(images) // 1000))
+    return np.concatenate([apply(jnp.asarray(x)) for x in blocks]).astype(np.float64)

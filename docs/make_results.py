@@ -82,6 +82,17 @@ COMPARED = {
     "gmmn-codes": "gmmn-codes",
     "gan": "gan",
     "gmmn": "gmmn",
+    "vae-gaussian": "vae, trained variance",
+    "vae-two-stage": "vae, two stages",
+    "rae-l2": "autoencoder, RAE-L2",
+    "rae-gp": "autoencoder, RAE-GP",
+}
+CLASSICAL = {
+    "gaussian-mixture": "Gaussian mixture",
+    "naive-bayes": "naive Bayes",
+    "hidden-markov": "hidden Markov model of rows",
+    "topics": "latent Dirichlet allocation",
+    "deep-belief": "deep belief net",
 }
 COLUMNS = {
     "frechet_distance": ("Fréchet ↓", 1),
@@ -94,6 +105,18 @@ COLUMNS = {
     "prior_classifier_accuracy": ("codes told from prior", 2),
     "knn_accuracy_100": ("kNN, 100 labels", 2),
     "knn_accuracy_all": ("kNN, all labels", 2),
+}
+CLASSICAL_COLUMNS = {
+    "frechet_distance": ("Fréchet ↓", 1),
+    "kernel_distance": ("KID ↓", 0),
+    "random_frechet_distance": ("Fréchet, random features ↓", 2),
+    "precision": ("precision", 2),
+    "recall": ("recall", 2),
+    "density": ("density", 2),
+    "coverage": ("coverage", 2),
+    "parzen_nats": ("Parzen, nats", 1),
+    "fit_processor_seconds": ("fit, processor s", 1),
+    "sample_processor_seconds": ("10,000 samples, processor s", 1),
 }
 SPREAD = ("frechet_distance", "parzen_nats", "reconstruction_nats")
 PEERS = {
@@ -213,10 +236,14 @@ def precision() -> str:
     return markdown(("number, on validation digits", "float32", "bf16"), rows)
 
 
-def compared(folder: str) -> str:
+def compared(
+    folder: str,
+    models: dict[str, str] = COMPARED,
+    columns: dict[str, tuple[str, int]] = COLUMNS,
+) -> str:
     """Models of one size on the same data, mean over seeds."""
-    rows, columns = [], dict(COLUMNS)
-    for word, title in COMPARED.items():
+    rows = []
+    for word, title in models.items():
         files = sorted((RESULTS / "compare" / folder).glob(f"{word}-seed*.json"))
         records = [json.loads(file.read_text()) for file in files]
         if not records:
@@ -323,6 +350,9 @@ TABLES: dict[str, Callable[[], str]] = {
     "precision": precision,
     "compared-mnist5k": partial(compared, "mnist5k-25epochs-latent8-width200"),
     "compared-mnist": partial(compared, "mnist-4epochs-latent8-width200"),
+    "compared-classical": partial(
+        compared, "mnist5k-classical", CLASSICAL, CLASSICAL_COLUMNS
+    ),
     "compared-plane": partial(compared, "mnist-4epochs-latent2-width200"),
     "steps": partial(
         step_times,
