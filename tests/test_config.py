@@ -61,6 +61,23 @@ def test_a_rate_that_an_older_run_left_open_is_what_it_then_was():
     assert {getattr(read, f"{name}_optimizer").learning_rate for name in PHASES} == {1e-3}
 
 
+@pytest.mark.parametrize(
+    ("given", "rates"),
+    [
+        ({}, [3e-3, 1e-3, 1e-3]),
+        ({"prior": "mixture"}, [1e-3, 1e-3, 1e-3]),
+        ({"network": "conv"}, [1e-3, 1e-3, 3e-4]),
+        ({"network": "dcgan"}, [1e-3, 3e-4, 3e-4]),
+    ],
+)
+def test_learning_rates_go_with_networks_and_prior(given, rates):
+    decided = Options(**given).decided()
+    found = [decided[f"{name}_optimizer"].learning_rate for name in PHASES]
+    assert found == rates
+    own = Options(**given, generator_optimizer=Optimizer(learning_rate=0.5))
+    assert own.decided()["generator_optimizer"].learning_rate == 0.5
+
+
 def test_convolutions_have_another_penalty():
     given = [Options(), Options(network="conv"), Options(network="conv", r1=0.0)]
     assert [each.penalty for each in given] == [0.1, 10.0, 0.0]
