@@ -202,7 +202,9 @@ def gaussian_mixture(weights: Array, means: Array, covariances: Array) -> Prior:
         part_key, normal_key = jax.random.split(key)
         part = jax.random.categorical(part_key, jnp.log(weights), shape=(n,))
         noise = jax.random.normal(normal_key, (n, means.shape[1]))
-        return means[part] + jnp.einsum("nij,nj->ni", roots[part], noise)
+        highest = jax.lax.Precision.HIGHEST  # float32 on every device
+        added = jnp.einsum("nij,nj->ni", roots[part], noise, precision=highest)
+        return means[part] + added
 
     return Known(sample, densities.gaussian_mixture(weights, means, roots))
 

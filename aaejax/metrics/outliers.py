@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from aaejax.components import priors
@@ -182,7 +183,9 @@ def _moments(drawn: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _distance(codes: Array, mean: Array, precision: Array) -> Array:
     away = codes - mean
-    return 0.5 * ((away @ precision) * away).sum(axis=1)
+    # Of large squares: float32 on every device.
+    products = jnp.matmul(away, precision, precision=jax.lax.Precision.HIGHEST)
+    return 0.5 * (products * away).sum(axis=1)
 
 
 def _scale(values: np.ndarray) -> tuple[float, float]:

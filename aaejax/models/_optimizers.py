@@ -25,9 +25,9 @@ class Optimizer:
     algorithm: Literal["adam", "sgd"] = "adam"
     """Adam (Kingma & Ba 2015) or SGD with momentum, as in the paper."""
     learning_rate: float | None = None
-    """Where no schedule has lowered it; by default 1e-3. Of an aae with MLPs and a Gaussian
-    prior the reconstruction has 3e-3, with conv the generator 3e-4, and with dcgan or
-    networks of one's own the discriminator and generator 3e-4."""
+    """Where no schedule has lowered it; by default 1e-3, and 3e-3 of nade. Of an aae with
+    MLPs and a Gaussian prior the reconstruction has 3e-3, with conv the generator 3e-4, and
+    with dcgan or networks of one's own the discriminator and generator 3e-4."""
     momentum: float = 0.9
     """Of SGD; for Adam, beta1."""
     schedule: Literal["constant", "cosine", "exponential", "piecewise"] = "constant"
