@@ -13,7 +13,7 @@ out=${1:-accelerator}
 mkdir -p "$out"
 out=$(cd "$out" && pwd)
 export TF_CPP_MIN_LOG_LEVEL=2
-rm -f "$out"/parts.txt "$out"/accelerator.json "$out"/accelerator.md
+rm -f "$out"/{parts.txt,accelerator.json,accelerator.md,speed.json,speed1000.json,samples.png}
 platform=$(python -c 'import jax; print(jax.devices()[0].platform)') || exit 1
 python -c 'import jax
 for d in jax.devices(): print(d.platform, d.device_kind, d.id)

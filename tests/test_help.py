@@ -94,7 +94,8 @@ def test_sample_has_its_options_in_groups(monkeypatch, capsys):
     assert set(first_ten(said)) <= {each for box in found.values() for each in box}
     assert {"--out", "--count", "--seed"} <= set(found["what is made"])
     assert {"--data", "--pick"} <= set(found["data"])
-    assert set(found["run"]) == {"--help", "--step", "--weights", "--network"}
+    run = {"--help", "--step", "--weights", "--network", "--compile-cache"}
+    assert set(found["run"]) == run
     assert set(found["page"]) == {"--port", "--browser"}
 
 

@@ -58,6 +58,8 @@ def test_codes_in_a_plane_have_a_density_in_float32():
     rng = np.random.default_rng(0)
     plane = rng.normal(size=(500, 2)) @ rng.normal(size=(2, 4)) * 1e3
     found = mixtures.fit(plane.astype(np.float32), (1, 2))
+    again = mixtures.floored(found)  # as what was kept is read
+    np.testing.assert_array_equal(again.covariances, found.covariances)
     density = priors.log_density(priors.gaussian_mixture(*found))
     assert density is not None
     inside, away = np.asarray(density(plane)), np.asarray(density(plane[::-1] * 2 + 900))

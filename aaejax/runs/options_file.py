@@ -4,13 +4,14 @@ A file becomes the flags that it stands for, so that the command line alone says
 option is and what it may be.
 """
 
+import dataclasses
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from aaejax.runs.config import RunConfig
-from aaejax.runs.config_json import model_name, model_options_json, run_json
+from aaejax.runs.config_json import model_name, run_json
 from aaejax.runs.files import read_bytes
 from aaejax.runs.summary import train_arguments
 from aaejax.types import UserError
@@ -49,8 +50,9 @@ def with_file(args: Sequence[str]) -> list[str]:
 
 def options_json(model: Any, config: RunConfig) -> str:
     """All options of a command line, as `--options` takes them; without places."""
-    options = model_options_json(model)
-    whole = {"model": model_name(model), **options, **run_json(config)}
+    fields = [field.name for field in dataclasses.fields(model) if field.init]
+    chosen = {name: dataclasses.asdict(model)[name] for name in fields}
+    whole = {"model": model_name(model), **chosen, **run_json(config)}
     return json.dumps(whole, indent=2)
 
 

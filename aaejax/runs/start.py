@@ -181,9 +181,10 @@ def changed_rates(model: Any, step: int, before: int, now: int) -> str | None:
       before: steps of the run as it was planned.
       now: steps of the run from now on.
     """
-    if not isinstance(model, BaseOptions):
+    if not dataclasses.is_dataclass(model):
         return None
-    model = dataclasses.replace(model, **model.decided())
+    if isinstance(model, BaseOptions):
+        model = dataclasses.replace(model, **model.decided())
     said = []
     for each in dataclasses.fields(model):
         optimizer = getattr(model, each.name)

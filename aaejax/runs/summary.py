@@ -31,27 +31,28 @@ def train_arguments(config: dict[str, Any]) -> list[str] | None:
         return None
     model: Any = saved_model(config)
     model, run = dataclasses.replace(model, **model.decided()), saved_run(config)
-    changed = _changed(model, _usual(model)), _changed(run, type(run)())
+    changed = _changed(model, _usual(model)), _changed(run, vars(type(run)()))
     return [config["model"], *itertools.chain(*changed)]
 
 
-def _usual(model: Any) -> Any:
+def _usual(model: Any) -> dict[str, Any]:
     """The default options, with what these would have decided of what they leave open."""
     default = type(model)()
-    left_open = {name: getattr(default, name) for name in model.decided()}
-    decided = dataclasses.replace(model, **left_open).decided()
-    return dataclasses.replace(default, **decided)
+    values = {f.name: getattr(default, f.name) for f in dataclasses.fields(default)}
+    left_open = {name: values[name] for name in model.decided()}
+    return values | dataclasses.replace(model, **left_open).decided()
 
 
-def _changed(options: Any, default: Any, prefix: str = "--") -> Iterator[str]:
-    """Flags and values of the fields in which two records of options differ."""
+def _changed(options: Any, usual: dict[str, Any], prefix: str = "--") -> Iterator[str]:
+    """Flags and values of the fields of options that are not the usual ones."""
     for field in dataclasses.fields(options):
-        value, usual = (getattr(each, field.name) for each in (options, default))
-        if not field.init or field.metadata.get("where") or value in (usual, None):
+        value = getattr(options, field.name)
+        unsaid = not field.init or field.metadata.get("where") or value is None
+        if unsaid or value == usual[field.name]:
             continue
         name = field.name.replace("_", "-")
         if dataclasses.is_dataclass(value):
-            yield from _changed(value, usual, f"{prefix}{name}.")
+            yield from _changed(value, vars(usual[field.name]), f"{prefix}{name}.")
         elif isinstance(value, bool):
             yield f"{prefix}{'' if value else 'no-'}{name}"
         else:
