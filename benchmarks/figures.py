@@ -29,21 +29,33 @@ FAST_HEADS = " ".join(
     for role in ("discriminator", "generator")
 )
 PLANE = "--latent 2"
+# As these pictures were made; the defaults are others since.
+SIZES = "--width 1000 --depth 2 --reconstruction-optimizer.learning-rate 1e-3"
+SLOW = FAST.replace("1e-3", "3e-4")
 RUN = "run:"  # a picture that training leaves in the run folder
 
 # figure: run: (arguments of train.py, kinds of sample.py with their arguments)
 FIGURES: dict[str, dict[str, tuple[str, list[str]]]] = {
     "figure2": {
-        "aae-gaussian": (f"aae {PLANE} {FAST}", [f"{RUN}codes", "manifold --count 400"]),
-        "aae-mixture": (f"aae {PLANE} {FAST} --prior mixture --r1 0", [f"{RUN}codes"]),
+        "aae-gaussian": (
+            f"aae {PLANE} {SIZES} {FAST}",
+            [f"{RUN}codes", "manifold --count 400"],
+        ),
+        "aae-mixture": (
+            f"aae {PLANE} {SIZES} {FAST} --prior mixture --r1 0",
+            [f"{RUN}codes"],
+        ),
         "vae-gaussian": (f"vae {PLANE}", [f"{RUN}codes", "manifold --count 400"]),
         "vae-mixture": (f"vae {PLANE} --prior mixture", [f"{RUN}codes"]),
     },
     "figure4": {
-        "mixture": ("label-regularized", [f"{RUN}codes", "walk"]),
-        "swiss-roll": ("label-regularized --prior swiss-roll", [f"{RUN}codes", "walk"]),
+        "mixture": (f"label-regularized {SIZES}", [f"{RUN}codes", "walk"]),
+        "swiss-roll": (
+            f"label-regularized --prior swiss-roll {SIZES}",
+            [f"{RUN}codes", "walk"],
+        ),
     },
-    "figure5": {"samples": ("aae", ["samples", "nearest --count 10"])},
+    "figure5": {"samples": (f"aae {SIZES} {SLOW}", ["samples", "nearest --count 10"])},
     # 4-D styles; of the paper's 15 dimensions so few steps leave most unmatched: smears.
     "figure7": {"styles": (f"supervised --joint-style {FAST}", ["styles"])},
     "figure10": {
