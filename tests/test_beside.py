@@ -9,6 +9,7 @@ import pytest
 
 from aaejax import init_state, train_step
 from aaejax.ask.kinds import sample
+from aaejax.ask.question import Question
 from aaejax.components.adversaries import Adversary
 from aaejax.components.inputs import weighted_mean
 from aaejax.data import from_arrays, from_source, load
@@ -114,6 +115,28 @@ def test_the_decoder_reads_the_condition(told_run):
     fails("a condition of 2 numbers", trained.encode, data.test_images)
     fails("of 1 numbers: the run's has 2", sample, trained, condition=(0.1,))
     fails("it reads a condition, give --condition", sample, trained, label="1")
+
+
+def test_the_page_of_explore_has_a_slider_for_each_number_of_the_condition(told_run):
+    document = pytest.importorskip("bokeh.document", reason="no Bokeh is installed")
+    from aaejax.ask.explore_page import Page
+    from aaejax.ask.explore_view import View
+
+    view = View(Question(restore(told_run[0])))
+    page = Page(document.Document(), view)
+    held_out = told_run[1].test_beside.condition
+    np.testing.assert_allclose(page.code[:2], held_out.mean(axis=0), rtol=1e-5)
+    grey, _ = page.on.given
+    assert (grey.start, grey.end) == (held_out[:, 0].min(), held_out[:, 0].max())
+    grey.value = 0.2
+    dark, style = page.example.mean(), page.code[2:].copy()
+    grey.value = 0.8
+    assert page.example.mean() > dark + 0.3
+    np.testing.assert_array_equal(page.code[2:], style)
+    np.testing.assert_array_equal(page.example, view.decode(page.code[None])[0])
+    page._samples()
+    assert page.row_codes is not None
+    assert (page.row_codes[:, :2] == page.code[:2]).all()
 
 
 def test_other_data_must_have_the_condition(told_run, tmp_path):

@@ -217,7 +217,7 @@ def test_pins_samples_and_what_is_saved(browser, served, view):
     page.until("return !!inside('row', 'img')")
     page.js("model('take').active = 3")
     page.changed(before)
-    sample = view.samples(10, 0)[3]
+    sample = view.samples(10, 0, view.start())[3]
     assert shows(page, view, sample[None])
     page.js("inside('Pin B', 'button').click()")
     page.until("return !model('between').disabled")
@@ -286,12 +286,12 @@ def test_a_port_in_use_is_refused_and_two_pages_have_two(served, trained):
 
 def test_pictures_from_outside_are_bounded(view):
     with pytest.raises(UserError, match="give one of at most 8 MiB"):
-        view.encode_picture(bytes(MOST_UPLOAD + 1))
+        view.encode_picture(bytes(MOST_UPLOAD + 1), view.start())
     with pytest.raises(UserError, match="the file cannot be decoded as an image"):
-        view.encode_picture(b"none")
+        view.encode_picture(b"none", view.start())
     coloured, file = np.zeros((50, 40, 3), np.uint8), io.BytesIO()
     Image.fromarray(coloured).save(file, "PNG")
-    image, code = view.encode_picture(file.getvalue())
+    image, code = view.encode_picture(file.getvalue(), view.start())
     assert image.shape == (28, 28, 1) and code.shape == (2,)
 
 

@@ -66,6 +66,7 @@ class Widgets:
         reach = {"start": -REACH, "end": REACH, "step": 0.02, "value": 0, "width": 250}
         names = [f"z{number}" for number in numbers[:MOST_SLIDERS]]
         self.sliders = [Slider(title=name, name=name, **reach) for name in names]
+        self.given = _sliders_of(view.conditions)
         self.class_of = ClassChoice(view.class_names)
         way = {"start": 0, "end": 1, "step": 0.01, "value": 0, "width": 250}
         self.between = Slider(title="from A to B", name="between", disabled=True, **way)
@@ -98,6 +99,8 @@ class Widgets:
         right = column(
             self.shown if images else self.bars,
             *by_class,
+            *([Div(text="Condition")] if self.given else []),
+            *self.given,
             Div(text="Code, in standard deviations of the prior"),
             column(*self.sliders, styles=rolled),
             row(*(press[each] for each in saves)),
@@ -151,6 +154,20 @@ class ClassChoice:
             self.widget.value = "" if number is None else str(number)
         else:
             self.widget.active = number
+
+
+def _sliders_of(conditions: np.ndarray | None) -> list[Slider]:
+    """One for each number of a condition, over the values that examples [N, C] have."""
+    if conditions is None:
+        return []
+    made = []
+    for number, values in enumerate(conditions.T[:MOST_SLIDERS].astype(float)):
+        low, high = values.min(), values.max()
+        high = max(high, low + 1e-6)  # of one value too there is a slider
+        title = f"condition {number + 1}"
+        reach = {"start": low, "end": high, "step": (high - low) / 200, "width": 250}
+        made.append(Slider(title=title, name=title, value=values.mean(), **reach))
+    return made
 
 
 def _button(text: str, do: Callable[[], None]) -> Button:

@@ -57,6 +57,8 @@ class Page:
             watch(select, "value", lambda _: self._draw_plane())
         for number, slider in enumerate(on.sliders):
             watch(slider, "value", partial(self._slid, number))
+        for number, slider in enumerate(on.given):
+            watch(slider, "value", partial(self._give, number))
         on.class_of.watch(self._choose_class)
         watch(on.between, "value", self._go_between)
         watch(on.take, "active", self._take)
@@ -86,7 +88,9 @@ class Page:
                 on.shown.text = images_html(shown, SHOWN)
             else:
                 on.bar_source.data = bars_of(view, self.example, on.bars.y_range)
-            style = (self.code[view.classes :] - view.mean) / view.std
+            style = (self.code[view.front :] - view.mean) / view.std
+            for slider, value in zip(on.given, self.code, strict=False):
+                slider.value = float(np.clip(value, slider.start, slider.end))
             for slider, value in zip(on.sliders, style, strict=False):
                 slider.value = float(np.clip(value, -REACH, REACH))
             if view.classes:
@@ -142,16 +146,23 @@ class Page:
         if self._setting:
             return
         code = self.code.copy()
-        at = self.view.classes + number
+        at = self.view.front + number
         code[at] = self.view.mean[number] + value * self.view.std[number]
         self._move(code)
+
+    def _give(self, number: int, value: float) -> None:
+        """Another number of the condition."""
+        if not self._setting:
+            code = self.code.copy()
+            code[number] = value
+            self._move(code)
 
     def _choose_class(self, number: int | None) -> None:
         if self._setting:
             return
         classes = self.view.classes
         if not classes:
-            self._move(self.view.samples(1, self._seed(), number)[0])
+            self._move(self.view.samples(1, self._seed(), self.code, number)[0])
             return
         code = self.code.copy()
         code[:classes] = 0.0
@@ -178,7 +189,7 @@ class Page:
             self._move(self._way(np.array([t], np.float32))[0])
 
     def _samples(self) -> None:
-        codes = self.view.samples(LINE, self._seed())
+        codes = self.view.samples(LINE, self._seed(), self.code)
         self._set_row(f"samples of seed {self._seed()}", codes=codes)
 
     def _nearest(self) -> None:
@@ -210,7 +221,7 @@ class Page:
     def _upload(self, content: str | list[str]) -> None:
         def encode() -> None:
             raw = base64.b64decode(str(content))
-            original, code = self.view.encode_picture(raw)
+            original, code = self.view.encode_picture(raw, self.code)
             self.code, self.original = code, original
             self.show()
 

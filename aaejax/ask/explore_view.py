@@ -41,6 +41,8 @@ class View:
       codes: of the examples, float32 [N, Z]; [0, Z] without an encoder.
       labels: of the examples, int [N], or None.
       images: the examples, float32 [N, ...].
+      front: K, numbers of a code before its style: those of a class, or a condition.
+      conditions: of the examples, float32 [N, K]; None where the model has none.
       drawn: samples of the prior, float32 [M, Z].
       mean: of the prior's style, [Z - K].
       std: of the prior's style, [Z - K].
@@ -50,27 +52,31 @@ class View:
         """Encodes the examples of the question; raises UserError where there are none."""
         self.question, self.trained = question, question.trained
         model = self.model = self.trained.model
-        if model.conditions:
-            raise UserError(
-                "explore has no page for codes with a condition: ask for samples with "
-                "--condition, or for codes"
-            )
-        self.classes, self.size = model.classes, model.latent - model.classes
+        self.classes, self.front = model.classes, model.front
+        self.size = model.latent - self.front
         self.shape, self.columns = self.trained.data.spec.shape, self.trained.columns
         key, choice_key = jax.random.split(question.key)
         self.images = np.zeros((0, *self.shape), np.float32)
         self.codes = np.zeros((0, model.latent), np.float32)
         self.labels: np.ndarray | None = None
+        told = None
         if model.encodes:
-            self.images, self.labels, _ = question.some_examples(
+            self.images, told, _ = question.some_examples(
                 MOST_EXAMPLES, choice_key, in_order=True
             )
-            self.codes = self.trained.encode(self.images, self.labels)
+            self.codes = self.trained.encode(self.images, told)
+        if model.conditions and told is None:
+            told = self.trained.folder.read_heldout("explore shows some")["condition"]
+        self.conditions = told if model.conditions else None
+        self.labels = None if model.conditions else told
         self._draw = jax.jit(
-            lambda variables, key, labels: model.prior(variables, key, DRAWN, labels)
+            lambda variables, key, told: model.prior(variables, key, DRAWN, told)
         )
-        self.drawn = np.asarray(self._draw(self.trained.variables, key, None))
-        style = self.drawn[:, self.classes :]
+        every = None
+        if self.conditions is not None:
+            every = np.resize(self.conditions, (DRAWN, model.conditions))
+        self.drawn = np.asarray(self._draw(self.trained.variables, key, every))
+        style = self.drawn[:, self.front :]
         self.mean, self.std = style.mean(axis=0), np.maximum(style.std(axis=0), 1e-6)
 
     @property
@@ -81,16 +87,18 @@ class View:
         return list(names) if named else [str(number) for number in range(count)]
 
     def start(self) -> np.ndarray:
-        """The code in the middle of the prior: float32 [Z]."""
+        """The code in the middle of the prior, and of the conditions: float32 [Z]."""
         code = np.zeros(self.model.latent, np.float32)
         code[: self.classes] = np.eye(1, self.classes, dtype=np.float32)[0]
-        code[self.classes :] = self.mean
+        if self.conditions is not None:
+            code[: self.front] = self.conditions.mean(axis=0)
+        code[self.front :] = self.mean
         return code
 
     @cached_property
     def _principal(self) -> tuple[np.ndarray, np.ndarray]:
         """Middle [Z - K] and two directions [2, Z - K] of the codes, or of the prior."""
-        style = (self.codes if len(self.codes) > 2 else self.drawn)[:, self.classes :]
+        style = (self.codes if len(self.codes) > 2 else self.drawn)[:, self.front :]
         middle = style.mean(axis=0)
         directions = np.linalg.svd(style - middle[None], full_matrices=False)[2][:2]
         # One dimension has one direction: all is at 0 of the other.
@@ -106,14 +114,14 @@ class View:
     def places(self, codes: np.ndarray, axes: Axes) -> np.ndarray:
         """Where codes [N, Z] are drawn: [N, 2]."""
         middle, directions = self._plane(axes)
-        return (codes[:, self.classes :] - middle[None]) @ directions.T
+        return (codes[:, self.front :] - middle[None]) @ directions.T
 
     def moved(self, code: np.ndarray, axes: Axes, x: float, y: float) -> np.ndarray:
         """The code [Z] that is drawn at that place and is else as this one."""
         _, directions = self._plane(axes)
         away = np.array([x, y]) - self.places(code[None], axes)[0]
         changed = code.copy()
-        changed[self.classes :] += away.astype(np.float32) @ directions
+        changed[self.front :] += away.astype(np.float32) @ directions
         return changed
 
     def groups(self) -> list[tuple[str, np.ndarray, int]]:
@@ -135,11 +143,22 @@ class View:
         """Examples of codes [N, Z]: float32 [N, ...]."""
         return self.trained.decode(codes)
 
-    def samples(self, n: int, seed: int, label: int | None = None) -> np.ndarray:
-        """Codes of the prior, of a class where it can be asked for one: float32 [n, Z]."""
-        labels = None if label is None else np.full(DRAWN, label, np.int32)
+    def samples(
+        self, n: int, seed: int, like: np.ndarray, label: int | None = None
+    ) -> np.ndarray:
+        """Codes of the prior: float32 [n, Z].
+
+        Args:
+          n: how many.
+          seed: of them.
+          like: a code [Z], whose condition they have where the model has conditions.
+          label: of the class that they are of, where the prior can be asked for one.
+        """
+        told = None if label is None else np.full(DRAWN, label, np.int32)
+        if self.conditions is not None:
+            told = np.tile(like[: self.front], (DRAWN, 1))
         key = jax.random.key(seed)
-        return np.asarray(self._draw(self.trained.variables, key, labels))[:n]
+        return np.asarray(self._draw(self.trained.variables, key, told))[:n]
 
     def line(self, first: np.ndarray, last: np.ndarray, t: np.ndarray) -> np.ndarray:
         """Codes on the way from one code to another: float32 [len(t), Z]."""
@@ -169,8 +188,12 @@ class View:
         dataset = sources.own(self.trained, None, question.data_dir)
         return np.asarray(dataset.train_images)
 
-    def encode_picture(self, raw: bytes) -> tuple[np.ndarray, np.ndarray]:
+    def encode_picture(self, raw: bytes, like: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """A picture file, as the model takes it, float32 [H, W, C], and its code [Z].
+
+        Args:
+          raw: the file.
+          like: a code [Z], whose condition it gets where the model has conditions.
 
         Raises:
           UserError: no picture, too large a one, or a model that encodes none.
@@ -201,7 +224,8 @@ class View:
             raise UserError(f"the model reads examples of {channels} channels, no pictures")
         if self.trained.data.spec.binary:
             pixels = np.asarray(bits(pixels, 1, "the picture"))
-        return np.asarray(to_unit(pixels))[0], self.trained.encode(pixels)[0]
+        told = None if self.conditions is None else like[None, : self.front]
+        return np.asarray(to_unit(pixels))[0], self.trained.encode(pixels, told)[0]
 
     @property
     def standardised(self) -> bool:
