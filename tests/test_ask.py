@@ -517,6 +517,8 @@ def test_a_density_of_the_training_codes_is_fitted_once_and_kept(pets, tmp_path)
             )
         )
     np.testing.assert_allclose(found["latent"], np.log(3) - np.log(density), rtol=1e-3)
+    with pytest.raises(UserError, match="--data of samples --sampler gaussian once"):
+        sample(away, "scores", data=scored, sampler="gaussian")
     with pytest.raises(UserError, match="sampler has no meaning for codes"):
         sample(copy, "codes", sampler="gmm")
     with pytest.raises(UserError, match="data has no meaning for samples"):

@@ -10,7 +10,7 @@ from aaejax import sampling
 from aaejax.ask import answers, samplers
 from aaejax.ask.answers import Arrays
 from aaejax.ask.question import Question, Sampler
-from aaejax.ask.sources import DATA_DIR
+from aaejax.ask.sources import DATA_DIR, NotAtHand
 from aaejax.runs import pictures
 from aaejax.runs.trained import Trained
 from aaejax.types import Model, UserError
@@ -261,15 +261,27 @@ def sample(
     check_reads(asked, kind)
     trained.check_room(count * KINDS[kind].makes)
     if sampler != "prior":
-        # A density is fitted to the run's own data, and scores are of others.
-        own = replace(asked, data=None) if kind == "scores" else asked
-        asked = replace(asked, trained=samplers.with_sampler(own))
+        asked = replace(asked, trained=_with_sampler(asked, kind))
     found = KINDS[kind].make(asked)
     columns = trained.columns
     if columns is not None and "images" in found:
         found["images"] = columns.unscaled(found["images"])
         found["columns"] = np.array(columns.features, str)
     return found
+
+
+def _with_sampler(asked: Question, kind: str) -> Trained:
+    """The model with the density that `--sampler` names."""
+    if kind != "scores":
+        return samplers.with_sampler(asked)
+    # A density is fitted to the run's own data, and --data are here those to be scored.
+    try:
+        return samplers.with_sampler(replace(asked, data=None))
+    except NotAtHand as error:
+        raise UserError(
+            f"{error} of samples --sampler {asked.sampler} once, which keeps the density "
+            "in the run folder; scores have it then"
+        ) from error
 
 
 def check_reads(question: Question, kind: str) -> None:

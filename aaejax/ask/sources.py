@@ -117,6 +117,10 @@ def given(trained: Trained, name: str | Path, data_dir: Path) -> list[Examples]:
     return found
 
 
+class NotAtHand(UserError):
+    """The data that a run was trained on are not there, or are others."""
+
+
 def own(trained: Trained, name: str | Path | None, data_dir: Path) -> Dataset:
     """The data that the run was trained on, split as it was.
 
@@ -126,7 +130,7 @@ def own(trained: Trained, name: str | Path | None, data_dir: Path) -> Dataset:
       data_dir: the user's folder of TFDS sets.
 
     Raises:
-      UserError: they are not there, or they are others.
+      NotAtHand: they are not there, or they are others.
     """
     recorded = trained.config["data"].get("name", "data without a name")
     try:
@@ -149,7 +153,7 @@ def own(trained: Trained, name: str | Path | None, data_dir: Path) -> Dataset:
             raise UserError(f"{listed([str(place)])} holds other data")
     except (UserError, OSError) as error:
         data = trained.data
-        raise UserError(
+        raise NotAtHand(
             f"the data of this run are not at hand ({error}): it was trained on "
             f"{listed([str(recorded)])}, {data.train} training and {data.test} held-out "
             f"examples of shape {list(data.spec.shape)}, fingerprint "
