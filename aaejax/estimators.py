@@ -31,11 +31,13 @@ from aaejax.models._optimizers import Optimizer
 from aaejax.runs.fitted import Fitted, Recipe, fitted_of, options_of, programs
 from aaejax.types import UserError
 
-# Of an aae, as the figures of docs/using.md were measured: learning rate and momentum.
-RATES = {
-    "reconstruction": (1e-3, 0.9),
-    "discriminator": (3e-4, 0.5),
-    "generator": (3e-4, 0.5),
+# Of an aae, as the figures of docs/using.md were measured.
+AAE = {
+    "reconstruction_optimizer": Optimizer(learning_rate=1e-3, schedule="cosine"),
+    **dict.fromkeys(
+        ("discriminator_optimizer", "generator_optimizer"),
+        Optimizer(learning_rate=3e-4, momentum=0.5, schedule="cosine"),
+    ),
 }
 ROWS = 50  # for each number of a mixture's mean, to fit one
 FLOATS = [np.float64, np.float32]
@@ -130,10 +132,8 @@ class _Autoencoder(BaseEstimator):
             "output": "sigmoid" if unit else "linear",
             "reconstruction": "squared-error",
         }
-        for name, (rate, momentum) in RATES.items() if self.model == "aae" else ():
-            defaults[f"{name}_optimizer"] = Optimizer(
-                learning_rate=rate, momentum=momentum, schedule="cosine"
-            )
+        if self.model == "aae":
+            defaults |= AAE
         return options_of(self.model, defaults, self.options or {})
 
     def _checked(self, X: Any) -> np.ndarray:

@@ -147,6 +147,7 @@ def adversaries(
     }
 
 
+# Chosen on validation images (docs/results.md).
 MIDDLE, FAST = (
     Optimizer(learning_rate=rate, momentum=0.5, schedule="cosine") for rate in (3e-4, 1e-3)
 )

@@ -143,18 +143,15 @@ class Page:
         self._move(self.code)
 
     def _slid(self, number: int, value: float) -> None:
-        if self._setting:
-            return
-        code = self.code.copy()
-        at = self.view.front + number
-        code[at] = self.view.mean[number] + value * self.view.std[number]
-        self._move(code)
+        """Another number of the style, of which the slider has standard deviations."""
+        value = self.view.mean[number] + value * self.view.std[number]
+        self._give(self.view.front + number, value)
 
-    def _give(self, number: int, value: float) -> None:
-        """Another number of the condition."""
+    def _give(self, at: int, value: float) -> None:
+        """Another number of the code; the first ones are those of a condition."""
         if not self._setting:
             code = self.code.copy()
-            code[number] = value
+            code[at] = value
             self._move(code)
 
     def _choose_class(self, number: int | None) -> None:

@@ -71,13 +71,18 @@ def bf16_conv_general_dilated(
     """
     if others.get("feature_group_count", 1) != 1:
         raise NotImplementedError("a convolution in bfloat16 with groups of features")
-    sizes = [(n - 1) * d + 1 for n, d in zip(inputs.shape[1:3], lhs_dilation, strict=True)]
-    sides = [(n - 1) * d + 1 for n, d in zip(kernel.shape[:2], rhs_dilation, strict=True)]
     if isinstance(padding, str):
+        sizes = _dilated(inputs.shape[1:3], lhs_dilation)
+        sides = _dilated(kernel.shape[:2], rhs_dilation)
         padding = jax.lax.padtype_to_pads(sizes, sides, window_strides, padding)
     pads = tuple((int(low), int(high)) for low, high in padding)
     steps = (tuple(window_strides), tuple(lhs_dilation), tuple(rhs_dilation))
     return _convolution(steps, pads, inputs, kernel)
+
+
+def _dilated(sizes: Sequence[int], by: Sequence[int]) -> list[int]:
+    """Sizes with what a dilation puts between."""
+    return [(n - 1) * d + 1 for n, d in zip(sizes, by, strict=True)]
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))
@@ -111,13 +116,9 @@ def _convolution_backward(
     """
     x, kernel = operands
     strides, dilation, kernel_dilation = steps
-
-    def dilated(sizes: Sequence[int], by: Pair) -> list[int]:
-        return [(n - 1) * d + 1 for n, d in zip(sizes, by, strict=True)]
-
-    inputs = dilated(x.shape[1:3], dilation)
-    sides = dilated(kernel.shape[:2], kernel_dilation)
-    outputs = dilated(gradient.shape[1:3], strides)
+    inputs = _dilated(x.shape[1:3], dilation)
+    sides = _dilated(kernel.shape[:2], kernel_dilation)
+    outputs = _dilated(gradient.shape[1:3], strides)
     each = list(zip(pads, inputs, sides, outputs, strict=True))
     to_inputs = tuple((k - 1 - low, n + low - o) for (low, _), n, k, o in each)
     to_kernel = tuple((low, o + k - 1 - n - low) for (low, _), n, k, o in each)

@@ -15,7 +15,6 @@ import jax
 import tyro
 
 import aaejax
-from aaejax.runs.compile_cache import CompileCache
 from aaejax.runs.help import grouping
 from aaejax.types import UserError, printable
 
@@ -120,12 +119,11 @@ def tell(text: str) -> None:
 
 
 def start_jax() -> None:
-    """Starts JAX's devices, with compiled programs kept on disk.
+    """Starts JAX's devices.
 
     Raises:
       UserError: JAX_PLATFORMS asks for a device that is not there.
     """
-    CompileCache().start()
     log = logging.getLogger("jax")
     level = log.level
     log.setLevel(logging.CRITICAL)
