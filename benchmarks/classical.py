@@ -20,9 +20,10 @@ from typing import Any
 
 import numpy as np
 import tyro
-from compare import TUNING_SEED, Digits, features, load, score_samples, table, tiled
+from compare import TUNING_SEED, table, tiled
 from PIL import Image
 from scipy.special import expit
+from scoring import Judged, features, load, score_samples
 from sklearn.decomposition import PCA, LatentDirichletAllocation
 from sklearn.mixture import GaussianMixture
 from sklearn.naive_bayes import BernoulliNB, GaussianNB
@@ -182,10 +183,10 @@ class Options:
         return self.results / f"{self.dataset}-classical"
 
 
-def run_model(options: Options, name: str, digits: Digits) -> list[dict]:
+def run_model(options: Options, name: str, judged: Judged) -> list[dict]:
     """The records of a model's seeds; fits what is missing."""
     fit, tries = MODELS[name]
-    x, y = digits.train.unit(len(digits.train.images)).reshape(-1, 784), digits.train.labels
+    x, y = judged.train.unit(len(judged.train.images)).reshape(-1, 784), judged.train.labels
     options.folder.mkdir(parents=True, exist_ok=True)
 
     def blocks(settings: dict, seed: int) -> tuple[list[np.ndarray], dict[str, float]]:
@@ -212,7 +213,7 @@ def run_model(options: Options, name: str, digits: Digits) -> list[dict]:
 
     def tried(settings: dict) -> dict:
         made, seconds = blocks(settings, TUNING_SEED)
-        both = features(made, digits, digits.validation)
+        both = features(made, judged, judged.validation)
         distance = fidelity.frechet_distance(*both)
         return {"scored_on": "validation", "frechet_distance": distance, **seconds}
 
@@ -221,8 +222,8 @@ def run_model(options: Options, name: str, digits: Digits) -> list[dict]:
         if not seed:
             pixels = np.rint(255 * tiled(made[0][:40], 4)).astype(np.uint8)
             Image.fromarray(pixels).save(options.folder / f"{name}.png")
-        found = {"scored_on": "test", "seed": seed, "classifier_accuracy": digits.accuracy}
-        return {**found, **score_samples(made, digits, digits.test), **seconds}
+        found = {"scored_on": "test", "seed": seed, "classifier_accuracy": judged.accuracy}
+        return {**found, **score_samples(made, judged, judged.test), **seconds}
 
     found = [
         kept(f"try{number}", settings, partial(tried, settings))
@@ -243,9 +244,9 @@ def main() -> None:
     unknown = set(options.models) - set(MODELS)
     if unknown:
         sys.exit(f"no model {sorted(unknown)}: there are {list(MODELS)}")
-    digits = load(options.dataset, options.data_dir)
-    print(f"classifier of the features: {digits.accuracy:.2%} of test images right")
-    rows = {name: run_model(options, name, digits) for name in options.models}
+    judged = load(options.dataset, options.data_dir)
+    print(f"classifier of the features: {judged.accuracy:.2%} of test images right")
+    rows = {name: run_model(options, name, judged) for name in options.models}
     text = table(rows)
     print(text)
     (options.folder / "table.md").write_text(text + "\n")

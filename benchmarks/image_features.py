@@ -1,6 +1,6 @@
-"""A small digit classifier, trained where it is used: its last hidden layer is what the
-Fréchet and kernel distances of `compare.py` look at, as Inception's is for photographs. And
-features that nothing was trained for, so that no conclusion hangs on one space.
+"""A small classifier, trained where it is used: its last hidden layer is what the Fréchet
+and kernel distances of `compare.py` look at, as Inception's is for photographs. And features
+that nothing was trained for, so that no conclusion hangs on one space.
 """
 
 from collections.abc import Callable
@@ -15,32 +15,36 @@ from aaejax.components.pixels import to_unit
 from aaejax.data import batches
 
 FEATURES = 64
+# Of the classifier's convolutions; pictures in colour want more than grey digits.
+GREY, COLOUR = (16, 32), (32, 64, 128)
 HE = nn.initializers.he_normal()  # of random units, whose scale nothing else sets
 
 
 class Classifier(nn.Module):
-    """Two convolutions on 2x2 pixels each, a hidden layer, ten logits."""
+    """Convolutions, each of which halves the size, a hidden layer, and logits."""
+
+    classes: int
 
     @nn.compact
     def __call__(self, images):
-        """Images [B, 28, 28, 1] -> features [B, 64], logits [B, 10]."""
+        """Images [B, H, W, C] -> features [B, 64], logits [B, classes]."""
         x = images
-        for channels in (16, 32):
+        for channels in GREY if x.shape[3] == 1 else COLOUR:
             x = nn.relu(nn.Conv(channels, (4, 4), strides=(2, 2))(x))
         x = nn.relu(nn.Dense(FEATURES)(x.reshape(x.shape[0], -1)))
-        return x, nn.Dense(10)(x)
+        return x, nn.Dense(self.classes)(x)
 
 
 def train_classifier(
     images: np.ndarray, labels: np.ndarray, steps: int = 1500, seed: int = 0
 ) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
-    """Trains on uint8 images [N, 28, 28, 1].
+    """Trains on uint8 images [N, H, W, C].
 
     Returns:
-      A function from images [M, 28, 28, 1], uint8 or in [0, 1], to their features [M, 64]
+      A function from images [M, H, W, C], uint8 or in [0, 1], to their features [M, 64]
       and classes [M].
     """
-    net = Classifier()
+    net = Classifier(int(labels.max()) + 1)
     init_key, noise_key = jax.random.split(jax.random.key(seed))
     optimizer = optax.adam(optax.cosine_decay_schedule(2e-3, steps))
 
@@ -48,7 +52,7 @@ def train_classifier(
     def step(params, state, images, labels, key):
         def loss(params):
             shift_key, noise_key = jax.random.split(key)
-            # Moved by up to two pixels: features that know a digit, not its place.
+            # Moved by up to two pixels: features that know what is seen, not its place.
             rows, columns = jax.random.randint(shift_key, (2,), -2, 3)
             moved = jnp.roll(images, (rows, columns), (1, 2))
             moved += 0.1 * jax.random.normal(noise_key, images.shape)
@@ -58,7 +62,7 @@ def train_classifier(
         updates, state = optimizer.update(jax.grad(loss)(params), state)
         return optax.apply_updates(params, updates), state
 
-    params = net.init(init_key, jnp.zeros((1, 28, 28, 1)))
+    params = net.init(init_key, jnp.zeros((1, *images.shape[1:])))
     state = optimizer.init(params)
     order = batches.batch_indices(seed, 0, steps, len(images), 100)
     for number, rows in enumerate(order):
@@ -79,11 +83,11 @@ def train_classifier(
 
 
 class RandomConvolutions(nn.Module):
-    """The same two convolutions with random weights, and means over four quarters."""
+    """Two convolutions with random weights, and means over four quarters."""
 
     @nn.compact
     def __call__(self, images):
-        """Images [B, 28, 28, 1] -> features [B, 64]."""
+        """Images [B, H, W, C], of 28 to 34 pixels a side -> features [B, 64]."""
         x = images
         for channels in (16, 16):
             x = nn.relu(nn.Conv(channels, (4, 4), strides=(2, 2), kernel_init=HE)(x))
@@ -92,8 +96,8 @@ class RandomConvolutions(nn.Module):
 
 
 def random_features(images: np.ndarray) -> np.ndarray:
-    """Of images [M, 28, 28, 1], uint8 or in [0, 1], always by the same weights: [M, 64]."""
-    net, one = RandomConvolutions(), jnp.zeros((1, 28, 28, 1))
+    """Of images [M, H, W, C], uint8 or in [0, 1], always by the same weights: [M, 64]."""
+    net, one = RandomConvolutions(), jnp.zeros((1, *images.shape[1:]))
     apply = jax.jit(lambda x: net.apply(net.init(jax.random.key(0), one), to_unit(x)))
     blocks = np.array_split(images, -(-len(images) // 1000))
     return np.concatenate([apply(jnp.asarray(x)) for x in blocks]).astype(np.float64)
