@@ -2,16 +2,16 @@
 
     python benchmarks/compare.py                              # mnist5k, all models
     python benchmarks/compare.py --dataset mnist --epochs 4
-    python benchmarks/compare.py --dataset CIFAR10_FOLDER --network conv --latent 64 --epochs 2
+    python benchmarks/compare.py --dataset FOLDER --network conv --latent 64 --epochs 2
     python benchmarks/compare.py --models aae vae --only-print
     python benchmarks/compare.py --runs runs/aae-mnist5k      # what its samples score
 
 All see the same images as often, with the same sizes of networks and code. Of the training
 images a fixed fifth is for validation. Each model gets the same number of tries there
 (`compare_models.py`), one seed each, and the settings with the smallest Fréchet distance
-train again with other seeds, all in one program; those are scored (`scoring.py`) on the test
-images, read once. A JSON file for each try and seed goes to --results; what is there, with
-the settings of now, is not trained again.
+train again with other seeds, all in one program; those are scored (`scoring.py`) on the
+test images, read once. A JSON file for each try and seed goes to --results; what is there,
+with the settings of now, is not trained again.
 """
 
 import dataclasses
@@ -210,8 +210,7 @@ def run_model(arguments: Arguments, name: str, judged: Judged) -> list[dict[str,
 
 
 def try_out(arguments: Arguments, name: str, settings: Settings, judged: Judged) -> float:
-    """The Fréchet distance on validation images; 1e9, as JSON has no infinity, of what
-    diverged."""
+    """The Fréchet distance on validation images; 1e9 where it diverged."""
     images = judged.train.images
     model, steps, batch_size = build(arguments, name, settings, images)
     try:
@@ -220,7 +219,7 @@ def try_out(arguments: Arguments, name: str, settings: Settings, judged: Judged)
         return fidelity.frechet_distance(*features(samples, judged, judged.validation))
     except ArithmeticError as error:
         print(f"{name} {settings}: {error}", flush=True)
-        return 1e9
+        return 1e9  # JSON has no infinity
 
 
 def distance_of(run: Path, judged: Judged) -> float:
@@ -269,7 +268,7 @@ def picture_row(model: Model, networks: Variables, judged: Judged, path: Path) -
 
 
 def tiled(images: Any, rows: int) -> np.ndarray:
-    """Images [N, H, W, C] as one of so many rows of them: [H, W], or [H, W, 3] in colour."""
+    """Images [N, H, W, C] as one of so many rows: [H, W], or [H, W, 3] in colour."""
     n, height, width, channels = np.shape(images)
     tiles = np.clip(np.asarray(images), 0, 1).reshape(rows, -1, height, width, channels)
     sheet = tiles.swapaxes(1, 2).reshape(height * rows, width * n // rows, channels)

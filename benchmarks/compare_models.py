@@ -40,8 +40,10 @@ def reconstruction(rate: float, **more: Any) -> Settings:
 
 
 def for_convolutions(settings: Settings) -> Settings:
-    """The same with a third of the rates of encoders, decoders and generators, which leave
-    the prior else (docs/results.md, "Convolutions and colour")."""
+    """The same with a third of the rates of encoders, decoders and generators.
+
+    Faster ones push codes out of the prior (docs/results.md, "Convolutions and colour").
+    """
     names = {"reconstruction_optimizer", "generator_optimizer"} & settings.keys()
     slower = {
         name: replace(settings[name], learning_rate=settings[name].learning_rate / 3)

@@ -1,6 +1,8 @@
-"""A small classifier, trained where it is used: its last hidden layer is what the Fréchet
-and kernel distances of `compare.py` look at, as Inception's is for photographs. And features
-that nothing was trained for, so that no conclusion hangs on one space.
+"""Features of images, for the Fréchet and kernel distances of `compare.py`.
+
+The last hidden layer of a small classifier, trained where it is used, as Inception's is
+taken for photographs. And features that nothing was trained for, so that no conclusion
+hangs on one space.
 """
 
 from collections.abc import Callable

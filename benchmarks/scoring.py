@@ -1,4 +1,4 @@
-"""What `compare.py` and `classical.py` say of a model: its samples, its codes, its bounds."""
+"""What `compare.py` and `classical.py` say of a model's samples, codes and likelihood."""
 
 import dataclasses
 from functools import partial

@@ -15,7 +15,7 @@ On a GPU, then with --batch 1000, and with --batch 8192 --examples 60000:
     python benchmarks/speed.py --device cuda --peers aaejax torch torch-compile torch-graphs
     python benchmarks/speed.py --device cuda --peers aaejax-bf16 torch-bf16 --batch 8192 \
         --examples 60000 --width 8192
-    python benchmarks/speed.py --device cuda --peers aaejax aaejax-ten-seeds
+    python benchmarks/speed.py --device cuda --peers aaejax aaejax-seeds
     python benchmarks/speed.py --device cuda --what profile
 
 Measured are the AAE's three phases (the paper's 784-1000-1000-8 and back, or this project's
@@ -24,7 +24,8 @@ convolutions), three Adams, images in memory. The peers:
 - aaejax: what `train.py` runs: 200 steps a dispatch (a convolution on a CPU: one), resident
   uint8 images; choosing the examples and bringing the metrics to the host count.
 - aaejax-bf16: the same with --precision bf16.
-- aaejax-ten-seeds: ten seeds in one program (`train_seeds`); a step is one of each.
+- aaejax-seeds: ten seeds in one program (`train_seeds`), or --seeds of them; a step is one
+  of each.
 - sampling: its decoder, as many samples as a batch has images, a "step" each time.
 - torch: an eager loop as people write it. Default threads and Adam, the losses' `.item()`
   every 100 steps, images as one float32 tensor (faster than a DataLoader).
@@ -46,6 +47,7 @@ import itertools
 import json
 import math
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -84,7 +86,7 @@ class Options:
     """Peers beside each other; the first of them, and sampling, at other sizes; the
     scripts' start; where the time of the first peer, an aaejax, goes."""
     peers: tuple[str, ...] = ("aaejax", "torch", "torch-tuned", "torch-once")
-    """In this order; also aaejax-bf16, aaejax-ten-seeds, torch-bf16, torch-compile,
+    """In this order; also aaejax-bf16, aaejax-seeds, torch-bf16, torch-compile,
     torch-graphs and sampling."""
     device: Literal["cpu", "cuda"] = "cpu"
     """Of PyTorch; JAX takes the best that it finds."""
@@ -103,6 +105,8 @@ class Options:
     a CPU: 4 GiB)."""
     devices: int = 1
     """Of aaejax; on a CPU they share its cores."""
+    seeds: int = 10
+    """Of aaejax-seeds."""
     steps: int = 600
     """Measured steps of each peer in each round; over 200, a multiple of it."""
     warm_steps: int = 200
@@ -201,7 +205,7 @@ def measure_aaejax(
     return measured
 
 
-def measure_seeds(options: Options, seeds: int = 10) -> Record:
+def measure_seeds(options: Options) -> Record:
     """So many seeds at once, as `benchmarks/paper.py` trains them."""
     from aaejax.runs.seeds import train_seeds
 
@@ -212,13 +216,15 @@ def measure_seeds(options: Options, seeds: int = 10) -> Record:
         the_model(options, steps),
         images,
         np.full(len(images), -1, np.int32),
-        seeds=range(seeds),
+        seeds=range(options.seeds),
         steps=steps,
         batch_size=options.batch_size,
         chunk=dispatch,
         tell=lambda _: ends.append(clock()),
     )
-    return record(ends[warm_steps // dispatch - 1], options, images=seeds, end=ends[-1])
+    return record(
+        ends[warm_steps // dispatch - 1], options, images=options.seeds, end=ends[-1]
+    )
 
 
 def the_model(options: Options, steps: int, precision: Any = "float32") -> Any:
@@ -385,7 +391,11 @@ def measure_rates(options: Options) -> Record:
             if options.device == "cuda":
                 torch.cuda.synchronize()
 
-        return min(timeit.repeat(run, number=1, repeat=20))
+        # Twenty times, or for some seconds where a product takes as long.
+        times, start = [], time.perf_counter()
+        while len(times) < 20 and (len(times) < 2 or time.perf_counter() - start < 5):
+            times.append(timeit.timeit(run, number=1))
+        return min(times)
 
     products = [best(lambda: moved @ moved)]
     if options.device == "cpu":
@@ -447,14 +457,27 @@ def record(
         "ms_per_step": 1000 * wall / options.steps,
         "images_per_s": images * options.batch_size * options.steps / wall,
         "cores_used": cpu / wall,
+        **peak_memory(),
         **({} if loss is None else {"loss": loss}),
     }
+
+
+def peak_memory() -> Record:
+    """The most that this process had so far, GB; on an accelerator of its memory too."""
+    # Linux says kilobytes, macOS bytes.
+    unit = 1 if sys.platform == "darwin" else 1024
+    found = {"host_gb": unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e9}
+    if "jax" in sys.modules:
+        stats = sys.modules["jax"].local_devices()[0].memory_stats() or {}
+        if "peak_bytes_in_use" in stats:
+            found["device_gb"] = stats["peak_bytes_in_use"] / 1e9
+    return found
 
 
 PEERS: dict[str, Callable[[Options], Record]] = {
     "aaejax": measure_aaejax,
     "aaejax-bf16": partial(measure_aaejax, precision="bf16"),
-    "aaejax-ten-seeds": measure_seeds,
+    "aaejax-seeds": measure_seeds,
     "sampling": measure_sampling,
     "torch": partial(measure_torch, tuned=False),
     "torch-tuned": measure_torch,
@@ -535,7 +558,10 @@ def summary(records: list[Record], base: list[Record]) -> dict[str, Any]:
 
 
 def scale(options: Options) -> dict[str, Any]:
-    """One size changed at a time; the peer as it is, is measured in each round."""
+    """One size changed at a time, time and peak memory of the process.
+
+    The peer as it is, is measured in each round.
+    """
     networks = [{"latent": n} for n in (2, 64, 512)]
     networks += [{"width": n} for n in (250, 500, 2000)]
     changes: dict[str, list[dict[str, int]]] = {
@@ -543,25 +569,35 @@ def scale(options: Options) -> dict[str, Any]:
             *({}, {"batch_size": 10}, {"batch_size": 1000}, *networks),
             *({"examples": n} for n in (60_000, 600_000, 6_000_000)),
             *({"devices": n} for n in (2, 4)),
+            {"seeds": 10},
         ],
         "sampling": [{}, {"batch_size": 10}, {"batch_size": 1000}, *networks],
     }
     sizes = [(name, change) for name in changes for change in changes[name]]
-    rounds: list[list[float]] = [[] for _ in sizes]
+    rounds: list[list[Record]] = [[] for _ in sizes]
     for _ in range(options.rounds):
-        for (name, change), times in zip(sizes, rounds, strict=True):
-            sized = dataclasses.replace(options, **change)
-            times.append(alone(PEERS[name], sized)["ms_per_step"])
-            print(name, change, round(times[-1], 2), flush=True)
-    print("\n| | | ms per step | x base |\n|-|-|-|-|")
+        for (name, change), found in zip(sizes, rounds, strict=True):
+            peer = "aaejax-seeds" if "seeds" in change else name
+            found.append(alone(PEERS[peer], dataclasses.replace(options, **change)))
+            shown = {key: round(found[-1][key], 2) for key in ("ms_per_step", "host_gb")}
+            print(name, change, shown, flush=True)
+    print("\n| | | ms per step | x base | host GB | device GB |\n|-|-|-|-|-|-|")
     rows, base = [], np.ones(1)
-    for (name, change), times in zip(sizes, rounds, strict=True):
-        base = base if change else np.array(times)
-        row = {"peer": name, "change": change, "ms": float(np.median(times))}
-        row |= {"rounds": times, "ratio": float(np.median(np.array(times) / base))}
+    for (name, change), found in zip(sizes, rounds, strict=True):
+        times = np.array([each["ms_per_step"] for each in found])
+        base = base if change else times
+        row: dict[str, Any] = {"peer": name, "change": change}
+        row |= {"ms": float(np.median(times)), "rounds": times.tolist()}
+        row["ratio"] = float(np.median(times / base))
+        for key in ("host_gb", "device_gb"):
+            if key in found[0]:
+                row[key] = max(each[key] for each in found)
         rows.append(row)
         label = ", ".join(f"{k} {v:,}" for k, v in change.items()) or "base"
-        print(f"| {name} | {label} | {row['ms']:.2f} | {row['ratio']:.2f} |")
+        print(
+            f"| {name} | {label} | {row['ms']:.2f} | {row['ratio']:.2f} | "
+            f"{row['host_gb']:.2f} | {row.get('device_gb', '')} |"
+        )
     return {"sizes": rows}
 
 

@@ -361,6 +361,8 @@ TABLES: dict[str, Callable[[], str]] = {
             "EPYC, batch 1000": "epyc-batch1000",
             "Xeon, batch 100": "cpu",
             "Xeon, batch 1000": "cpu-batch1000",
+            "EPYC with AVX2, batch 100": "avx2",
+            "the same, batch 1000": "avx2-batch1000",
         },
     ),
     "bf16": partial(
