@@ -75,23 +75,19 @@ class Page:
         return int(self.on.x_of.value) - 1, int(self.on.y_of.value) - 1
 
     def show(self) -> None:
-        """Decodes the code, and puts all that is about it on the page.
-
-        The example goes first, in a message of its own, so that the browser draws it before
-        it moves sliders and the ring; those are one more.
-        """
+        """Decodes the code, and puts all that is about it on the page, in one message."""
         view, on = self.view, self.on
-        self.example = view.decode(self.code[None])[0]
-        if self.images:
-            shown = [("decoded", self.example)]
-            if self.original is not None:
-                shown.append(("yours", self.original))
-            on.shown.text = images_html(shown, SHOWN)
-        else:
-            on.bar_source.data = bars_of(view, self.example, on.bars.y_range)
         self.document.hold("combine")
         self._setting = True
         try:
+            self.example = view.decode(self.code[None])[0]
+            if self.images:
+                shown = [("decoded", self.example)]
+                if self.original is not None:
+                    shown.append(("yours", self.original))
+                on.shown.text = images_html(shown, SHOWN)
+            else:
+                on.bar_source.data = bars_of(view, self.example, on.bars.y_range)
             style = (self.code[view.front :] - view.mean) / view.std
             for slider, value in zip(on.given, self.code, strict=False):
                 slider.value = float(np.clip(value, slider.start, slider.end))
