@@ -61,6 +61,7 @@ class Kind:
     of_columns: bool = False  # whether "images" may be such a table, of a run on one
     # examples made for each of `count`; 0 where the data or the model bound their number
     makes: int = 0
+    judges: bool = False  # its data are to be judged: they never stand for the run's own
 
 
 KINDS = {
@@ -114,6 +115,7 @@ KINDS = {
         reads=("contamination", "sampler", *DATA),
         npy="score",
         columns=("reconstruction", "latent", "score", "is_outlier"),
+        judges=True,
     ),
     "manifold": Kind(
         answers.manifold,
@@ -272,15 +274,15 @@ def sample(
 
 def _with_sampler(asked: Question, kind: str) -> Trained:
     """The model with the density that `--sampler` names."""
-    if kind != "scores":
+    if not KINDS[kind].judges:
         return samplers.with_sampler(asked)
-    # A density is fitted to the run's own data, and --data are here those to be scored.
+    # A density is fitted to the run's own data.
     try:
         return samplers.with_sampler(replace(asked, data=None))
     except NotAtHand as error:
         raise UserError(
             f"{error} of samples --sampler {asked.sampler} once, which keeps the density "
-            "in the run folder; scores have it then"
+            f"in the run folder; {kind} have it then"
         ) from error
 
 
