@@ -129,7 +129,9 @@ if platform == "cpu":
     lines += ["This was a CPU: there was no accelerator.", ""]
 lines += ["| part | ended | seconds | last words |", "|-|-|-|-|"]
 for name, part in parts.items():
-    last = part["last"][-1].replace("|", "/")[:100] if part["last"] else ""
+    # Tables stand below.
+    words = [word for word in part["last"] if word and not word.startswith("|")]
+    last = words[-1].replace("|", "/")[:100] if words else ""
     lines.append(f"| {name} | {part['ended']} | {part['seconds']} | {last} |")
 for batch, name in (("100", "speed"), ("1000", "speed1000")):
     if not (out / f"{name}.json").exists():
