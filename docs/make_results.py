@@ -6,6 +6,7 @@
 A mark is `<!-- table: NAME -->`, its end `<!-- end of table -->`; NAME is a key of TABLES.
 """
 
+import itertools
 import json
 import re
 import statistics
@@ -26,6 +27,7 @@ PAGES = tuple(
         "docs/results",
         "docs/speed",
         "docs/using",
+        "docs/which-model",
     )
 )
 MARKED = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
@@ -76,16 +78,17 @@ EARLIER = {
 }
 COMPARED = {
     "autoencoder": "autoencoder and a fitted Gaussian",
+    "rae-l2": "the same, RAE-L2",
+    "rae-gp": "the same, RAE-GP",
     "aae": "**aae**",
-    "vae": "vae",
+    "aae-gaussian": "aae, Gaussian posterior",
     "wae-mmd": "wae-mmd",
     "gmmn-codes": "gmmn-codes",
-    "gan": "gan",
-    "gmmn": "gmmn",
+    "vae": "vae",
     "vae-gaussian": "vae, trained variance",
     "vae-two-stage": "vae, two stages",
-    "rae-l2": "autoencoder, RAE-L2",
-    "rae-gp": "autoencoder, RAE-GP",
+    "gan": "gan",
+    "gmmn": "gmmn",
 }
 CLASSICAL = {
     "gaussian-mixture": "Gaussian mixture",
@@ -94,17 +97,44 @@ CLASSICAL = {
     "topics": "latent Dirichlet allocation",
     "deep-belief": "deep belief net",
 }
-COLUMNS = {
+OF_SAMPLES = {
     "frechet_distance": ("Fréchet ↓", 1),
+    "kernel_distance": ("KID ↓", 0),
+    "random_frechet_distance": ("Fréchet, random features ↓", 2),
+    "gaussian_frechet_distance": ("Fréchet, `--sampler gaussian` ↓", 1),
+    "gmm_frechet_distance": ("Fréchet, `--sampler gmm` ↓", 1),
     "precision": ("precision", 2),
     "recall": ("recall", 2),
+    "density": ("density", 2),
     "coverage": ("coverage", 2),
     "parzen_nats": ("Parzen, nats", 1),
+}
+OF_CODES = {
     "reconstruction_nats": ("reconstruction, nats", 1),
     "prior_mmd": ("match (MMD)", 3),
     "prior_classifier_accuracy": ("codes told from prior", 2),
+    "linear_accuracy_100": ("linear, 100 labels", 2),
     "knn_accuracy_100": ("kNN, 100 labels", 2),
     "knn_accuracy_all": ("kNN, all labels", 2),
+    "cluster_nmi": ("NMI of ten clusters", 2),
+    "importance_weighted_nats": ("log p(x) at least, nats", 1),
+    "seconds_an_epoch": ("s an epoch", 1),
+    "parameters": ("parameters", 0),
+}
+IN_PLANE = {
+    name: {**OF_SAMPLES, **OF_CODES}[name]
+    for name in (
+        "frechet_distance",
+        "precision",
+        "recall",
+        "coverage",
+        "parzen_nats",
+        "reconstruction_nats",
+        "prior_mmd",
+        "prior_classifier_accuracy",
+        "knn_accuracy_100",
+        "knn_accuracy_all",
+    )
 }
 CLASSICAL_COLUMNS = {
     "frechet_distance": ("Fréchet ↓", 1),
@@ -238,8 +268,8 @@ def precision() -> str:
 
 def compared(
     folder: str,
+    columns: dict[str, tuple[str, int]],
     models: dict[str, str] = COMPARED,
-    columns: dict[str, tuple[str, int]] = COLUMNS,
 ) -> str:
     """Models of one size on the same data, mean over seeds."""
     rows = []
@@ -252,11 +282,15 @@ def compared(
         for column, (_, digits) in columns.items():
             values = [r[column] for r in records if column in r]
             spread = ""
-            if values and column in SPREAD:
+            if len(values) > 1 and column in SPREAD:
                 spread = f" ± {statistics.stdev(values):.{digits}f}"
-            cells.append(f"{statistics.mean(values):.{digits}f}{spread}" if values else "")
+            cells.append(f"{statistics.mean(values):,.{digits}f}{spread}" if values else "")
         rows.append(cells)
-    return markdown(["", *(title for title, _ in columns.values())], rows)
+    # A column of which nothing is known is left out.
+    head = ["", *(title for title, _ in columns.values())]
+    known = [any(row[n] for row in rows) or not n for n in range(len(head))]
+    kept = [list(itertools.compress(row, known)) for row in (head, *rows)]
+    return markdown(kept[0], kept[1:])
 
 
 def step_times(files: dict[str, str]) -> str:
@@ -287,6 +321,17 @@ def scaling() -> str:
             place = 2 * (size["peer"] == "sampling") + (name == "speed-scaling")
             row[place] = f"{size['ms']:.1f} ({size['ratio']:.2f})"
     titles = ("", "training, EPYC", "training, Xeon", "sampling, EPYC", "sampling, Xeon")
+    return markdown(titles, ([change, *cells] for change, cells in rows.items()))
+
+
+def memory() -> str:
+    """The peak memory of a process, and the change that makes it."""
+    rows: dict[str, list[str]] = {}
+    for size in read("speed-memory")["sizes"]:
+        change = ", ".join(f"{k} {v:,}" for k, v in size["change"].items())
+        row = rows.setdefault(change.replace("_", " ") or "base", ["", ""])
+        row[size["peer"] == "sampling"] = f"{size['host_gb']:.2f}"
+    titles = ("GB at most", "training", "sampling")
     return markdown(titles, ([change, *cells] for change, cells in rows.items()))
 
 
@@ -348,12 +393,14 @@ TABLES: dict[str, Callable[[], str]] = {
     "paper-settings": settings_of_the_paper,
     "earlier": earlier,
     "precision": precision,
-    "compared-mnist5k": partial(compared, "mnist5k-25epochs-latent8-width200"),
-    "compared-mnist": partial(compared, "mnist-4epochs-latent8-width200"),
+    "compared-mnist5k": partial(compared, "mnist5k-50epochs-latent8-3x200", OF_SAMPLES),
+    "compared-mnist5k-codes": partial(compared, "mnist5k-50epochs-latent8-3x200", OF_CODES),
+    "compared-mnist": partial(compared, "mnist-4epochs-latent8-3x200", OF_SAMPLES),
+    "compared-mnist-codes": partial(compared, "mnist-4epochs-latent8-3x200", OF_CODES),
     "compared-classical": partial(
-        compared, "mnist5k-classical", CLASSICAL, CLASSICAL_COLUMNS
+        compared, "mnist5k-classical", CLASSICAL_COLUMNS, CLASSICAL
     ),
-    "compared-plane": partial(compared, "mnist-4epochs-latent2-width200"),
+    "compared-plane": partial(compared, "mnist-4epochs-latent2-width200", IN_PLANE),
     "steps": partial(
         step_times,
         {
@@ -385,6 +432,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "long": partial(step_times, {"EPYC": "epyc-long", "Xeon": "cpu-long"}),
     "compiled": partial(step_times, {"EPYC, batch 100": "epyc-compiled"}),
     "data": data_of_every_size,
+    "memory": memory,
     "outliers": outliers,
     "reliability": survived,
     "scaling": scaling,
