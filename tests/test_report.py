@@ -120,7 +120,8 @@ def test_rows_of_samples_are_few_and_spread(tmp_path):
 def test_a_log_that_is_not_installed_is_one_line(name, digits, tmp_path, monkeypatch):
     package = {"tensorboard": "tensorboardX"}.get(name, name)
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(UserError, match=f"--log {name} needs .*: pip install {package},"):
+    how = rf"pip install 'aaejax\[{name}\]', or pip install {package}, or leave it out"
+    with pytest.raises(UserError, match=f"--log {name} needs {package}: {how}"):
         train_tiny(tmp_path / "run", digits, log=(name,))
     assert not (tmp_path / "run").exists()
 
