@@ -306,6 +306,8 @@ def test_a_page_in_a_file(browser, finished_run, view, tmp_path, monkeypatch):
     words = ["sample.py", str(finished_run), "explore", "--out", str(out)]
     monkeypatch.setattr("sys.argv", words)
     assert command.main() == 0
+    # To be sent to someone: it does not say where on this machine the run is.
+    assert str(finished_run.parent) not in out.read_text()
     browser.get(out.as_uri())
     page = Open.__new__(Open)
     page.browser = browser
