@@ -53,6 +53,21 @@ class UserError(ValueError):
         super().__init__(printable(message))
 
 
+def missing(what: str, extra: str, package: str, otherwise: str = "") -> UserError:
+    """The error of what needs a package that is not installed.
+
+    Args:
+      what: needs it, such as "Parquet".
+      extra: of aaejax, which brings it where aaejax is installed.
+      package: which does so in a clone too.
+      otherwise: what else can be done, such as "write a .csv".
+    """
+    return UserError(
+        f"{what} needs {package}: pip install 'aaejax[{extra}]', or pip install {package}"
+        f"{f', or {otherwise}' if otherwise else ''}"
+    )
+
+
 class Prior(Protocol):
     """p(z), a plain function; any function of this shape can take its place."""
 

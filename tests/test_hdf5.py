@@ -131,7 +131,7 @@ def test_files_that_are_no_hdf5(tmp_path, monkeypatch):
     fails("holds the arrays (none)", load, tmp_path / "link.h5", tmp_path)
     fails("no array 'images'", load, tmp_path / "link.h5", tmp_path, key="images")
     monkeypatch.setitem(sys.modules, "h5py", None)
-    fails("pip install h5py", load, path, tmp_path)
+    fails("pip install 'aaejax[hdf5]', or pip install h5py", load, path, tmp_path)
 
 
 @pytest.mark.parametrize("layout", ["csr", "dense"])

@@ -58,6 +58,12 @@ def test_a_run_says_what_it_is_and_each_command(finished_run):
     more = {"arithmetic": " --plus 1 --minus 0"}
     expected = [*kinds(trained.model), "explore", "export"]
     assert asked == [f"ask {finished_run} {kind}{more.get(kind, '')}" for kind in expected]
+    # Only what this model can be asked for.
+    assert "of the prior" in text[9] and "--label" not in text[9]
+    for name, more in (("prior_classes", "--label"), ("conditions", "--condition")):
+        model = dataclasses.replace(trained.model, **{name: 1})
+        told = describe(dataclasses.replace(trained, model=model), ["ask"]).splitlines()
+        assert [line.split()[-1] for line in told if " with --" in line] == [more, more]
 
 
 def test_text_of_a_strangers_folder_is_text(run):

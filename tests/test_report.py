@@ -94,7 +94,10 @@ def test_a_curve_has_few_points_between_the_ends_of_its_range():
     assert (np.diff(points[:, 0]) > 0).all() and (np.diff(points[:, 1]) < 0).all()
     assert points.min() >= 0 and points[:, 0].max() <= 300 and points[:, 1].max() <= 97
     assert second == "0.0,55.5"
-    assert 'points="150.0,55.5"' in curve("one", ([7], [3.0]))
+    x, y = first.split()[-1].split(",")
+    assert f'<circle class="dot" cx="{x}" cy="{y}"' in drawn
+    one = curve("one", ([7], [3.0]))  # a line through one point is none
+    assert 'points="150.0,55.5"' in one and 'cx="150.0" cy="55.5"' in one
 
 
 def test_rows_of_samples_are_few_and_spread(tmp_path):
@@ -120,7 +123,8 @@ def test_rows_of_samples_are_few_and_spread(tmp_path):
 def test_a_log_that_is_not_installed_is_one_line(name, digits, tmp_path, monkeypatch):
     package = {"tensorboard": "tensorboardX"}.get(name, name)
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(UserError, match=f"--log {name} needs .*: pip install {package},"):
+    how = rf"pip install 'aaejax\[{name}\]', or pip install {package}, or leave it out"
+    with pytest.raises(UserError, match=f"--log {name} needs {package}: {how}"):
         train_tiny(tmp_path / "run", digits, log=(name,))
     assert not (tmp_path / "run").exists()
 

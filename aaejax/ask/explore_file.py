@@ -116,8 +116,9 @@ def page(view: View) -> str:
         f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
         f"script-src 'sha256-{digest}'"
     )
-    name = html.escape(printable(view.trained.folder.path.name))
-    what = html.escape(printable(repr(view.trained)[1:-1]))
+    # Of the folder its name alone: whom the page is sent to has no use for its place.
+    name = html.escape(printable(view.trained.folder.path.resolve().name))
+    model = html.escape(printable(view.trained.config.get("model", "a model")))
     legend = "".join(
         f"<li><b style='background:{colour}'></b>{html.escape(shortened(name))}</li>"
         for name, colour in groups
@@ -127,8 +128,8 @@ def page(view: View) -> str:
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
         f"<meta name='viewport' content='width=device-width, initial-scale=1'>"
         f"<title>{name}</title><style>{STYLE}</style>"
-        f"<h1>{what}</h1><p>Codes of held-out examples. Move over the plane: what the "
-        f"model decodes at that place is on the right.</p>"
+        f"<h1>{name}: {model} at step {view.trained.step}</h1><p>Codes of held-out "
+        f"examples. Move over the plane: beside it stands what the model decodes there.</p>"
         f"<main><canvas id='plane'></canvas>"
         f"<div><canvas id='shown' width='{width}' height='{height}'></canvas>"
         f"<p id='place'></p><ul>{legend}</ul></div></main>"

@@ -12,7 +12,7 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-from aaejax.types import UserError
+from aaejax.types import UserError, missing
 
 HOST = "127.0.0.1"
 NAMES = (HOST, "localhost")
@@ -25,10 +25,8 @@ def check_extra() -> None:
     try:
         import bokeh.server.server  # noqa: F401
     except ImportError as error:
-        raise UserError(
-            "explore needs Bokeh: pip install aaejax[explore], or write a page by --out "
-            "PAGE.html"
-        ) from error
+        otherwise = "write a page by --out PAGE.html"
+        raise missing("explore", "explore", "bokeh", otherwise) from error
 
 
 class PageServer:

@@ -67,7 +67,7 @@ class Kind:
 KINDS = {
     "samples": Kind(
         answers.samples,
-        "of the prior, of one class with --label, one --condition",
+        "of the prior",
         reads=("count", "seed", "label", "condition", "sampler"),
         draw=pictures.write_grid,
         of_columns=True,

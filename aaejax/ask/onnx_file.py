@@ -15,7 +15,7 @@ from jax.extend.core import Literal
 from aaejax.ask.onnx_graph import Graph, element_type
 from aaejax.ask.onnx_ops import convert
 from aaejax.ask.programs import likes
-from aaejax.types import Array, UserError
+from aaejax.types import Array, UserError, missing
 
 OPSET = 17  # of ONNX 1.12, which is older than any runtime in use
 IR_VERSION = 8  # of the same
@@ -29,9 +29,7 @@ def check_extra() -> None:
     try:
         import onnx  # noqa: F401
     except ImportError as error:
-        raise UserError(
-            "ONNX needs the package onnx: pip install 'aaejax[onnx]', or pip install onnx"
-        ) from error
+        raise missing("ONNX", "onnx", "onnx") from error
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,7 @@ from aaejax.runs.summary import (
     train_arguments,
 )
 from aaejax.runs.trained import Trained
-from aaejax.types import printable
+from aaejax.types import Model, printable
 
 # Of words that make no arrays.
 OTHERS = {
@@ -70,9 +70,20 @@ def describe(
         asked[kind] = command([*ask, trained.folder.path, kind, *more])
     width = max(map(len, asked.values()))
     for kind, line in asked.items():
-        what = KINDS[kind].what if kind in KINDS else OTHERS[kind]
-        lines.append(f"    {line:{width}}  {what}")
+        lines.append(f"    {line:{width}}  {_what(kind, model)}")
     return "\n".join(map(printable, lines))
+
+
+def _what(kind: str, model: Model) -> str:
+    """What a kind makes, and the options by which this model narrows it."""
+    if kind not in KINDS:
+        return OTHERS[kind]
+    what, reads = KINDS[kind].what, KINDS[kind].reads
+    if model.conditions and "condition" in reads:
+        return f"{what}, of one condition with --condition"
+    if model.prior_classes and "label" in reads:
+        return f"{what}, of one class with --label"
+    return what
 
 
 def listing() -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from aaejax.data.columns import Columns
-from aaejax.types import UserError
+from aaejax.types import missing
 
 SUFFIXES = (".csv", ".parquet")
 
@@ -60,9 +60,7 @@ def check_extra(path: Path) -> None:
         try:
             import pyarrow.parquet  # noqa: F401
         except ImportError as error:
-            raise UserError(
-                "Parquet needs pyarrow: pip install pyarrow, or write a .csv"
-            ) from error
+            raise missing("Parquet", "parquet", "pyarrow", "write a .csv") from error
 
 
 def write(path: Path, table: dict[str, np.ndarray], numbered: bool = True) -> None:

@@ -14,7 +14,7 @@ from aaejax.data.lazy import READ_BELOW, Images, Rows
 from aaejax.data.mapped_file import files_identity
 from aaejax.data.notes import Tell, listing
 from aaejax.data.reading import Reading
-from aaejax.types import UserError
+from aaejax.types import UserError, missing
 
 _CHUNKS = 2**26  # bytes of unpacked chunks that are kept of a dataset
 
@@ -31,7 +31,7 @@ class File:
         try:
             import h5py
         except ImportError as error:
-            raise UserError(f"{path}: HDF5 needs h5py: pip install h5py") from error
+            raise missing(f"{path}: HDF5", "hdf5", "h5py") from error
         self.path, self.lock = path, threading.Lock()
         self._h5py: Any = h5py
         self._needed = False

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from aaejax.data.mapped_file import files_identity
-from aaejax.types import UserError
+from aaejax.types import UserError, missing
 
 _CELLS = 2**20  # of a block; a text takes some 60 bytes,
 _NUMBERS = 2**23  # and a number 8, so that where there are no texts a block may be larger
@@ -115,9 +115,7 @@ class ParquetTable:
         try:
             from pyarrow import parquet
         except ImportError as error:
-            raise UserError(
-                f"{path}: Parquet needs pyarrow: pip install pyarrow"
-            ) from error
+            raise missing(f"{path}: Parquet", "parquet", "pyarrow") from error
         self.path, self.what = path, str(path)
         try:
             # In pieces: a column of a row group may be larger than memory.

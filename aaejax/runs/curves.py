@@ -15,6 +15,8 @@ Line = tuple[Sequence[float], Sequence[float]]  # steps and values, as many of e
 def curve(name: str, line: Line, beside: Line | None = None) -> str:
     """A `<figure>`: a curve over the steps, with its last value and its range in words.
 
+    A dot is at the end of the curve: of a single point it is all that is seen.
+
     Args:
       name: of the metric.
       line: at least one point, all finite.
@@ -24,10 +26,13 @@ def curve(name: str, line: Line, beside: Line | None = None) -> str:
     steps = np.concatenate([np.asarray(each[0], float) for each in drawn])
     values = np.concatenate([np.asarray(each[1], float) for each in drawn])
     box = (steps.min(), steps.max(), values.min(), values.max())
+    points = [_points(each, box) for each in drawn]
     paths = [
-        f'<polyline class="{kind}" points="{_points(each, box)}"/>'
-        for each, kind in zip(drawn, ("line", "beside"), strict=False)
+        f'<polyline class="{kind}" points="{each}"/>'
+        for each, kind in zip(points, ("line", "beside"), strict=False)
     ]
+    x, y = points[0].split()[-1].split(",")
+    paths.append(f'<circle class="dot" cx="{x}" cy="{y}" r="2.5"/>')
     title, last = html.escape(name), f"{line[1][-1]:.4g}"
     low, high = min(line[1]), max(line[1])
     said = f"{title}: {last} at step {line[0][-1]:.0f}, from {low:.4g} to {high:.4g}"

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from aaejax.runs.folder import PICTURES, RunFolder
-from aaejax.types import Model, UserError
+from aaejax.types import Model, missing
 
 PACKAGES = {"tensorboard": "tensorboardX", "wandb": "wandb"}
 
@@ -73,7 +73,4 @@ def check(names: tuple[str, ...]) -> None:
         try:
             importlib.import_module(PACKAGES[name])
         except ImportError as error:
-            raise UserError(
-                f"--log {name} needs {PACKAGES[name]}: pip install {PACKAGES[name]}, or "
-                "leave it out"
-            ) from error
+            raise missing(f"--log {name}", name, PACKAGES[name], "leave it out") from error

@@ -47,7 +47,7 @@ svg text { font-size: 10px; fill: currentColor; opacity: .65; } .end { text-anch
 .line, .beside { fill: none; stroke: var(--line); stroke-width: 1.5;
   stroke-linejoin: round; }
 .beside { stroke: currentColor; opacity: .5; stroke-dasharray: 3 3; }
-.frame { fill: none; stroke: var(--faint); stroke-width: .5; }
+.dot { fill: var(--line); } .frame { fill: none; stroke: var(--faint); stroke-width: .5; }
 img { max-width: 100%; height: auto; display: block; image-rendering: pixelated; }
 table { border-collapse: collapse; } td, th { padding: .15rem .8rem .15rem 0;
   text-align: left; vertical-align: top; overflow-wrap: anywhere; }
