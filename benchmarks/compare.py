@@ -4,6 +4,7 @@
     python benchmarks/compare.py --dataset mnist --epochs 4
     python benchmarks/compare.py --dataset FOLDER --network conv --latent 64 --epochs 2
     python benchmarks/compare.py --models aae vae --only-print
+    python benchmarks/compare.py --only-time                  # on a quiet machine
     python benchmarks/compare.py --runs runs/aae-mnist5k      # what its samples score
 
 All see the same images as often, with the same sizes of networks and code. Of the training
@@ -33,7 +34,7 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from compare_models import BASE, MODELS, Settings, for_convolutions
-from scoring import Judged, Split, draw_samples, features, load, score
+from scoring import Judged, Split, draw_samples, features, load, score, splits
 
 from aaejax import models, sampling
 from aaejax.metrics import fidelity
@@ -71,6 +72,8 @@ class Arguments:
     """Where TFDS has or prepares MNIST."""
     only_print: bool = False
     """Prints what the results folder has, and trains nothing."""
+    only_time: bool = False
+    """Times some steps of each model that the results folder has, alone, and keeps that."""
     runs: tuple[Path, ...] = ()
     """Run folders of train.py on these data: prints their Fréchet distances alone."""
     results: Path = Path(__file__).parent / "results" / "compare"
@@ -198,7 +201,6 @@ def run_model(arguments: Arguments, name: str, judged: Judged) -> list[dict[str,
                 "batch_size": batch_size,
                 **score(model, networks, judged, judged.test, seed),
                 "images_per_second": round(seen / seconds),
-                "seconds_an_epoch": round(seconds * len(images) / seen, 2),
                 "classifier_accuracy": judged.accuracy,
                 "machine": f"{platform.processor() or platform.machine()}, "
                 f"{os.cpu_count()} cores, {jax.devices()[0].device_kind}",
@@ -207,6 +209,22 @@ def run_model(arguments: Arguments, name: str, judged: Judged) -> list[dict[str,
         )
         for seed, networks in zip(seeds, trained, strict=True)
     ]
+
+
+def time_epochs(arguments: Arguments, name: str, split: Split, steps: int = 200) -> None:
+    """Adds the seconds of an epoch, of one seed after compiling, to each seed's record."""
+    results = Results(arguments.folder, name)
+    kept = results.all_seeds()
+    if not kept:
+        return
+    tries = MODELS[name][1]
+    (settings,) = (each for each in tries if as_json(each) == kept[0]["settings"])
+    model, _, batch_size = build(arguments, name, settings, split.images)
+    _, seconds = train(model, split, [0], steps, batch_size)
+    epoch = round(seconds * len(split.images) / (steps * batch_size), 2)
+    for record in kept:
+        results.keep(f"seed{record['seed']}", {**record, "seconds_an_epoch": epoch})
+    print(f"{name}: {epoch} s an epoch", flush=True)
 
 
 def try_out(arguments: Arguments, name: str, settings: Settings, judged: Judged) -> float:
@@ -350,6 +368,11 @@ def main() -> None:
     if arguments.only_print:
         found = {name: Results(folder, name).all_seeds() for name in arguments.models}
         print(table({name: records for name, records in found.items() if records}))
+        return
+    if arguments.only_time:
+        split, _, _ = splits(arguments.dataset, arguments.data_dir)
+        for name in arguments.models:
+            time_epochs(arguments, name, split)
         return
     judged = load(arguments.dataset, arguments.data_dir)
     print(f"classifier of the features: {judged.accuracy:.2%} of test images right")

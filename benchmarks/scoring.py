@@ -47,21 +47,23 @@ class Judged:
     accuracy: float  # of the classifier, on test images
 
 
-def load(dataset: str, data_dir: Path) -> Judged:
-    """A fixed fifth of the training images is for validation."""
+def splits(dataset: str, data_dir: Path) -> tuple[Split, Split, Split]:
+    """Training, validation and test part: a fixed fifth of the training part validates."""
     whole = data.load(dataset, data_dir)
     images, labels = np.asarray(whole.train_images), np.asarray(whole.train_labels)
     order = np.random.RandomState(1).permutation(len(images))
-    train, validation = np.split(order, [len(images) * 4 // 5])
-    classify = train_classifier(images[train], labels[train])
+    parts = np.split(order, [len(images) * 4 // 5])
+    train, validation = (Split(images[part], labels[part]) for part in parts)
     test = Split(np.asarray(whole.test_images), np.asarray(whole.test_labels))
-    return Judged(
-        Split(images[train], labels[train]),
-        Split(images[validation], labels[validation]),
-        test,
-        classify,
-        float((classify(test.images)[1] == test.labels).mean()),
-    )
+    return train, validation, test
+
+
+def load(dataset: str, data_dir: Path) -> Judged:
+    """The parts of a dataset, and a classifier of it that is trained here."""
+    train, validation, test = splits(dataset, data_dir)
+    classify = train_classifier(train.images, train.labels)
+    accuracy = float((classify(test.images)[1] == test.labels).mean())
+    return Judged(train, validation, test, classify, accuracy)
 
 
 def draw_samples(model: Model, networks: Variables, seed: int) -> list[np.ndarray]:
