@@ -64,14 +64,14 @@ class Arguments:
     """Units of a hidden layer, in every MLP."""
     depth: int = 3
     """Hidden layers of every MLP."""
-    tries: int = 6
+    tries: int = 8
     """Of each model: the first ones."""
     seeds: int = 3
     """Of each model with its best settings."""
     data_dir: Path = Path("data")
     """Where TFDS has or prepares MNIST."""
     only_print: bool = False
-    """Prints what the results folder has, and trains nothing."""
+    """Prints what the results folder has, makes its picture anew, and trains nothing."""
     only_time: bool = False
     """Times some steps of each model that the results folder has, alone, and keeps that."""
     runs: tuple[Path, ...] = ()
@@ -92,10 +92,9 @@ def build(
 ) -> tuple[Model, int, int]:
     """A model for uint8 images [N, H, W, C], its steps and its batch size."""
     word, _ = MODELS[name]
-    settings = dict(settings)
+    has = models.options(word).__dataclass_fields__
+    settings = {**{key: BASE[key] for key in BASE.keys() & has}, **settings}
     batch_size = settings.pop("batch_size", 100)
-    if word != "gan":
-        settings = {**BASE, **settings}
     if arguments.network == "conv":
         settings = for_convolutions(settings)
     steps = arguments.epochs * len(images) // batch_size
@@ -217,8 +216,11 @@ def time_epochs(arguments: Arguments, name: str, split: Split, steps: int = 200)
     kept = results.all_seeds()
     if not kept:
         return
-    tries = MODELS[name][1]
-    (settings,) = (each for each in tries if as_json(each) == kept[0]["settings"])
+    tries, then = MODELS[name][1], kept[0]["settings"]
+    settings = next((each for each in tries if as_json(each) == then), None)
+    if settings is None:
+        print(f"{name}: its results have other settings: train it again", flush=True)
+        return
     model, _, batch_size = build(arguments, name, settings, split.images)
     _, seconds = train(model, split, [0], steps, batch_size)
     epoch = round(seconds * len(split.images) / (steps * batch_size), 2)
@@ -358,6 +360,14 @@ def table(rows: dict[str, list[dict[str, Any]]]) -> str:
     return "\n".join(lines)
 
 
+def show(rows: dict[str, list[dict[str, Any]]], folder: Path) -> None:
+    """Prints the table, and writes it and the picture of all models to the folder."""
+    text = table(rows)
+    print(text)
+    (folder / "table.md").write_text(text + "\n")
+    one_picture([folder / f"{name}.png" for name in rows], folder / "all.png")
+
+
 def main() -> None:
     """Trains what is missing, then prints the table."""
     arguments = tyro.cli(Arguments, description=__doc__)
@@ -367,7 +377,7 @@ def main() -> None:
     folder = arguments.folder
     if arguments.only_print:
         found = {name: Results(folder, name).all_seeds() for name in arguments.models}
-        print(table({name: records for name, records in found.items() if records}))
+        show({name: records for name, records in found.items() if records}, folder)
         return
     if arguments.only_time:
         split, _, _ = splits(arguments.dataset, arguments.data_dir)
@@ -380,10 +390,7 @@ def main() -> None:
         for run in arguments.runs:
             print(f"{run}: Fréchet distance {distance_of(run, judged):.1f}", flush=True)
         return
-    text = table({name: run_model(arguments, name, judged) for name in arguments.models})
-    print(text)
-    (folder / "table.md").write_text(text + "\n")
-    one_picture([folder / f"{name}.png" for name in arguments.models], folder / "all.png")
+    show({name: run_model(arguments, name, judged) for name in arguments.models}, folder)
 
 
 if __name__ == "__main__":
