@@ -10,7 +10,6 @@ Boltzmann machine is not among them: no kept library has one (pydbm's last relea
 """
 
 import dataclasses
-import json
 import sys
 import time
 from collections.abc import Callable
@@ -22,6 +21,7 @@ import numpy as np
 import tyro
 from compare import TUNING_SEED, table, tiled
 from PIL import Image
+from records import Records
 from scipy.special import expit
 from scoring import Judged, features, load, score_samples
 from sklearn.decomposition import PCA, LatentDirichletAllocation
@@ -201,15 +201,11 @@ def run_model(options: Options, name: str, judged: Judged) -> list[dict]:
         images = np.clip(made, 0, 1).reshape(-1, 1000, 28, 28, 1)
         return list(images), seconds
 
+    records = Records(options.folder, name)
+
     def kept(label: str, settings: dict, make: Callable[[], dict]) -> dict:
-        file = options.folder / f"{name}-{label}.json"
-        if file.exists():
-            record = json.loads(file.read_text())
-            if record["settings"] == settings:
-                return record
-        record = {"settings": settings, **make()}
-        file.write_text(json.dumps(record, indent=2) + "\n")
-        return record
+        there = records.kept(label, settings)
+        return there or records.keep(label, {"settings": settings, **make()})
 
     def tried(settings: dict) -> dict:
         made, seconds = blocks(settings, TUNING_SEED)

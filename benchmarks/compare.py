@@ -16,7 +16,6 @@ with the settings of now, is not trained again.
 """
 
 import dataclasses
-import json
 import os
 import platform
 import statistics
@@ -34,6 +33,7 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from compare_models import BASE, MODELS, Settings, for_convolutions
+from records import Record, Records, as_json
 from scoring import Judged, Split, draw_samples, features, load, score, splits
 
 from aaejax import models, sampling
@@ -136,39 +136,9 @@ def train(
     return trained, clock.seconds
 
 
-class Results:
-    """The JSON files of one model's tries and seeds, each with its settings."""
-
-    def __init__(self, folder: Path, name: str):
-        self.folder, self.name = folder, name
-
-    def kept(self, label: str, settings: Settings) -> dict[str, Any] | None:
-        """The record, if it is there and of these settings."""
-        file = self.folder / f"{self.name}-{label}.json"
-        record = json.loads(file.read_text()) if file.exists() else None
-        return record if record and record["settings"] == as_json(settings) else None
-
-    def keep(self, label: str, record: dict[str, Any]) -> dict[str, Any]:
-        """Writes the record."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(as_json(record), indent=2)
-        (self.folder / f"{self.name}-{label}.json").write_text(text + "\n")
-        return record
-
-    def all_seeds(self) -> list[dict[str, Any]]:
-        """What is there of the table's seeds, of whatever settings."""
-        files = sorted(self.folder.glob(f"{self.name}-seed*.json"))
-        return [json.loads(file.read_text()) for file in files]
-
-
-def as_json(record: Any) -> Any:
-    """The record as it comes back from a JSON file."""
-    return json.loads(json.dumps(record, default=dataclasses.asdict))
-
-
-def run_model(arguments: Arguments, name: str, judged: Judged) -> list[dict[str, Any]]:
+def run_model(arguments: Arguments, name: str, judged: Judged) -> list[Record]:
     """The records of a model's seeds; trains what is missing."""
-    results = Results(arguments.folder, name)
+    results = Records(arguments.folder, name)
     tries = MODELS[name][1][: arguments.tries]
     tuning = []
     for number, settings in enumerate(tries):
@@ -212,7 +182,7 @@ def run_model(arguments: Arguments, name: str, judged: Judged) -> list[dict[str,
 
 def time_epochs(arguments: Arguments, name: str, split: Split, steps: int = 200) -> None:
     """Adds the seconds of an epoch, of one seed after compiling, to each seed's record."""
-    results = Results(arguments.folder, name)
+    results = Records(arguments.folder, name)
     kept = results.all_seeds()
     if not kept:
         return
@@ -337,10 +307,10 @@ COLUMNS = {
 }
 
 
-def table(rows: dict[str, list[dict[str, Any]]]) -> str:
+def table(rows: dict[str, list[Record]]) -> str:
     """Mean ± standard deviation over seeds."""
 
-    def cell(records: list[dict[str, Any]], column: str) -> str:
+    def cell(records: list[Record], column: str) -> str:
         values = [record[column] for record in records if column in record]
         if not values:
             return ""
@@ -360,7 +330,7 @@ def table(rows: dict[str, list[dict[str, Any]]]) -> str:
     return "\n".join(lines)
 
 
-def show(rows: dict[str, list[dict[str, Any]]], folder: Path) -> None:
+def show(rows: dict[str, list[Record]], folder: Path) -> None:
     """Prints the table, and writes it and the picture of all models to the folder."""
     text = table(rows)
     print(text)
@@ -376,7 +346,7 @@ def main() -> None:
         sys.exit(f"no model {sorted(unknown)}: there are {list(MODELS)}")
     folder = arguments.folder
     if arguments.only_print:
-        found = {name: Results(folder, name).all_seeds() for name in arguments.models}
+        found = {name: Records(folder, name).all_seeds() for name in arguments.models}
         show({name: records for name, records in found.items() if records}, folder)
         return
     if arguments.only_time:

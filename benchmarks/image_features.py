@@ -89,12 +89,14 @@ class RandomConvolutions(nn.Module):
 
     @nn.compact
     def __call__(self, images):
-        """Images [B, H, W, C], of 28 to 34 pixels a side -> features [B, 64]."""
+        """Images [B, H, W, C] -> features [B, 64]."""
         x = images
         for channels in (16, 16):
             x = nn.relu(nn.Conv(channels, (4, 4), strides=(2, 2), kernel_init=HE)(x))
         # Times ten: numbers about 1, which tables can print.
-        return 10 * nn.avg_pool(x, (4, 4), strides=(3, 3)).reshape(x.shape[0], -1)
+        sides = x.shape[1:3]
+        halves, strides = ([(n + 1) // 2 for n in sides], [n // 2 for n in sides])
+        return 10 * nn.avg_pool(x, halves, strides).reshape(x.shape[0], -1)
 
 
 def random_features(images: np.ndarray) -> np.ndarray:

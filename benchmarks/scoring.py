@@ -17,7 +17,7 @@ from aaejax.components import losses, priors
 from aaejax.components.pixels import to_unit
 from aaejax.metrics import codes, fidelity, mixtures, parzen
 from aaejax.metrics.heldout import importance_bound
-from aaejax.types import Model, Variables
+from aaejax.types import Key, Model, Variables
 
 
 class Split(NamedTuple):
@@ -139,7 +139,15 @@ def score(
     return found
 
 
-def score_codes(model, networks, judged, held_out, code_key, prior_key, seed):
+def score_codes(
+    model: Model,
+    networks: Variables,
+    judged: Judged,
+    held_out: Split,
+    code_key: Key,
+    prior_key: Key,
+    seed: int,
+) -> dict[str, Any]:
     """What is said of the codes: reconstruction, match with the prior, use."""
 
     def ask(networks, images, key, labels):
@@ -163,11 +171,13 @@ def score_codes(model, networks, judged, held_out, code_key, prior_key, seed):
     }
     for name, components in (("gaussian", (1,)), ("gmm", mixtures.COMPONENTS)):
         # As `sample.py RUN --sampler` draws, Ghosh et al. 2020's ex-post densities.
-        density = priors.gaussian_mixture(*mixtures.fit(train["codes"], components))
+        mixture = mixtures.fit(train["codes"], components)
+        parts, density = len(mixture.weights), priors.gaussian_mixture(*mixture)
         fitted = dataclasses.replace(model, prior=priors.fixed(density))
         blocks = draw_samples(fitted, networks, seed)
         both = features(blocks, judged, held_out)
         found[f"{name}_frechet_distance"] = fidelity.frechet_distance(*both)
+        found[f"{name}_components"] = parts
     clusters = KMeans(len(np.unique(held_out.labels)), random_state=seed)
     found["cluster_nmi"] = float(
         normalized_mutual_info_score(held_out.labels, clusters.fit_predict(test["codes"]))
