@@ -95,8 +95,9 @@ class RandomConvolutions(nn.Module):
             x = nn.relu(nn.Conv(channels, (4, 4), strides=(2, 2), kernel_init=HE)(x))
         # Times ten: numbers about 1, which tables can print.
         sides = x.shape[1:3]
-        halves, strides = ([(n + 1) // 2 for n in sides], [n // 2 for n in sides])
-        return 10 * nn.avg_pool(x, halves, strides).reshape(x.shape[0], -1)
+        halves = tuple((n + 1) // 2 for n in sides)
+        apart = tuple(n // 2 for n in sides)
+        return 10 * nn.avg_pool(x, halves, apart).reshape(x.shape[0], -1)
 
 
 def random_features(images: np.ndarray) -> np.ndarray:

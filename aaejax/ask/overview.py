@@ -1,9 +1,9 @@
 """What a run is and what it can be asked for, in words."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from aaejax.ask.kinds import KINDS, NOTHING, kinds
+from aaejax.ask.kinds import KINDS, NOTHING, Kind, kinds
 from aaejax.ask.labels import listed
 from aaejax.runs.summary import (
     command,
@@ -78,12 +78,15 @@ def _what(kind: str, model: Model) -> str:
     """What a kind makes, and the options by which this model narrows it."""
     if kind not in KINDS:
         return OTHERS[kind]
-    what, reads = KINDS[kind].what, KINDS[kind].reads
-    if model.conditions and "condition" in reads:
-        return f"{what}, of one condition with --condition"
-    if model.prior_classes and "label" in reads:
-        return f"{what}, of one class with --label"
-    return what
+    of_model = {"condition": model.conditions, "label": model.prior_classes}
+    return KINDS[kind].what + _narrowed(KINDS[kind], [n for n in of_model if of_model[n]])
+
+
+def _narrowed(kind: Kind, by: Iterable[str]) -> str:
+    """The options of these by which a kind makes fewer."""
+    words = {"condition": "one condition", "label": "one class"}
+    found = [f", of {words[name]} with --{name}" for name in by if name in kind.reads]
+    return "".join(found)
 
 
 def listing() -> str:
@@ -93,6 +96,7 @@ def listing() -> str:
         if kind.needs != needs:
             needs = kind.needs
             lines.append(f"  with {needs.what}")
-        lines.append(f"    {name:20}{kind.what}")
+        narrowed = _narrowed(kind, ("label", "condition"))
+        lines.append(f"    {name:20}{kind.what}{narrowed}")
     others = [f"    {name:20}{what}" for name, what in OTHERS.items()]
     return "\n".join([*lines, "", *others])
