@@ -50,8 +50,8 @@ def with_file(args: Sequence[str]) -> list[str]:
 
 def options_json(model: Any, config: RunConfig) -> str:
     """All options of a command line, as `--options` takes them; without places."""
-    fields = [field.name for field in dataclasses.fields(model) if field.init]
-    chosen = {name: dataclasses.asdict(model)[name] for name in fields}
+    values = dataclasses.asdict(model)
+    chosen = {f.name: values[f.name] for f in dataclasses.fields(model) if f.init}
     whole = {"model": model_name(model), **chosen, **run_json(config)}
     return json.dumps(whole, indent=2)
 
