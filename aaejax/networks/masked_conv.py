@@ -16,11 +16,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from aaejax.networks.bf16 import (
-    Precision,
-    bf16_conv_general_dilated,
-    bf16_dot_general,
-)
+from aaejax.networks.bf16 import Precision, bf16_dot_general
 from aaejax.types import Array, Key, NetworkVariables
 
 FIRST = 3  # rows above, and columns to the left, that the first layer reads: a 7x7 kernel's
@@ -38,7 +34,7 @@ class GatedPixelCNN:
       reach: rows above, and columns to the sides, that each of them reads; 1 for the 3x3
         kernels of which each stack has its part.
       classes: K, of a one-hot label that every layer reads; 0 for none.
-      precision: of the operands of its products and convolutions.
+      precision: of the operands of its products, which its convolutions are too.
     """
 
     colours: int
@@ -146,18 +142,18 @@ class GatedPixelCNN:
         """
         _, width, _ = shape
         n, reach, size = len(numbers), self.reach, self.channels
-        window, product = self._window, self._product
+        conv, product = self._conv, self._product
         params = variables["params"]
         layers = self._layers(params, classes)
 
         def row(kept: tuple[Array, list[Array]], given: tuple[Array, ...]):
             above, before = kept  # [B, FIRST, W, C + 1], and of each layer [B, reach, W, F]
             number, numbers, known = given
-            vertical = window(_sides(above, FIRST), params["first"]["vertical"])
+            vertical = conv(_sides(above, FIRST), params["first"]["vertical"])[:, 0]
             after, links = [], []
             for layer, rows_before in zip(layers, before, strict=True):
                 stacked = jnp.concatenate([rows_before, vertical[:, None]], axis=1)
-                sums = window(_sides(stacked, reach), layer["vertical"])
+                sums = conv(_sides(stacked, reach), layer["vertical"])[:, 0]
                 sums = sums + layer["vertical_add"][:, None]
                 vertical = _gate(sums)
                 links.append(product(sums, layer["link"]).swapaxes(0, 1))  # [W, B, 2 F]
@@ -166,11 +162,11 @@ class GatedPixelCNN:
             def pixel(kept: tuple[Array, list[Array]], given: tuple[Any, ...]):
                 left, before = kept  # [B, FIRST, C + 1], and of each layer [B, reach, F]
                 numbers, known, links = given
-                horizontal = window(left[:, None], params["first"]["horizontal"])[:, 0]
+                horizontal = conv(left[:, None], params["first"]["horizontal"])[:, 0, 0]
                 after = []
                 for layer, link, columns in zip(layers, links, before, strict=True):
                     stacked = jnp.concatenate([columns, horizontal[:, None]], axis=1)
-                    sums = window(stacked[:, None], layer["horizontal"])[:, 0]
+                    sums = conv(stacked[:, None], layer["horizontal"])[:, 0, 0]
                     gated = _gate(sums + link + layer["horizontal_add"])
                     horizontal = horizontal + product(gated, layer["output"])
                     after.append(stacked[:, 1:])
@@ -221,23 +217,16 @@ class GatedPixelCNN:
         return bf16_dot_general(x, kernel) if bf16 else x @ kernel
 
     def _conv(self, x: Array, kernel: Array) -> Array:
-        """[B, H + kh - 1, W + kw - 1, n] -> [B, H, W, m]."""
-        x, kernel = jnp.asarray(x), jnp.asarray(kernel)
-        if self.precision == "bf16":
-            return bf16_conv_general_dilated(x, kernel, (1, 1), "VALID")
-        numbers = ("NHWC", "HWIO", "NHWC")
-        return jax.lax.conv_general_dilated(
-            x, kernel, (1, 1), "VALID", dimension_numbers=numbers
-        )
+        """[B, H + kh - 1, W + kw - 1, n] -> [B, H, W, m], as one matrix product.
 
-    def _window(self, x: Array, kernel: Array) -> Array:
-        """`_conv` of one row, [B, kh, W + kw - 1, n] -> [B, W, m].
-
-        As a matrix product: XLA:CPU runs convolutions in a scan slowly.
+        XLA:CPU runs convolutions in a scan slowly. A step of four images of 28x28 at 16
+        channels takes 0.61 of the time; one of a hundred at 32 channels 1.04.
         """
         height, width, _, outputs = kernel.shape
-        columns = x.shape[2] - width + 1
-        taps = [x[:, i, j : j + columns] for i in range(height) for j in range(width)]
+        rows, columns = x.shape[1] - height + 1, x.shape[2] - width + 1
+        taps = [
+            x[:, i : i + rows, j : j + columns] for i in range(height) for j in range(width)
+        ]
         return self._product(jnp.concatenate(taps, axis=-1), kernel.reshape(-1, outputs))
 
 
