@@ -180,3 +180,7 @@ def test_cells_that_are_refused(tmp_path):
     x[3, 2] = np.inf
     path = write_h5ad(tmp_path / "x.h5ad", x, names, "dense")
     fails("row 3", load, path, tmp_path)
+    with h5py.File(path, "a") as file:  # rows of records, as anndata wrote before 0.7
+        del file["var"]
+        file["var"] = np.array([(b"gene0", 1.0)], [("index", "S5"), ("mean", "f4")])
+    fails("anndata before 0.7", load, path, tmp_path)

@@ -147,7 +147,8 @@ def _index(file: File, group: str) -> list[str]:
     name = None if frame is None else frame.attrs.get("_index")
     if name is None or name not in frame:
         raise UserError(
-            f"{file.path}: {group} has no names: write it by adata.write_h5ad()"
+            f"{file.path}: {group} has no names, as where anndata before 0.7 wrote it: "
+            "anndata.read_h5ad reads it, and adata.write_h5ad() writes it as it should be"
         )
     return [str(each) for each in file.read(f"{group}/{name}")]
 
