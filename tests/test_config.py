@@ -12,6 +12,7 @@ from aaejax import init_state
 from aaejax.models import NAMES, options
 from aaejax.models._optimizers import Optimizer
 from aaejax.models.aae import Options
+from aaejax.models.pixelcnn import Options as PixelCNNOptions
 from aaejax.phases import phase_losses
 from aaejax.runs.config import RunConfig
 from aaejax.runs.config_json import (
@@ -440,6 +441,14 @@ def test_an_optimizer_that_is_younger_than_a_config_has_its_defaults():
     for each in (saved, {**saved, "format": 1, "options": old}):
         read = saved_model(json.loads(json.dumps(each)))
         assert read.decided() == options.decided()
+
+
+def test_a_younger_option_whose_default_changes_a_model_is_as_in_older_runs():
+    options = PixelCNNOptions()
+    saved = written(options, RunConfig())
+    assert saved_model(saved).dilations == options.dilations != (1,)
+    del saved["options"]["dilations"]
+    assert saved_model(saved).dilations == (1,)
 
 
 def test_a_file_in_models_is_a_model_on_the_command_line():

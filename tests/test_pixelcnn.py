@@ -26,9 +26,10 @@ def moved(variables, key, by=0.5):
     )
 
 
-def test_a_pixel_sees_all_before_it_and_nothing_else(getkey):
+@pytest.mark.parametrize("dilations", [(1,), (1, 2, 4, 8)])
+def test_a_pixel_sees_all_before_it_and_nothing_else(getkey, dilations):
     height, width, colours = 5, 6, 2
-    network = GatedPixelCNN(colours, 3, channels=8, layers=4)
+    network = GatedPixelCNN(colours, 3, channels=8, layers=4, dilations=dilations)
     variables = moved(network.init(getkey()), getkey(), 0.2)
     x = jax.random.uniform(getkey(), (6, height, width, colours))
     of_one = jax.jacobian(lambda x: network(variables, x[None])[0].sum(axis=2))
@@ -109,7 +110,7 @@ def test_an_image_is_made_as_it_is_scored(binary, getkey):
     options = tiny_options("pixelcnn", layers=2, conditional=True, **mixture)
     model = options.build(DataSpec(shape, 3, True, labelled=8, binary=binary), 10)
     values = Bit() if binary else LogisticMixture(shape[2], 2)
-    network = GatedPixelCNN(shape[2], values.outputs, 4, 2, 1, 3)
+    network = GatedPixelCNN(shape[2], values.outputs, channels=4, layers=2, classes=3)
     labels = np.arange(7) % 3
     variables = moved(model.init(getkey()), getkey(), 0.3)
 
@@ -169,3 +170,6 @@ def test_what_is_no_picture_is_refused():
     with pytest.raises(UserError, match="needs labels"):
         options = tiny_options("pixelcnn", conditional=True)
         options.build(DataSpec((4, 5, 1), 3, True), 1)
+    for wrong in ((), (1, 0)):
+        with pytest.raises(UserError, match="dilations are"):
+            tiny_options("pixelcnn", dilations=wrong)

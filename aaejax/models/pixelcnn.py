@@ -144,6 +144,9 @@ class Options(BaseOptions):
     """Gated layers after the first one, which has a 7x7 kernel."""
     reach: int = 1
     """Rows above, and columns to the sides, that a layer reads: 1 is a 3x3 kernel."""
+    dilations: tuple[int, ...] = field(default=(1, 2, 4, 8), metadata={"older_runs": (1,)})
+    """How far apart these rows and columns are, layer after layer, and again from the
+    first: far ones see more of an image at the same cost."""
     components: int | None = None
     """Logistics in the mixture of a pixel's 256 levels, by default 10; bits (--binarize)
     have none."""
@@ -162,6 +165,11 @@ class Options(BaseOptions):
         check_at_least(self, 1, "layers", "reach", most=100)
         if self.components is not None:
             check_at_least(self, 1, "components", most=100)
+        if not self.dilations or not all(1 <= n <= 1000 for n in self.dilations):
+            raise UserError(
+                f"dilations are {list(self.dilations)}: give numbers from 1 to 1000, "
+                "such as 1 2 4 8"
+            )
 
     def build(self, data: DataSpec, steps: int) -> Model:
         """The model for these data and a run of so many steps.
@@ -184,11 +192,12 @@ class Options(BaseOptions):
         network = GatedPixelCNN(
             colours,
             values.outputs,
-            self.channels,
-            self.layers,
-            self.reach,
-            data.classes if self.conditional else 0,
-            self.precision,
+            channels=self.channels,
+            layers=self.layers,
+            reach=self.reach,
+            dilations=self.dilations,
+            classes=data.classes if self.conditional else 0,
+            precision=self.precision,
         )
         optimizers = self.optimizers(steps)
         return pixelcnn(network, values, data.shape, optimizers, weighted=data.weighted)

@@ -253,14 +253,19 @@ def _shared(new: Any, old: Any) -> Any:
 def _build(cls: type, values: Any, name: str, **more: Any) -> Any:
     """A dataclass from JSON: nested ones from dicts, tuples from lists.
 
+    An option that is not there is younger than the run: it has what its field's metadata
+    call "older_runs", or else its default.
+
     Raises:
       UserError: a field that the class has not, or a value of another type than its.
     """
     if not isinstance(values, dict):
         raise _damaged(f"{name} is {_short(values)}, no object")
     hints = typing.get_type_hints(cls)
-    places = {f.name for f in dataclasses.fields(cls) if f.metadata.get("where")}
-    made = {}
+    fields = dataclasses.fields(cls)
+    places = {f.name for f in fields if f.metadata.get("where")}
+    younger = {f.name: f.metadata for f in fields if f.name not in values}
+    made = {n: has["older_runs"] for n, has in younger.items() if "older_runs" in has}
     for key, value in values.items():
         if key not in hints or key in places or key in more:
             raise _damaged(f"{name} has {key!r}, which this aaejax does not know")
