@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import tyro
-from compare import TUNING_SEED, table, tiled
+from compare import TUNING_SEED, tiled
 from PIL import Image
 from records import Records
 from scipy.special import expit
@@ -28,6 +28,7 @@ from sklearn.decomposition import PCA, LatentDirichletAllocation
 from sklearn.mixture import GaussianMixture
 from sklearn.naive_bayes import BernoulliNB, GaussianNB
 from sklearn.neural_network import BernoulliRBM
+from tables import OF_CLASSICAL, compared
 
 from aaejax.metrics import fidelity
 
@@ -243,7 +244,7 @@ def main() -> None:
     judged = load(options.dataset, options.data_dir)
     print(f"classifier of the features: {judged.accuracy:.2%} of test images right")
     rows = {name: run_model(options, name, judged) for name in options.models}
-    text = table(rows)
+    text = compared(rows, OF_CLASSICAL)
     print(text)
     (options.folder / "table.md").write_text(text + "\n")
 

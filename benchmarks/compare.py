@@ -18,7 +18,6 @@ with the settings of now, is not trained again.
 import dataclasses
 import os
 import platform
-import statistics
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -35,6 +34,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from compare_models import BASE, MODELS, Settings, for_convolutions
 from records import Record, Records, as_json
 from scoring import Judged, Split, draw_samples, features, load, score, splits
+from tables import OF_CODES, OF_SAMPLES, compared
 
 from aaejax import models, sampling
 from aaejax.metrics import fidelity
@@ -276,63 +276,9 @@ def one_picture(rows: list[Path], path: Path) -> None:
     sheet.save(path)
 
 
-COLUMNS = {
-    "frechet_distance": "Fréchet ↓",
-    "kernel_distance": "KID ↓",
-    "gaussian_frechet_distance": "Fréchet, fitted Gaussian ↓",
-    "gmm_frechet_distance": "Fréchet, fitted mixture ↓",
-    "random_frechet_distance": "Fréchet, random features ↓",
-    "random_kernel_distance": "KID, random features ↓",
-    "precision": "precision",
-    "recall": "recall",
-    "density": "density",
-    "coverage": "coverage",
-    "parzen_nats": "Parzen, nats",
-    "reconstruction_nats": "reconstruction, nats",
-    "reconstruction_mse": "squared error",
-    "prior_mmd": "MMD",
-    "prior_mmd_p_value": "p",
-    "prior_classifier_accuracy": "codes told from prior",
-    "linear_accuracy_100": "linear, 100",
-    "linear_accuracy_all": "linear, all",
-    "knn_accuracy_100": "kNN, 100",
-    "knn_accuracy_1000": "kNN, 1000",
-    "knn_accuracy_all": "kNN, all",
-    "cluster_nmi": "NMI of clusters",
-    "importance_weighted_nats": "IWAE, nats",
-    "parameters": "parameters",
-    "images_per_second": "images/s",
-    "seconds_an_epoch": "s an epoch",
-    "fit_processor_seconds": "processor s",
-}
-
-
-def table(rows: dict[str, list[Record]]) -> str:
-    """Mean ± standard deviation over seeds."""
-
-    def cell(records: list[Record], column: str) -> str:
-        values = [record[column] for record in records if column in record]
-        if not values:
-            return ""
-        mean = statistics.mean(values)
-        digits = 3 if abs(mean) < 10 else 1 if abs(mean) < 1000 else 0
-        spread = statistics.stdev(values) if len(values) > 1 else 0
-        return f"{mean:,.{digits}f}" + (f" ± {spread:.{digits}f}" if spread else "")
-
-    found = {key for records in rows.values() for record in records for key in record}
-    columns = [column for column in COLUMNS if column in found]
-    lines = [
-        "| | " + " | ".join(COLUMNS[column] for column in columns) + " |",
-        "|---" * (len(columns) + 1) + "|",
-    ]
-    for name, records in rows.items():
-        lines.append(f"| {name} | " + " | ".join(cell(records, c) for c in columns) + " |")
-    return "\n".join(lines)
-
-
 def show(rows: dict[str, list[Record]], folder: Path) -> None:
     """Prints the table, and writes it and the picture of all models to the folder."""
-    text = table(rows)
+    text = compared(rows, {**OF_SAMPLES, **OF_CODES})
     print(text)
     (folder / "table.md").write_text(text + "\n")
     one_picture([folder / f"{name}.png" for name in rows], folder / "all.png")

@@ -41,16 +41,20 @@ def reconstruction(rate: float, **more: Any) -> Settings:
 
 
 def for_convolutions(settings: Settings) -> Settings:
-    """The same with a third of the rates of encoders, decoders and generators.
+    """The same with a third of the rates of encoders, decoders and generators, and R1.
 
-    Faster ones push codes out of the prior (docs/results.md, "Convolutions and colour").
+    Faster ones push codes out of the prior, and a discriminator wins over the codes of
+    convolutions by the R1 of MLPs: it is 100 times that one, as in the defaults of
+    `train.py` (docs/results.md, "Convolutions and colour").
     """
     names = {"reconstruction_optimizer", "generator_optimizer"} & settings.keys()
-    slower = {
+    changed: Settings = {
         name: replace(settings[name], learning_rate=settings[name].learning_rate / 3)
         for name in names
     }
-    return {**settings, **slower}
+    if "r1" in settings:
+        changed["r1"] = 100 * settings["r1"]
+    return {**settings, **changed}
 
 
 # So few steps want a fast autoencoder.

@@ -6,17 +6,22 @@
 A mark is `<!-- table: NAME -->`, its end `<!-- end of table -->`; NAME is a key of TABLES.
 """
 
-import itertools
 import json
 import re
 import statistics
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT / "benchmarks"))
+
+import tables
+from records import Records
+from tables import OF_CLASSICAL, OF_CODES, OF_SAMPLES, markdown
+
 RESULTS = ROOT / "benchmarks" / "results"
 PAGES = tuple(
     f"{name}.md"
@@ -97,30 +102,6 @@ CLASSICAL = {
     "topics": "latent Dirichlet allocation",
     "deep-belief": "deep belief net",
 }
-OF_SAMPLES = {
-    "frechet_distance": ("Fréchet ↓", 1),
-    "kernel_distance": ("KID ↓", 0),
-    "random_frechet_distance": ("Fréchet, random features ↓", 2),
-    "gaussian_frechet_distance": ("Fréchet, `--sampler gaussian` ↓", 1),
-    "gmm_frechet_distance": ("Fréchet, `--sampler gmm` ↓", 1),
-    "precision": ("precision", 2),
-    "recall": ("recall", 2),
-    "density": ("density", 2),
-    "coverage": ("coverage", 2),
-    "parzen_nats": ("Parzen, nats", 1),
-}
-OF_CODES = {
-    "reconstruction_nats": ("reconstruction, nats", 1),
-    "prior_mmd": ("match (MMD)", 3),
-    "prior_classifier_accuracy": ("codes told from prior", 2),
-    "linear_accuracy_100": ("linear, 100 labels", 2),
-    "knn_accuracy_100": ("kNN, 100 labels", 2),
-    "knn_accuracy_all": ("kNN, all labels", 2),
-    "cluster_nmi": ("NMI of ten clusters", 2),
-    "importance_weighted_nats": ("log p(x) at least, nats", 1),
-    "seconds_an_epoch": ("s an epoch", 1),
-    "parameters": ("parameters", 0),
-}
 IN_PLANE = {
     name: {**OF_SAMPLES, **OF_CODES}[name]
     for name in (
@@ -136,19 +117,6 @@ IN_PLANE = {
         "knn_accuracy_all",
     )
 }
-CLASSICAL_COLUMNS = {
-    **OF_SAMPLES,
-    "fit_processor_seconds": ("fit, processor s", 1),
-    "sample_processor_seconds": ("10,000 samples, processor s", 1),
-}
-SPREAD = (
-    "frechet_distance",
-    "gmm_frechet_distance",
-    "random_frechet_distance",
-    "recall",
-    "parzen_nats",
-    "reconstruction_nats",
-)
 PEERS = {
     "aaejax": "aaejax",
     "aaejax-bf16": "aaejax, bf16",
@@ -158,13 +126,6 @@ PEERS = {
     "torch-compile": "PyTorch, tuned and compiled",
     "torch-bf16": "PyTorch, tuned, bf16 autocast",
 }
-
-
-def markdown(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """A table."""
-    head = list(head)
-    lines = [head, ["---"] * len(head), *map(list, rows)]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def read(name: str) -> dict[str, Any]:
@@ -272,25 +233,9 @@ def compared(
     models: dict[str, str] = COMPARED,
 ) -> str:
     """Models of one size on the same data, mean over seeds."""
-    rows = []
-    for word, title in models.items():
-        files = sorted((RESULTS / "compare" / folder).glob(f"{word}-seed*.json"))
-        records = [json.loads(file.read_text()) for file in files]
-        if not records:
-            continue
-        cells = [title]
-        for column, (_, digits) in columns.items():
-            values = [r[column] for r in records if column in r]
-            spread = ""
-            if len(values) > 1 and column in SPREAD:
-                spread = f" ± {statistics.stdev(values):.{digits}f}"
-            cells.append(f"{statistics.mean(values):,.{digits}f}{spread}" if values else "")
-        rows.append(cells)
-    # A column of which nothing is known is left out.
-    head = ["", *(title for title, _ in columns.values())]
-    known = [any(row[n] for row in rows) or not n for n in range(len(head))]
-    kept = [list(itertools.compress(row, known)) for row in (head, *rows)]
-    return markdown(kept[0], kept[1:])
+    place = RESULTS / "compare" / folder
+    rows = {title: Records(place, word).all_seeds() for word, title in models.items()}
+    return tables.compared(rows, columns)
 
 
 def step_times(files: dict[str, str]) -> str:
@@ -397,9 +342,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "compared-mnist5k-codes": partial(compared, "mnist5k-50epochs-latent8-3x200", OF_CODES),
     "compared-mnist": partial(compared, "mnist-4epochs-latent8-3x200", OF_SAMPLES),
     "compared-mnist-codes": partial(compared, "mnist-4epochs-latent8-3x200", OF_CODES),
-    "compared-classical": partial(
-        compared, "mnist5k-classical", CLASSICAL_COLUMNS, CLASSICAL
-    ),
+    "compared-classical": partial(compared, "mnist5k-classical", OF_CLASSICAL, CLASSICAL),
     "compared-plane": partial(compared, "mnist-4epochs-latent2-width200", IN_PLANE),
     "steps": partial(
         step_times,
