@@ -21,7 +21,7 @@ import platform
 import sys
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -87,14 +87,21 @@ class Arguments:
         return self.results / name
 
 
-def build(
-    arguments: Arguments, name: str, settings: Settings, images: np.ndarray
-) -> tuple[Model, int, int]:
-    """A model for uint8 images [N, H, W, C], its steps and its batch size."""
+class Plan(NamedTuple):
+    """A model, and how it trains: steps, examples in a batch, decay of an EMA (0: none)."""
+
+    model: Model
+    steps: int
+    batch_size: int
+    ema: float
+
+
+def build(arguments: Arguments, name: str, settings: Settings, images: np.ndarray) -> Plan:
+    """The model of these settings, for uint8 images [N, H, W, C]."""
     word, _ = MODELS[name]
     has = models.options(word).__dataclass_fields__
     settings = {**{key: BASE[key] for key in BASE.keys() & has}, **settings}
-    batch_size = settings.pop("batch_size", 100)
+    batch_size, ema = settings.pop("batch_size", 100), settings.pop("ema", 0.0)
     if arguments.network == "conv":
         settings = for_convolutions(settings)
     steps = arguments.epochs * len(images) // batch_size
@@ -103,7 +110,7 @@ def build(
     }
     options = models.options(word)(**sizes, **settings)
     spec = DataSpec(images.shape[1:], 10, True, len(images))
-    return options.build(spec, steps), steps, batch_size
+    return Plan(options.build(spec, steps), steps, batch_size, ema)
 
 
 class Seconds(Hook):
@@ -119,18 +126,17 @@ class Seconds(Hook):
         self._step = event.step
 
 
-def train(
-    model: Model, split: Split, seeds: list[int], steps: int, batch_size: int
-) -> tuple[list[Variables], float]:
+def train(plan: Plan, split: Split, seeds: list[int]) -> tuple[list[Variables], float]:
     """Networks of each seed, trained in one program, and the seconds for all."""
-    clock = Seconds(batch_size * len(seeds))
+    clock = Seconds(plan.batch_size * len(seeds))
     trained = train_seeds(
-        model,
+        plan.model,
         split.images,
         split.labels.astype(np.int32),
         seeds=seeds,
-        steps=steps,
-        batch_size=batch_size,
+        steps=plan.steps,
+        batch_size=plan.batch_size,
+        ema=plan.ema,
         hooks=[clock],
     )
     return trained, clock.seconds
@@ -154,9 +160,9 @@ def run_model(arguments: Arguments, name: str, judged: Judged) -> list[Record]:
     done = [results.kept(f"seed{seed}", settings) for seed in seeds]
     if all(done):
         return [record for record in done if record]
-    images = judged.train.images
-    model, steps, batch_size = build(arguments, name, settings, images)
-    trained, seconds = train(model, judged.train, seeds, steps, batch_size)
+    plan = build(arguments, name, settings, judged.train.images)
+    model, steps, batch_size, _ = plan
+    trained, seconds = train(plan, judged.train, seeds)
     seen = arguments.seeds * steps * batch_size
     picture_row(model, trained[0], judged, arguments.folder / f"{name}.png")
     return [
@@ -191,9 +197,9 @@ def time_epochs(arguments: Arguments, name: str, split: Split, steps: int = 200)
     if settings is None:
         print(f"{name}: its results have other settings: train it again", flush=True)
         return
-    model, _, batch_size = build(arguments, name, settings, split.images)
-    _, seconds = train(model, split, [0], steps, batch_size)
-    epoch = round(seconds * len(split.images) / (steps * batch_size), 2)
+    plan = build(arguments, name, settings, split.images)._replace(steps=steps)
+    _, seconds = train(plan, split, [0])
+    epoch = round(seconds * len(split.images) / (steps * plan.batch_size), 2)
     for record in kept:
         results.keep(f"seed{record['seed']}", {**record, "seconds_an_epoch": epoch})
     print(f"{name}: {epoch} s an epoch", flush=True)
@@ -201,11 +207,10 @@ def time_epochs(arguments: Arguments, name: str, split: Split, steps: int = 200)
 
 def try_out(arguments: Arguments, name: str, settings: Settings, judged: Judged) -> float:
     """The Fréchet distance on validation images; 1e9 where it diverged."""
-    images = judged.train.images
-    model, steps, batch_size = build(arguments, name, settings, images)
+    plan = build(arguments, name, settings, judged.train.images)
     try:
-        (networks,), _ = train(model, judged.train, [TUNING_SEED], steps, batch_size)
-        samples = draw_samples(model, networks, TUNING_SEED)
+        (networks,), _ = train(plan, judged.train, [TUNING_SEED])
+        samples = draw_samples(plan.model, networks, TUNING_SEED)
         return fidelity.frechet_distance(*features(samples, judged, judged.validation))
     except ArithmeticError as error:
         print(f"{name} {settings}: {error}", flush=True)

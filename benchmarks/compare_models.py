@@ -116,6 +116,7 @@ MODELS: dict[str, tuple[str, list[Settings]]] = {
             adversary(1e-3, 0.1, **WIDE),
             adversary(1e-3, 0.03),
             adversary(1e-3, 0.1, **FASTER, **NOISE),
+            adversary(1e-3, 0.1, ema=0.998),  # beyond the eight: --tries 9
         ],
     ),
     "aae-gaussian": (
