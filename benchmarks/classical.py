@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import tyro
 from compare import TUNING_SEED, tiled
+from compare_tables import OF_CLASSICAL, compared
 from PIL import Image
 from records import Records
 from scipy.special import expit
@@ -28,7 +29,6 @@ from sklearn.decomposition import PCA, LatentDirichletAllocation
 from sklearn.mixture import GaussianMixture
 from sklearn.naive_bayes import BernoulliNB, GaussianNB
 from sklearn.neural_network import BernoulliRBM
-from tables import OF_CLASSICAL, compared
 
 from aaejax.metrics import fidelity
 
@@ -245,8 +245,8 @@ def main() -> None:
     print(f"classifier of the features: {judged.accuracy:.2%} of test images right")
     rows = {name: run_model(options, name, judged) for name in options.models}
     text = compared(rows, OF_CLASSICAL)
-    print(text)
-    (options.folder / "table.md").write_text(text + "\n")
+    print(text, end="")
+    (options.folder / "table.md").write_text(text)
 
 
 if __name__ == "__main__":

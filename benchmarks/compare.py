@@ -32,9 +32,9 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from compare_models import BASE, MODELS, Settings, for_convolutions
+from compare_tables import OF_CODES, OF_SAMPLES, compared
 from records import Record, Records, as_json
 from scoring import Judged, Split, draw_samples, features, load, score, splits
-from tables import OF_CODES, OF_SAMPLES, compared
 
 from aaejax import models, sampling
 from aaejax.metrics import fidelity
@@ -96,14 +96,25 @@ class Plan(NamedTuple):
     ema: float
 
 
+def tries_of(arguments: Arguments, name: str) -> list[Settings]:
+    """The settings of a model's tries, for networks as these."""
+    tries = MODELS[name][1]
+    if arguments.network != "conv":
+        return tries
+    return [for_convolutions({**base_of(name), **settings}) for settings in tries]
+
+
+def base_of(name: str) -> Settings:
+    """What of `BASE` a model has."""
+    has = models.options(MODELS[name][0]).__dataclass_fields__
+    return {key: BASE[key] for key in BASE.keys() & has}
+
+
 def build(arguments: Arguments, name: str, settings: Settings, images: np.ndarray) -> Plan:
     """The model of these settings, for uint8 images [N, H, W, C]."""
     word, _ = MODELS[name]
-    has = models.options(word).__dataclass_fields__
-    settings = {**{key: BASE[key] for key in BASE.keys() & has}, **settings}
+    settings = {**base_of(name), **settings}
     batch_size, ema = settings.pop("batch_size", 100), settings.pop("ema", 0.0)
-    if arguments.network == "conv":
-        settings = for_convolutions(settings)
     steps = arguments.epochs * len(images) // batch_size
     sizes = {
         key: getattr(arguments, key) for key in ("latent", "network", "width", "depth")
@@ -145,7 +156,7 @@ def train(plan: Plan, split: Split, seeds: list[int]) -> tuple[list[Variables], 
 def run_model(arguments: Arguments, name: str, judged: Judged) -> list[Record]:
     """The records of a model's seeds; trains what is missing."""
     results = Records(arguments.folder, name)
-    tries = MODELS[name][1][: arguments.tries]
+    tries = tries_of(arguments, name)[: arguments.tries]
     tuning = []
     for number, settings in enumerate(tries):
         record = results.kept(f"try{number}", settings)
@@ -192,7 +203,7 @@ def time_epochs(arguments: Arguments, name: str, split: Split, steps: int = 200)
     kept = results.all_seeds()
     if not kept:
         return
-    tries, then = MODELS[name][1], kept[0]["settings"]
+    tries, then = tries_of(arguments, name), kept[0]["settings"]
     settings = next((each for each in tries if as_json(each) == then), None)
     if settings is None:
         print(f"{name}: its results have other settings: train it again", flush=True)
@@ -284,8 +295,8 @@ def one_picture(rows: list[Path], path: Path) -> None:
 def show(rows: dict[str, list[Record]], folder: Path) -> None:
     """Prints the table, and writes it and the picture of all models to the folder."""
     text = compared(rows, {**OF_SAMPLES, **OF_CODES})
-    print(text)
-    (folder / "table.md").write_text(text + "\n")
+    print(text, end="")
+    (folder / "table.md").write_text(text)
     one_picture([folder / f"{name}.png" for name in rows], folder / "all.png")
 
 

@@ -68,6 +68,17 @@ IN_CODES: Settings = {"method": "gmmn-codes", "kernel": "rbf"}
 # 2015 take 1,000).
 OF_IMAGES: Settings = {"method": "gmmn", "kernel": "rbf", "batch_size": 500}
 
+AAE = [
+    adversary(1e-3, 0.1),
+    adversary(1e-3, 1.0),
+    adversary(2e-3, 0.1),
+    adversary(1e-3, 0.1, **FASTER),
+    adversary(1e-3, 0.1, **NOISE),
+    adversary(1e-3, 0.1, **WIDE),
+    adversary(1e-3, 0.03),
+    adversary(1e-3, 0.1, **FASTER, **NOISE),
+]
+
 MODELS: dict[str, tuple[str, list[Settings]]] = {
     "autoencoder": (
         "autoencoder",
@@ -105,20 +116,9 @@ MODELS: dict[str, tuple[str, list[Settings]]] = {
             regularized("gradient-penalty", 0.1, 1e-2, **FASTER, **NOISE),
         ],
     ),
-    "aae": (
-        "aae",
-        [
-            adversary(1e-3, 0.1),
-            adversary(1e-3, 1.0),
-            adversary(2e-3, 0.1),
-            adversary(1e-3, 0.1, **FASTER),
-            adversary(1e-3, 0.1, **NOISE),
-            adversary(1e-3, 0.1, **WIDE),
-            adversary(1e-3, 0.03),
-            adversary(1e-3, 0.1, **FASTER, **NOISE),
-            adversary(1e-3, 0.1, ema=0.998),  # beyond the eight: --tries 9
-        ],
-    ),
+    "aae": ("aae", AAE),
+    # The same with a moving average of the parameters, over some 500 steps.
+    "aae-ema": ("aae", [{**settings, "ema": 0.998} for settings in AAE]),
     "aae-gaussian": (
         "aae",
         [

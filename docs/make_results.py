@@ -18,9 +18,9 @@ from typing import Any
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
-import tables
+import compare_tables
+from compare_tables import OF_CLASSICAL, OF_CODES, OF_SAMPLES, markdown
 from records import Records
-from tables import OF_CLASSICAL, OF_CODES, OF_SAMPLES, markdown
 
 RESULTS = ROOT / "benchmarks" / "results"
 PAGES = tuple(
@@ -86,6 +86,7 @@ COMPARED = {
     "rae-l2": "the same, RAE-L2",
     "rae-gp": "the same, RAE-GP",
     "aae": "**aae**",
+    "aae-ema": "aae, EMA",
     "aae-gaussian": "aae, Gaussian posterior",
     "wae-mmd": "wae-mmd",
     "gmmn-codes": "gmmn-codes",
@@ -235,7 +236,7 @@ def compared(
     """Models of one size on the same data, mean over seeds."""
     place = RESULTS / "compare" / folder
     rows = {title: Records(place, word).all_seeds() for word, title in models.items()}
-    return tables.compared(rows, columns)
+    return compare_tables.compared(rows, columns)
 
 
 def step_times(files: dict[str, str]) -> str:

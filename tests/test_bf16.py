@@ -98,7 +98,7 @@ def test_a_step_is_that_of_float32_up_to_rounding(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_convolutions_are_lowered_in_bf16_for_accelerators(kind):
+def test_products_are_lowered_in_bf16_for_accelerators(kind):
     model, batch = made(kind, "bf16")
 
     def step(seed, batch):
@@ -108,7 +108,9 @@ def test_convolutions_are_lowered_in_bf16_for_accelerators(kind):
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), batch)
     seed = jax.ShapeDtypeStruct((), np.uint32)
     text = export.export(jax.jit(step), platforms=PLATFORMS[1:])(seed, shapes).mlir_module()
-    operands = re.findall(r"stablehlo.convolution.* : \((.*)\) -> (.*)", text)
+    # Those of a PixelCNN are matrix products.
+    operation = "dot_general" if kind == "pixelcnn" else "convolution"
+    operands = re.findall(rf"stablehlo.{operation}.* : \((.*)\) -> (.*)", text)
     assert len(operands) > 4
     for inputs, outputs in operands:
         assert inputs.count("xbf16>") == 2

@@ -14,8 +14,10 @@ from aaejax.models._optimizers import Optimizer
 from aaejax.models.aae import Options
 from aaejax.models.pixelcnn import Options as PixelCNNOptions
 from aaejax.phases import phase_losses
+from aaejax.runs import command
 from aaejax.runs.config import RunConfig
 from aaejax.runs.config_json import (
+    completed,
     decides,
     differences,
     model_json,
@@ -24,6 +26,9 @@ from aaejax.runs.config_json import (
     saved_model,
     saved_run,
 )
+from aaejax.runs.folder import RunFolder
+from aaejax.runs.start import read_start
+from aaejax.runs.summary import train_arguments
 from aaejax.types import DataSpec, UserError
 from tests.conftest import BITS, TINY, tiny_options
 
@@ -304,6 +309,7 @@ OTHER |= {
     "orderings": (2, {}),
     "layers": (2, {}),
     "reach": (2, {}),
+    "dilations": ((2,), {}),
     "likelihood_optimizer": (Optimizer(learning_rate=0.5), {}),
 }
 
@@ -443,12 +449,21 @@ def test_an_optimizer_that_is_younger_than_a_config_has_its_defaults():
         assert read.decided() == options.decided()
 
 
-def test_a_younger_option_whose_default_changes_a_model_is_as_in_older_runs():
+def test_a_younger_option_whose_default_changes_a_model_is_as_in_older_runs(tmp_path):
     options = PixelCNNOptions()
     saved = written(options, RunConfig())
     assert saved_model(saved).dilations == options.dilations != (1,)
     del saved["options"]["dilations"]
     assert saved_model(saved).dilations == (1,)
+    assert completed(saved)["options"]["dilations"] == (1,)
+    assert train_arguments(saved) == ["pixelcnn", "--dilations", "1"]
+    assert command.group_of("dilations") == "networks"
+    # Its parameters fit into the networks of now, which would read them otherwise.
+    (tmp_path / "config.json").write_text(json.dumps(saved))
+    config, other = RunConfig(from_run=tmp_path), RunFolder(tmp_path / "other")
+    now = written(options, config)
+    with pytest.raises(UserError, match=r"dilations \[1\], .*: give --dilations 1$"):
+        read_start(config, other, init_state, now, print)
 
 
 def test_a_file_in_models_is_a_model_on_the_command_line():

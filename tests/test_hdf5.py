@@ -180,6 +180,12 @@ def test_cells_that_are_refused(tmp_path):
     x[3, 2] = np.inf
     path = write_h5ad(tmp_path / "x.h5ad", x, names, "dense")
     fails("row 3", load, path, tmp_path)
+    with h5py.File(path, "a") as file:  # a categorical, as anndata 0.7 wrote it
+        file["obs/kind"] = np.array([1, -1, *[0] * (len(x) - 2)], np.int8)
+        file["obs/__categories/kind"] = np.array([b"one", b"two"], "S3")
+        file["X"][3, 2] = 1
+    of_07 = load(path, tmp_path, label_column="kind")
+    assert of_07.class_names == ("one", "two")
     with h5py.File(path, "a") as file:  # rows of records, as anndata wrote before 0.7
         del file["var"]
         file["var"] = np.array([(b"gene0", 1.0)], [("index", "S5"), ("mean", "f4")])

@@ -37,7 +37,7 @@ def test_a_pixel_sees_all_before_it_and_nothing_else(getkey, dilations):
     seen = np.abs(jax.jit(jax.vmap(of_one))(x)).sum(axis=(0, 5))  # [H, W, H, W]
     place = np.arange(height * width).reshape(height, width)
     before = place[None, None] < place[:, :, None, None]
-    # Four layers of 3x3 reach over the whole of so small an image: there is no blind spot.
+    # Four layers of nine taps reach over all of so small an image: there is no blind spot.
     np.testing.assert_array_equal(seen > 0, before)
 
 
@@ -103,21 +103,26 @@ def test_what_is_sure_stays_finite():
         assert np.isfinite(found) and np.isfinite(slope).all()
 
 
-@pytest.mark.parametrize("binary", [True, False])
-def test_an_image_is_made_as_it_is_scored(binary, getkey):
-    shape = (3, 4, 1 if binary else 2)
+@pytest.mark.parametrize(
+    ("binary", "reach", "dilations"),
+    [(True, 1, (1,)), (False, 1, (1, 2)), (True, 2, (1, 3))],
+)
+def test_an_image_is_made_as_it_is_scored(binary, reach, dilations, getkey):
+    height, width = shape = (3, 4) if reach == 1 else (5, 9)
+    shape = (*shape, 1 if binary else 2)
     mixture = {} if binary else {"components": 2}
-    options = tiny_options("pixelcnn", layers=2, conditional=True, **mixture)
+    kernels = {"layers": 2, "reach": reach, "dilations": dilations}
+    options = tiny_options("pixelcnn", conditional=True, **kernels, **mixture)
     model = options.build(DataSpec(shape, 3, True, labelled=8, binary=binary), 10)
     values = Bit() if binary else LogisticMixture(shape[2], 2)
-    network = GatedPixelCNN(shape[2], values.outputs, channels=4, layers=2, classes=3)
+    network = GatedPixelCNN(shape[2], values.outputs, channels=4, classes=3, **kernels)
     labels = np.arange(7) % 3
     variables = moved(model.init(getkey()), getkey(), 0.3)
 
     @jax.jit
     def ask(variables, key):
         codes = model.prior(variables, key, 7, labels)
-        numbers = codes[:, 3:].reshape(7, 3, 4, values.numbers)
+        numbers = codes[:, 3:].reshape(7, height, width, values.numbers)
 
         def again(images):
             """What one pass says of images, and each pixel drawn again by its numbers."""
@@ -170,6 +175,6 @@ def test_what_is_no_picture_is_refused():
     with pytest.raises(UserError, match="needs labels"):
         options = tiny_options("pixelcnn", conditional=True)
         options.build(DataSpec((4, 5, 1), 3, True), 1)
-    for wrong in ((), (1, 0)):
-        with pytest.raises(UserError, match="dilations are"):
+    for wrong in ((), (1, 0), (1,) * 101):
+        with pytest.raises(UserError, match="dilations is"):
             tiny_options("pixelcnn", dilations=wrong)

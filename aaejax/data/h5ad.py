@@ -145,10 +145,14 @@ def _index(file: File, group: str) -> list[str]:
     """Names of the rows of a data frame in the file."""
     frame = file.file.get(group)
     name = None if frame is None else frame.attrs.get("_index")
+    if hasattr(frame, "shape"):  # records, in place of an array for each column
+        raise UserError(
+            f"{file.path}: {group} is laid out as anndata before 0.7 did: "
+            "anndata.read_h5ad reads it, and adata.write_h5ad() writes it as it should be"
+        )
     if name is None or name not in frame:
         raise UserError(
-            f"{file.path}: {group} has no names, as where anndata before 0.7 wrote it: "
-            "anndata.read_h5ad reads it, and adata.write_h5ad() writes it as it should be"
+            f"{file.path}: {group} has no names: write it by adata.write_h5ad()"
         )
     return [str(each) for each in file.read(f"{group}/{name}")]
 
@@ -161,11 +165,16 @@ def _cells(file: File, name: str) -> np.ndarray:
             f"{file.path}: obs has no column {name!r}: it has "
             f"{listing(map(repr, obs)) or 'none'}"
         )
-    if not hasattr(obs[name], "shape"):  # a categorical
-        if not {"codes", "categories"} <= set(obs[name]):
-            raise UserError(f"{file.path}: obs {name!r} is no column of labels")
-        codes = file.read(f"obs/{name}/codes")
-        texts = np.array([*map(str, file.read(f"obs/{name}/categories")), None], object)
+    of_codes, of_categories = f"obs/{name}/codes", f"obs/{name}/categories"
+    categorical = not hasattr(obs[name], "shape")
+    if categorical and not {"codes", "categories"} <= set(obs[name]):
+        raise UserError(f"{file.path}: obs {name!r} is no column of labels")
+    if name in obs.get("__categories", ()):  # a categorical, as anndata 0.7 laid it out
+        of_codes, of_categories = f"obs/{name}", f"obs/__categories/{name}"
+        categorical = True
+    if categorical:
+        codes = file.read(of_codes)
+        texts = np.array([*map(str, file.read(of_categories)), None], object)
         if not (codes.min(initial=0) >= -1 and codes.max(initial=0) < len(texts) - 1):
             raise UserError(f"{file.path}: obs {name!r} has codes of no category")
         return texts[codes]

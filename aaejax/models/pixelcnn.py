@@ -6,6 +6,7 @@ al. 2017, arXiv 1701.05517). A code is the uniform numbers that pixels are drawn
 """
 
 import math
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -146,15 +147,16 @@ class Options(BaseOptions):
     """Rows above, and columns to the sides, that a layer reads: 1 is a 3x3 kernel."""
     dilations: tuple[int, ...] = field(default=(1, 2, 4, 8), metadata={"older_runs": (1,)})
     """How far apart these rows and columns are, layer after layer, and again from the
-    first: far ones see more of an image at the same cost."""
+    first: far ones see more of an image at the same cost. Begin with 1, so that no pixel
+    before another is left out."""
     components: int | None = None
     """Logistics in the mixture of a pixel's 256 levels, by default 10; bits (--binarize)
     have none."""
     conditional: bool = False
     """Every layer reads the label."""
     precision: Precision = "float32"
-    """Operands of matrix products and convolutions; their sums, parameters and all else
-    stay float32. bf16 is for machines that have units for it."""
+    """Operands of matrix products; their sums, parameters and all else stay float32. bf16
+    is for machines that have units for it."""
     likelihood_optimizer: Optimizer = field(
         default_factory=lambda: Optimizer(schedule="cosine")
     )
@@ -162,13 +164,15 @@ class Options(BaseOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_at_least(self, 1, "channels", most=4096)
-        check_at_least(self, 1, "layers", "reach", most=100)
+        check_at_least(self, 1, "layers", most=100)
+        check_at_least(self, 1, "reach", most=10)
         if self.components is not None:
             check_at_least(self, 1, "components", most=100)
-        if not self.dilations or not all(1 <= n <= 1000 for n in self.dilations):
+        count = len(self.dilations)
+        if not 1 <= count <= 100 or not all(1 <= n <= 1000 for n in self.dilations):
             raise UserError(
-                f"dilations are {list(self.dilations)}: give numbers from 1 to 1000, "
-                "such as 1 2 4 8"
+                f"dilations is {reprlib.repr(self.dilations)}: it must be 1 to 100 numbers "
+                "from 1 to 1000, such as 1 2 4 8"
             )
 
     def build(self, data: DataSpec, steps: int) -> Model:

@@ -254,7 +254,8 @@ def _build(cls: type, values: Any, name: str, **more: Any) -> Any:
     """A dataclass from JSON: nested ones from dicts, tuples from lists.
 
     An option that is not there is younger than the run: it has what its field's metadata
-    call "older_runs", or else its default.
+    call "older_runs", or else its default. (What older formats had otherwise stands in
+    `_of_this_format`.)
 
     Raises:
       UserError: a field that the class has not, or a value of another type than its.

@@ -204,8 +204,8 @@ class RunFolder:
             named = changes(*({**each, "where": None} for each in (saved, config)))
             raise UserError(
                 f"{self.path} has a run with another configuration "
-                f"({'; '.join(named)}): give the same one, another --workdir, "
-                "or --overwrite"
+                f"({'; '.join(named)}): give the same one, as --options {self.config} "
+                "does, another --workdir, or --overwrite"
             )
         before, now = saved["run"]["epochs"], config["run"]["epochs"]
         if now < before:

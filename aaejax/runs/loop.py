@@ -115,7 +115,7 @@ def _train(
     written = config_json(config, dataset, shares, model_json(model, built, like))
     check_alike(hosts, {**written, "parallel": config.parallel}, devices)
     folder = RunFolder(run_folder(model, dataset, config))
-    start = read_start(config, folder, like, tell) if hosts.first else Start()
+    start = read_start(config, folder, like, written, tell) if hosts.first else Start()
     examples = Examples.of(dataset, own[0], tell, hosts, config.own_data)
     run = Run(config, built, devices, examples, steps, hosts, shares)
     if not hosts.first:

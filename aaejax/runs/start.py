@@ -17,6 +17,7 @@ from aaejax.phases import init_state
 from aaejax.runs.about import fingerprint
 from aaejax.runs.checkpoints import Checkpoints
 from aaejax.runs.config import RunConfig
+from aaejax.runs.config_json import saved_model
 from aaejax.runs.finite import name_of
 from aaejax.runs.folder import RunFolder
 from aaejax.types import Key, Model, TrainState, UserError, Variables
@@ -36,13 +37,20 @@ class Start:
     record: dict[str, Any] | None = None
 
 
-def read_start(config: RunConfig, folder: RunFolder, like: TrainState, tell: Tell) -> Start:
+def read_start(
+    config: RunConfig,
+    folder: RunFolder,
+    like: TrainState,
+    written: dict[str, Any],
+    tell: Tell,
+) -> Start:
     """The networks that `--from` names; writes nothing.
 
     Args:
       config: of the run.
       folder: of the run. Where it has checkpoints the other run is not read any more.
       like: a state of the model, or the shapes of one.
+      written: what config.json is to have.
       tell: gets a line that says which networks were taken.
 
     Raises:
@@ -58,7 +66,7 @@ def read_start(config: RunConfig, folder: RunFolder, like: TrainState, tell: Tel
         )
     if folder.has_checkpoints() and folder.config.exists() and not config.overwrite:
         return Start(record=_recorded(config, folder))
-    run.read_config()
+    _check_options(run.path, run.read_config(), written)
     if run.weights.exists():
         raise UserError(f"--from {run.path} is an export: give the run that it is of")
     if not run.has_checkpoints():
@@ -108,6 +116,26 @@ def _recorded(config: RunConfig, folder: RunFolder) -> dict[str, Any]:
         )
     networks = list(config.from_networks) or record.get("networks")
     return {**record, "run": str(config.from_run), "networks": networks}
+
+
+def _check_options(run: Path, saved: dict[str, Any], written: dict[str, Any]) -> None:
+    """Raises UserError where this model would read that run's parameters otherwise.
+
+    By options that change what a network computes, and no shape of its parameters: those
+    whose field says what older runs had (`config_json`).
+    """
+    name = written.get("model")
+    if name is None or saved.get("model") != name:
+        return
+    theirs, ours = saved_model(saved), written["options"]
+    for each in dataclasses.fields(theirs):  # type: ignore[arg-type]
+        before, now = getattr(theirs, each.name), ours.get(each.name)
+        if "older_runs" in each.metadata and list(before) != list(now):
+            flag = each.name.replace("_", "-")
+            raise UserError(
+                f"--from {run} has {flag} {list(before)}, this model {list(now)}: give "
+                f"--{flag} {' '.join(map(str, before))}"
+            )
 
 
 def _check_network(run: Path, name: str, shapes: dict[str, Any], like: TrainState) -> None:
