@@ -343,6 +343,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "compared-mnist5k-codes": partial(compared, "mnist5k-50epochs-latent8-3x200", OF_CODES),
     "compared-mnist": partial(compared, "mnist-4epochs-latent8-3x200", OF_SAMPLES),
     "compared-mnist-codes": partial(compared, "mnist-4epochs-latent8-3x200", OF_CODES),
+    "compared-colour": partial(compared, "cifar-2epochs-latent64-conv", OF_SAMPLES),
+    "compared-colour-codes": partial(compared, "cifar-2epochs-latent64-conv", OF_CODES),
     "compared-classical": partial(compared, "mnist5k-classical", OF_CLASSICAL, CLASSICAL),
     "compared-plane": partial(compared, "mnist-4epochs-latent2-width200", IN_PLANE),
     "steps": partial(
