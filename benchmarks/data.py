@@ -191,7 +191,7 @@ def rate(arguments: Arguments) -> Iterator[dict]:
     resident = np.asarray(streamed[:60_000])
     for name, options, steps in (
         ("MLPs of 1000", models.options("aae")(width=1000, depth=2), 10),
-        ("convolutions", models.options("aae")(network="conv"), 3),
+        ("convolutions", models.options("aae")(network="conv"), 10),
     ):
         model = options.build(DataSpec((28, 28, 1), 0, True), 10**6)
         turns = [_turns(model, x, steps, x is streamed) for x in (streamed, resident)]
