@@ -165,18 +165,17 @@ def _cells(file: File, name: str) -> np.ndarray:
             f"{file.path}: obs has no column {name!r}: it has "
             f"{listing(map(repr, obs)) or 'none'}"
         )
-    of_codes, of_categories = f"obs/{name}/codes", f"obs/{name}/categories"
-    categorical = not hasattr(obs[name], "shape")
-    if categorical and not {"codes", "categories"} <= set(obs[name]):
-        raise UserError(f"{file.path}: obs {name!r} is no column of labels")
     if name in obs.get("__categories", ()):  # a categorical, as anndata 0.7 laid it out
-        of_codes, of_categories = f"obs/{name}", f"obs/__categories/{name}"
-        categorical = True
-    if categorical:
-        codes = file.read(of_codes)
-        texts = np.array([*map(str, file.read(of_categories)), None], object)
-        if not (codes.min(initial=0) >= -1 and codes.max(initial=0) < len(texts) - 1):
-            raise UserError(f"{file.path}: obs {name!r} has codes of no category")
-        return texts[codes]
-    cells = file.read(f"obs/{name}")
-    return cells.astype(object if cells.dtype.kind in "OTU" else np.float64)
+        places = f"obs/{name}", f"obs/__categories/{name}"
+    elif not hasattr(obs[name], "shape"):  # a categorical
+        if not {"codes", "categories"} <= set(obs[name]):
+            raise UserError(f"{file.path}: obs {name!r} is no column of labels")
+        places = f"obs/{name}/codes", f"obs/{name}/categories"
+    else:
+        cells = file.read(f"obs/{name}")
+        return cells.astype(object if cells.dtype.kind in "OTU" else np.float64)
+    codes, categories = map(file.read, places)
+    texts = np.array([*map(str, categories), None], object)
+    if not (codes.min(initial=0) >= -1 and codes.max(initial=0) < len(texts) - 1):
+        raise UserError(f"{file.path}: obs {name!r} has codes of no category")
+    return texts[codes]

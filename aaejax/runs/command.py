@@ -59,8 +59,8 @@ _OTHERS = {"help", "from", "options", "print_options"}  # which are no field of 
 GROUPS = ("data", "networks", "prior", "optimization", "run")
 _DATA = {"dataset", "labels", "binarize", "flip", "cache", "data_dir", *READING}
 _NETWORKS = {"posterior", "noise_inputs", *(each.name for each in fields(NetworkOptions))}
-_NETWORKS |= {"masked", "orderings", "layers", "reach", "dilations", "spectral_norm"}
-_NETWORKS |= {"conditional"}
+_NETWORKS |= {"masked", "orderings", "layers", "reach", "dilations"}
+_NETWORKS |= {"conditional", "spectral_norm"}
 _RUN = {each.name for each in fields(RunConfig)} - {"epochs", "batch_size", "ema"}
 _RUN |= {each.name for each in (*fields(HostOptions), *fields(CompileCache))}
 
