@@ -104,7 +104,11 @@ part steps1000 90 python benchmarks/speed.py $few --steps 20 --warm-steps 20 --b
 export AAEJAX_TEST_PLATFORM=$platform JAX_DEFAULT_MATMUL_PRECISION=highest
 [ "$platform" = gpu ] && AAEJAX_TEST_PLATFORM=cuda
 workers=2
-[ "$platform" = cpu ] || workers=0 # a process takes the whole device
+[ "$platform" = cpu ] || workers=0 # a process takes the whole device,
+if [ "$platform" = gpu ]; then     # unless a GPU's memory is taken as it is needed
+  export XLA_PYTHON_CLIENT_PREALLOCATE=false
+  workers=$(($(nproc) < 16 ? ($(nproc) + 1) / 2 : 8))
+fi
 part tests 180 python -m pytest -m quick -n $workers
 
 python - "$out" "$platform" <<'PYTHON'
