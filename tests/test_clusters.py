@@ -20,6 +20,15 @@ def test_the_surest_example_names_its_cluster():
     assert names.tolist() == [2, 0, 1]
 
 
+def test_the_surest_is_told_from_others_whose_probability_is_1_too():
+    # In float32 1 - 1e-9 is 1: the first example would name the cluster.
+    rest = np.array([1e-9, 1e-12, 1e-10], np.float32)
+    probabilities = np.stack([1 - rest, rest], axis=1)
+    assert (probabilities[:, 0] == 1).all()
+    names = clusters.names_by_confidence(probabilities, np.array([5, 7, 6]))
+    assert names[0] == 7
+
+
 def test_the_majority_names_its_cluster_and_an_empty_one_stays_unnamed():
     names = clusters.names_by_majority(PROBABILITIES, LABELS)
     assert names.tolist() == [1, 0, -1]
