@@ -109,7 +109,7 @@ if [ "$platform" = gpu ]; then     # unless a GPU's memory is taken as it is nee
   export XLA_PYTHON_CLIENT_PREALLOCATE=false
   workers=$(($(nproc) < 16 ? ($(nproc) + 1) / 2 : 8))
 fi
-part tests 180 python -m pytest -m quick -n $workers
+part tests 180 python -m pytest -m quick -vv -n $workers
 
 python - "$out" "$platform" <<'PYTHON'
 import json
