@@ -16,7 +16,6 @@ import os
 import statistics
 import sys
 import time
-from functools import partial
 from pathlib import Path
 from typing import Any
 
