@@ -53,8 +53,8 @@ def sharded(optimizer: Any, axis: str, devices: int, smallest: int) -> Any:
       smallest: numbers of a parameter from which on it is split.
 
     Returns:
-      An `optax.GradientTransformation`; gradients are those of the whole batch. `init` is of
-      whole parameters, and its state has the parts of all devices, padded.
+      An `optax.GradientTransformation`; gradients are those of the whole batch. `init` is
+      of whole parameters, and its state has the parts of all devices, padded.
     """
     import jax
     import jax.numpy as jnp
