@@ -145,6 +145,7 @@ for batch, name in (("100", "speed"), ("1000", "speed1000")):
     for peer, found in whole[name]["peers"].items():
         lines.append(f"| {peer} | {found['ms']:.2f} |")
 if parts["trace"]["ended"] == "done":
+    whole["trace"] = (out / "trace.txt").read_text().splitlines()
     lines += ["", "What takes the time of a step:", "", (out / "trace.txt").read_text()]
 if (out / "samples.png").exists():
     lines += ["", "![samples](samples.png)", ""]

@@ -509,6 +509,8 @@ def run_row(arguments: Arguments, name: str, row: Row) -> list[dict[str, Any]]:
             {name: then[name] for name in then.keys() & options}, options
         ):
             print(f"{file.name}: the row's {change}", file=sys.stderr)
+        if record.get("restarts", 1) != row.restarts:
+            print(f"{file.name}: not the best of {row.restarts} runs", file=sys.stderr)
     return records
 
 
@@ -594,6 +596,7 @@ def train_row(
         }
         if row.restarts > 1:
             records[seed] |= {
+                "restarts": row.restarts,
                 "run": seed + APART * int(best[number]),
                 "losses_of_restarts": of_runs[:, number].tolist(),
             }

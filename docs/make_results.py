@@ -79,14 +79,14 @@ EARLIER = {
     "table2-all-best-12epochs": "MLPs",
     "table2-all-slow-adversary-8epochs": "slow adversary (styles follow the digit)",
     "table3-16-best-6epochs": "without mutual information",
-    "table3-16-no-restarts-20epochs": "the first start of each seed",
+    "table3-16-no-restarts-20epochs": "first starts of seeds, in float32",
     "table3-30-best-4epochs": "without mutual information",
     "table3-30-best-6epochs": "without mutual information",
     "table3-30-best-8epochs": "without --information",
     "table3-30-best-20epochs": "without --information",
-    "table3-30-H100-24epochs": "the recipe, ten seeds, products in TF32",
+    "table3-30-float32-24epochs": "the recipe, three seeds, in float32",
     "figure11-2-D-20clusters-best-6epochs": "without mutual information, slow adversary",
-    "figure11-2-D-20clusters-H100-10epochs": "the recipe, ten seeds, products in TF32",
+    "figure11-2-D-20clusters-no-restarts-10epochs": "first starts of seeds, in float32",
     "figure11-10-D-100labels-best-6epochs": "half the epochs",
 }
 COMPARED = {
@@ -212,7 +212,7 @@ def settings_of_the_paper() -> str:
         if "majority" in record:
             note = f"{record['clusters_used']} clusters used; {record['majority']:.2f}"
         rows.append((title, record["paper"], mean([record]), str(record["epochs"]), note))
-    head = ("number", "paper, 5,000 epochs", "here", "epochs", "by majority")
+    head = ("number", "paper", "here", "epochs", "by majority")
     return markdown(head, rows)
 
 

@@ -211,9 +211,21 @@ def test_the_page_of_options_has_every_option():
 def test_links_and_pictures_lead_somewhere():
     generated = ("options.md", "reference/")
     for page in PAGES:
-        for link in re.findall(r"\]\((?!http)([^)#]+)", page.read_text()):
-            if not link.startswith(generated):
-                assert (page.parent / link).exists(), (page.name, link)
+        for link in re.findall(r"\]\((?!http)([^)]+)\)", page.read_text()):
+            if link.startswith(generated):
+                continue
+            path, _, section = link.partition("#")
+            there = page.parent / path if path else page
+            assert there.exists(), (page.name, link)
+            assert not section or section in sections(there), (page.name, link)
+
+
+def sections(page: Path) -> set[str]:
+    """What links call the sections of a page."""
+    prose = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.M | re.S)
+    titles = re.findall(r"^#+ (.*)", prose, re.M)
+    words = (re.sub(r"[^\w\s-]", "", title).strip().lower() for title in titles)
+    return {re.sub(r"[-\s]+", "-", title) for title in words}
 
 
 def test_readme_is_short():
