@@ -26,7 +26,8 @@ class Known:
 
     Attributes:
       sample: What draws codes: a prior, or a `Model.prior`.
-      log_density: `codes [n, Z] -> log p(z) [n]`, in nats, of the prior without labels.
+      log_density: The log-density, `codes [n, Z] -> log p(z) [n]`, in nats, of the prior
+        without labels.
     """
 
     sample: Callable[..., Array]
