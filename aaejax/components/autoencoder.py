@@ -167,7 +167,7 @@ class Autoencoder:
     # In evaluation.
 
     def encoder_outputs(self, variables: Variables, images: Array, noise: Array) -> Array:
-        """The encoder's outputs [B, outputs] for images and noise, which are as in `code`."""
+        """The encoder's outputs [B, outputs] for images and noise, both as in `code`."""
         images = self.likelihood.seen(images)
         inputs = images, *self.posterior.encoder_noise(noise)
         return self.encoder.evaluate(variables["encoder"], *inputs)

@@ -34,11 +34,11 @@ class Bit:
 
 @dataclass(frozen=True)
 class LogisticMixture:
-    """Mixed logistics over the levels of a pixel (PixelCNN++, Salimans et al. 2017, sec. 2).
+    """A mixture of logistics (PixelCNN++, Salimans et al. 2017, section 2).
 
-    A level has the mass of its bin, and the first and last have all beyond. The components
-    are those of a pixel, not of a colour; a colour's mean moves linearly with the colours
-    before it.
+    It is over the levels of a pixel. A level has the mass of its bin, and the first and
+    last have all beyond. The components are those of a pixel, not of a colour; a colour's
+    mean moves linearly with the colours before it.
 
     Attributes:
       colours: C, the number of colours.
@@ -62,7 +62,7 @@ class LogisticMixture:
         return 1 + self.colours
 
     def log_density(self, outputs: Array, pixels: Array) -> Array:
-        """The log p of pixels [..., C] in [0, 1], as their nearest levels: [...], in nats."""
+        """The log p of pixels [..., C] in [0, 1], at their nearest levels: [...], nats."""
         logits, means, log_scales, slopes = self._split(outputs)
         level = jnp.round(pixels * (self.levels - 1))[..., None]
         pixels, half = self._signed(level), 1 / (self.levels - 1)

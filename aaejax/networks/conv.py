@@ -44,8 +44,8 @@ class ConvEncoder(NormAndDropout, nn.Module):
 
     Attributes:
       outputs: The number of units of the last layer.
-      channels: The channels of the finest scale; they double at each coarser one, up to four
-        times as many.
+      channels: The channels of the finest scale; they double at each coarser one, up to
+        four times as many.
       scales: The number of scales; 0 for as many as `patches` says for the image.
       norm: The norm of a convolution's inputs, before their units, and of the inputs of the
         last layer.
@@ -141,7 +141,7 @@ class Block(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, codes: Array | None = None, train: bool = False) -> Array:
-        """Changes features [B, H, W, C], which codes [B, Z] scale and shift where given."""
+        """Maps features [B, H, W, C] to as many; codes [B, Z] scale and shift them."""
         y = normalised(x, self.norm, train, "norm", EPSILON)
         if codes is not None:
             style = self.dense(2 * x.shape[3], name="style")(codes)
@@ -160,7 +160,7 @@ def patches(height: int, width: int, scales: int = 0) -> list[int]:
     """The sides of the square that one position of each scale is made of, finest first.
 
     The first is so large that at most `FINEST` positions are left on a side; each further
-    scale halves them, down to `COARSEST` or until there are as many scales as are asked for.
+    scale halves them, down to `COARSEST` or until there are as many scales as asked for.
     """
     sides = [2]
     while max(height, width) > FINEST * sides[0]:

@@ -32,8 +32,8 @@ class GatedPixelCNN:
       outputs: How many numbers the network gives for a pixel.
       channels: F, the number of channels of each stack.
       layers: The number of gated layers, after a first one of a 7x7 kernel.
-      reach: How many rows above, and columns to the sides, each of them reads; 1 for the 3x3
-        kernels of which each stack has its part.
+      reach: How many rows above, and columns to the sides, each of them reads; 1 for the
+        3x3 kernels of which each stack has its part.
       classes: K, the size of a one-hot label that every layer reads; 0 for none.
       precision: The precision of the operands of its products, which its convolutions are
         too.
@@ -254,7 +254,7 @@ class GatedPixelCNN:
 
 
 def _with_ones(images: Array) -> Array:
-    """Makes [..., C + 1] in [-1, 1] of [..., C] in [0, 1]: beyond an image the last is 0."""
+    """Makes [..., C + 1] in [-1, 1] of [..., C] in [0, 1]; a padding's last is then 0."""
     ones = jnp.ones((*images.shape[:-1], 1), images.dtype)
     return jnp.concatenate([2 * images - 1, ones], axis=-1)
 

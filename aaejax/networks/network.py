@@ -164,7 +164,7 @@ def check_outputs(
 
 
 def _tolerant(apply: Callable) -> Callable[..., tuple[Array, NetworkState]]:
-    """Makes of `apply` a function that gives it no `train`, `key` or `axis_name` unasked."""
+    """Makes a function that gives `apply` what it names of `train`, `key`, `axis_name`."""
     is_told(apply, getattr(apply, "__name__", "apply"))
     parameters = inspect.signature(apply).parameters.values()
     anything = any(p.kind is p.VAR_KEYWORD for p in parameters)
