@@ -84,8 +84,8 @@ def interpolation(
       steps: How many points each line has, both ends included.
       key: The key of the posterior's noise.
       labels: The classes of `first` and then of `last`, int32 [2 n], or None.
-      path: "linear", or "spherical" along the great circle (White 2016, section 2.1),
-        which keeps the length that samples of a Gaussian prior have.
+      path: The way: "linear", or "spherical" along the great circle (White 2016, section
+        2.1), which keeps the length that samples of a Gaussian prior have.
 
     Returns:
       The images, [n, steps, ...].

@@ -141,7 +141,7 @@ class Block(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, codes: Array | None = None, train: bool = False) -> Array:
-        """Maps features [B, H, W, C] to as many; codes [B, Z] scale and shift them."""
+        """Maps features [B, H, W, C] to as many; codes [B, Z] or None scale and shift."""
         y = normalised(x, self.norm, train, "norm", EPSILON)
         if codes is not None:
             style = self.dense(2 * x.shape[3], name="style")(codes)
@@ -178,7 +178,7 @@ def features(channels: int, scale: int) -> int:
 
 
 def _pixels_to_channels(x: Array, side: int) -> Array:
-    """[B, side H, side W, C] -> [B, H, W, side^2 C]."""
+    """Moves pixels to channels: [B, side H, side W, C] -> [B, H, W, side^2 C]."""
     n, height, width, channels = x.shape
     rows, columns = height // side, width // side
     x = x.reshape(n, rows, side, columns, side, channels)
@@ -186,7 +186,7 @@ def _pixels_to_channels(x: Array, side: int) -> Array:
 
 
 def _channels_to_pixels(x: Array, side: int) -> Array:
-    """[B, H, W, side^2 C] -> [B, side H, side W, C]: `_pixels_to_channels` undone."""
+    """Undoes `_pixels_to_channels`: [B, H, W, side^2 C] -> [B, side H, side W, C]."""
     n, rows, columns, channels = x.shape
     x = x.reshape(n, rows, columns, side, side, channels // side**2)
     return x.transpose(0, 1, 3, 2, 4, 5).reshape(n, side * rows, side * columns, -1)

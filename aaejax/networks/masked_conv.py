@@ -254,7 +254,7 @@ class GatedPixelCNN:
 
 
 def _with_ones(images: Array) -> Array:
-    """Makes [..., C + 1] in [-1, 1] of [..., C] in [0, 1]; a padding's last is then 0."""
+    """Makes [..., C + 1] in [-1, 1] of [..., C] in [0, 1]: 1 is last, and 0 in paddings."""
     ones = jnp.ones((*images.shape[:-1], 1), images.dtype)
     return jnp.concatenate([2 * images - 1, ones], axis=-1)
 
