@@ -111,7 +111,7 @@ class _Autoencoder(BaseEstimator):
         return Fitted(recipe, programs(recipe).train(x, int(seed)), mean, std), rows
 
     def _shape(self, rows: np.ndarray) -> tuple[int, ...]:
-        """Of an example of the model."""
+        """The shape of one example, as the model sees it."""
         features = rows.shape[1]
         if self.shape is None:
             return (features,)
@@ -137,7 +137,7 @@ class _Autoencoder(BaseEstimator):
         return options_of(self.model, defaults, self.options or {})
 
     def _checked(self, X: Any) -> np.ndarray:
-        """X as rows like those that it was trained on."""
+        """X as rows [N, F] like those that it was trained on."""
         check_is_fitted(self)
         rows: Any = validate_data(self, X, dtype=FLOATS, reset=False)
         return rows
@@ -160,24 +160,24 @@ class AAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, _Autoenc
     """Encodes rows, and decodes codes.
 
     Parameters:
-      latent: size of the code; by default half of the features, at most 8.
-      model: any that has an encoder and needs no labels, as of `train.py`.
-      width: units of a hidden layer.
-      depth: hidden layers.
-      options: more options of the model by name, as {"prior": "mixture"}; of an optimizer
+      latent: The size of the code; by default half of the features, at most 8.
+      model: The name of any model of `train.py` that has an encoder and needs no labels.
+      width: The number of units of a hidden layer.
+      depth: The number of hidden layers.
+      options: More options of the model by name, as {"prior": "mixture"}; of an optimizer
         {"reconstruction_optimizer": {"learning_rate": 1e-4}}.
-      shape: [height, width, channels] where rows are pictures in [0, 1] and networks are to
-        see them as such, with {"network": "conv"} among the options.
-      standardise: whether features get mean 0 and standard deviation 1; by default ("auto")
+      shape: The [height, width, channels] of a row where rows are pictures in [0, 1] and
+        networks are to see them as such, with {"network": "conv"} among the options.
+      standardise: Whether features get mean 0 and standard deviation 1; by default ("auto")
         unless all values are in [0, 1], as those of pictures.
-      steps: of the training.
-      batch_size: rows a step.
-      random_state: the seed.
+      steps: The number of steps of the training.
+      batch_size: The number of rows in a step.
+      random_state: The seed.
 
     Attributes:
-      fitted_: what was trained.
-      n_features_in_: features of a row.
-      feature_names_in_: their names, where X had some.
+      fitted_: What was trained.
+      n_features_in_: The number of features of a row.
+      feature_names_in_: The names of the features, where X had some.
     """
 
     def fit(self, X: Any, y: Any = None) -> Self:
@@ -186,15 +186,15 @@ class AAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, _Autoenc
         return self
 
     def transform(self, X: Any) -> np.ndarray:
-        """Codes of rows [N, F]: float32 [N, Z]."""
+        """Encodes rows [N, F] to codes, float32 [N, Z]."""
         rows = self._checked(X)
         return self.fitted_.encoded(rows)
 
     def inverse_transform(self, X: Any) -> np.ndarray:
-        """Rows of codes [N, Z]: float64 [N, F].
+        """Decodes codes [N, Z] to rows, float64 [N, F].
 
         Raises:
-          UserError: codes of another size.
+          UserError: The codes are of another size.
         """
         check_is_fitted(self)
         codes = check_array(X, dtype="float32")
@@ -229,19 +229,19 @@ class AAEDetector(OutlierMixin, _Autoencoder):
     density of the training codes, a mixture of Gaussians, where there are rows enough.
 
     Parameters:
-      latent: size of the code; by default half of the features, at most 16.
-      model, width, depth, options, shape, standardise, steps, batch_size, random_state: as
-        of `AAETransformer`.
-      contamination: the share of the training rows that are outliers, in (0, 0.5].
-      density: what a code is unlikely under: "codes", a mixture fitted to the training
-        codes; "prior"; or "auto", the mixture where there are 50 rows or more for each
-        dimension of the code and one.
+      latent: The size of the code; by default half of the features, at most 16.
+      model, width, depth, options, shape, standardise, steps, batch_size, random_state: The
+        parameters of `AAETransformer` of these names.
+      contamination: The share of the training rows that are outliers, in (0, 0.5].
+      density: The density under which a code is unlikely: "codes", a mixture fitted to the
+        training codes; "prior"; or "auto", the mixture where there are 50 rows or more for
+        each dimension of the code and one.
 
     Attributes:
-      fitted_: what was trained.
-      offset_: the score that is the threshold.
-      n_features_in_: features of a row.
-      feature_names_in_: their names, where X had some.
+      fitted_: What was trained.
+      offset_: The score that is the threshold.
+      n_features_in_: The number of features of a row.
+      feature_names_in_: The names of the features, where X had some.
     """
 
     _most_latent = 16
@@ -314,5 +314,5 @@ class AAEDetector(OutlierMixin, _Autoencoder):
         return self.score_samples(X) - self.offset_
 
     def predict(self, X: Any) -> np.ndarray:
-        """-1 for outliers, 1 for others: int [N]."""
+        """Gives -1 for outliers and 1 for others, int [N]."""
         return np.where(self.decision_function(X) < 0, -1, 1)

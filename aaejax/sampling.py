@@ -84,14 +84,14 @@ def interpolation(
       steps: How many points each line has, both ends included.
       key: The key of the posterior's noise.
       labels: The classes of `first` and then of `last`, int32 [2 n], or None.
-      path: "linear", or "spherical" along the great circle (White 2016, section 2.1),
-        which keeps the length that samples of a Gaussian prior have.
+      path: The way: "linear", or "spherical" along the great circle (White 2016, section
+        2.1), which keeps the length that samples of a Gaussian prior have.
 
     Returns:
       The images, [n, steps, ...].
 
     Raises:
-      UserError: A model without an encoder, or a path that is none.
+      UserError: The model has no encoder, or the path is neither of the two.
     """
     codes = model.encode(variables, jnp.concatenate([first, last]), key, labels)
     start, end = jnp.split(codes[:, None], 2)  # [n, 1, Z]
@@ -105,7 +105,7 @@ def between(start: Array, end: Array, t: Array, path: Path) -> Array:
     """The point at t in [0, 1] of the way from code to code, of shapes that broadcast.
 
     Raises:
-      UserError: a path that is none.
+      UserError: The path is neither "linear" nor "spherical".
     """
     check_word("path", path, Path)
     if path == "linear":
@@ -147,7 +147,7 @@ def arithmetic(
       The images, [n, steps, ...].
 
     Raises:
-      UserError: A model without an encoder.
+      UserError: The model has no encoder.
     """
     codes = model.encode(variables, images, key, labels)
     t = jnp.linspace(0, 1, steps)[None, :, None]
@@ -204,23 +204,23 @@ def in_batches(
     batch: int = 500,
     filled: bool = False,
 ) -> Callable[..., dict[str, np.ndarray]]:
-    """Makes a function of a dataset on the host, in its order, of one of a batch.
+    """Makes a function of a whole dataset on the host, in its order, of one of a batch.
 
     It is jitted once. A batch that is not full is filled up, alone to the next power of two
     and behind others to their size, so that arrays of any length need few programs.
 
     Args:
-      function: `(variables, images [B, ...] in [0, 1], key, labels [B] or None)` to arrays
-        [B, ...] by name, each example's its own.
+      function: A function of `(variables, images [B, ...] in [0, 1], key, labels [B] or
+        None)` that gives arrays [B, ...] by name, of each example by itself.
       batch: How many images are asked about at once, at most.
       filled: Whether every batch is filled up to that size and all have the same key. What
         a function makes of each example alone (`each_alone`) is then the same to the last
         bit whatever it is asked together with.
 
     Returns:
-      `(variables, images, labels, key)` to arrays [N, ...] by name; images uint8 or
-      float32, or what gives such where it is sliced, as `aaejax.data.lazy.Rows` does.
-      Each batch has a key of its own, unless they are filled.
+      A function of `(variables, images, labels, key)` that gives arrays [N, ...] by name.
+      Images are uint8 or float32, or what gives such where it is sliced, as
+      `aaejax.data.lazy.Rows` does. Each batch has a key of its own, unless they are filled.
     """
     jitted = jax.jit(
         lambda variables, images, key, labels: function(
@@ -254,7 +254,8 @@ def each_alone(encode: Callable[..., Array]) -> Callable[..., Array]:
     So a code does not depend on what stands beside or before its example.
 
     Args:
-      encode: `(variables, images [B, ...], key, labels [B] or None)` to codes [B, Z].
+      encode: A function of `(variables, images [B, ...], key, labels [B] or None)` that
+        gives codes [B, Z].
     """
 
     def alone(variables: Variables, images: Array, key: Key, labels: Array | None) -> Array:
@@ -268,7 +269,7 @@ def each_alone(encode: Callable[..., Array]) -> Callable[..., Array]:
 
 
 def _filled(x: np.ndarray, size: int, value: int = 0) -> np.ndarray:
-    """X [n, ...] and behind it the value, [size, ...]."""
+    """Fills x [n, ...] up to [size, ...], with the value behind it."""
     missing = size - len(x)
     if not missing:
         return x

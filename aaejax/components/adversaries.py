@@ -48,14 +48,15 @@ class Adversary:
         the discriminator reads; by default it reads the codes alone.
       inputs: The arrays of a batch that the two phases read.
       mean: `(numbers [B], batch, draw) -> ()` takes the mean over the fake codes, as
-        `Autoencoder.mean`; by default that of all alike.
-      real_mean: The same over the real ones. Where the discriminator reads the labels of
-        the batch beside both, it is to be `mean`, so that both have the same share of each.
+        `Autoencoder.mean`; by default all count alike.
+      real_mean: The same for the real codes. Where the discriminator reads the labels of
+        the batch beside both, it is to be `mean`, so that both have the same share of each
+        label.
       prefix: What the names of phases and network begin with: "style_" gives
         "style_discriminator" and "style_generator".
       generator: The name of the network that makes the fake codes.
       names: What the real and the fake codes are called in the metrics.
-      generator_loss: The form of the generator's loss, as of `losses.generator_loss`.
+      generator_loss: The form of the generator's loss, as in `losses.generator_loss`.
       r1: The weight of the discriminator's gradient penalty (`losses.gradient_penalty`).
       loss: The form of both losses: cross-entropy, or wasserstein, where the discriminator
         is a critic whose slope between real and fake codes is to be 1 (WGAN-GP), and
@@ -64,8 +65,8 @@ class Adversary:
       stream: What the names of its draws begin with, where a step has several such phases.
 
     Raises:
-      UserError: a word that is none, a weight that is negative or not finite, or what
-        wasserstein does not read.
+      UserError: A word is none of those allowed, a weight is negative or not finite, or
+        something is given that wasserstein does not read.
     """
 
     discriminator: Network

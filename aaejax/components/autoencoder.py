@@ -56,20 +56,21 @@ class Autoencoder:
       posterior: The posterior q(z|x).
       likelihood: The likelihood p(x|z).
       shape: The shape of one example.
-      classes: K, the number of classes in front of a code; 0 for none. Or of the numbers
-        of a condition.
+      classes: K, the number of classes, or of a condition's numbers, in front of a code; 0
+        for none.
       y_from: Where the K numbers come from: the "labels", the "encoder", or the "condition"
         of the batch, which then stands wherever labels are spoken of.
-      weighted: Whether means over a training batch are by the weights of its examples.
-      input_noise: The std of Gaussian noise that is added to the encoder's input, in
-        training alone (appendix A.2.1).
+      weighted: Whether means over a training batch are taken by the weights of its
+        examples.
+      input_noise: The standard deviation of Gaussian noise that is added to the encoder's
+        input, in training alone (appendix A.2.1).
       join: `(variables, codes [B, K + Z]) -> [B, joined]` makes what the decoder reads of a
         code; by default it reads the code.
       joined: How many numbers `join` makes; None for K + Z.
 
     Raises:
-      UserError: networks that don't fit each other, a word that is none, or a negative
-        number.
+      UserError: The networks don't fit, a word is none of those allowed, or a number is
+        negative.
     """
 
     encoder: Any
@@ -111,7 +112,7 @@ class Autoencoder:
 
     @cached_property
     def _decoder(self) -> Network:
-        """With the dispersions, where the likelihood has some."""
+        """The decoder, with dispersions where the likelihood has some."""
         shape = self.likelihood.dispersions(self.shape)
         return self.decoder if shape is None else with_dispersions(self.decoder, shape)
 
@@ -137,7 +138,7 @@ class Autoencoder:
 
     @property
     def in_front(self) -> dict[str, Any]:
-        """What is in front of a code, as `Model` has it."""
+        """What is in front of a code: {"classes": K} or {"conditions": C}, for `Model`."""
         word = "conditions" if self.conditions else "classes"
         return {word: self.classes}
 
@@ -166,7 +167,7 @@ class Autoencoder:
     # In evaluation.
 
     def encoder_outputs(self, variables: Variables, images: Array, noise: Array) -> Array:
-        """The encoder's outputs [B, outputs] of images [B, ...] and noise, as of `code`."""
+        """The encoder's outputs [B, outputs] for images and noise, both as in `code`."""
         images = self.likelihood.seen(images)
         inputs = images, *self.posterior.encoder_noise(noise)
         return self.encoder.evaluate(variables["encoder"], *inputs)
@@ -193,7 +194,7 @@ class Autoencoder:
             one is unknown (-1, or None) y is 0.
 
         Returns:
-          float32 [B, K + Z].
+          The codes, float32 [B, K + Z].
         """
         return self.code_of(self.encoder_outputs(variables, images, noise), noise, labels)
 
@@ -215,7 +216,7 @@ class Autoencoder:
         return self.likelihood.images(self.decoder_outputs(variables, codes))
 
     def error(self, variables: Variables, images: Array, codes: Array) -> Array:
-        """The reconstruction loss of each example, [B], nats, as `Model.error`."""
+        """The reconstruction loss of each example, [B], in nats, as `Model.error`."""
         return self.likelihood.error(self.decoder_outputs(variables, codes), images)
 
     def noise(self, key: Key, n: int) -> Array:
@@ -255,18 +256,18 @@ class Autoencoder:
     def draw_code(
         self, variables: Variables, batch: Batch, draw: Draw
     ) -> tuple[Array, States]:
-        """Draws the codes [B, K + Z] of a training batch; and the encoder's new state."""
+        """Draws codes [B, K + Z] of a training batch, and gives the encoder's new state."""
         images = self.noisy(batch["image"], draw)
         noise = draw("posterior", self.posterior.noise)
         outputs, states = self.train_encoder(variables, images, noise, draw)
         return self.code_of(outputs, noise, self.told(batch)), states
 
     def told(self, batch: Batch) -> Array | None:
-        """What `code` takes for labels, of a training batch: its labels or conditions."""
+        """What `code` takes as labels of a training batch: its labels or its conditions."""
         return batch["condition"] if self.conditions else batch.get("label")
 
     def mean(self, each: Array, batch: Batch, draw: Draw, prefix: str = "") -> Array:
-        """The mean over a training batch, of one number [B] of each example: ()."""
+        """The mean over a training batch, (), of one number for each example, [B]."""
         mean = weighted_mean if self.weighted else unweighted
         return mean(each, batch, draw, prefix)
 
@@ -296,7 +297,7 @@ class Autoencoder:
     # In both.
 
     def code_of(self, outputs: Array, noise: Array, labels: Array | None = None) -> Array:
-        """Draws `code` from the encoder's outputs, where these are there already."""
+        """Draws codes as `code` does, from encoder outputs that are there already."""
         if not self.classes:
             return self.posterior.code(outputs, noise)
         if self.y_from == "encoder":

@@ -39,7 +39,8 @@ def check_fields(options: Any) -> None:
     JAX become Python's.
 
     Raises:
-      UserError: a field is none of its Literal's values, or of another type.
+      UserError: A field is none of its Literal's values, is of another type, or is a number
+        that is not finite.
     """
     hints = typing.get_type_hints(type(options))
     for each in dataclasses.fields(options):
@@ -72,7 +73,7 @@ def check_number(
     *,
     whole: bool = False,
 ) -> None:
-    """Raises UserError for what is no finite number, no whole one or not in a range."""
+    """Raises UserError for what is no finite (or whole) number, or out of a range."""
     value = _plain(value)
     bound = _allowed(int if whole else float, value)
     if not bound and not least <= value <= most:
@@ -95,9 +96,9 @@ def check_optimizers(
     """Raises UserError where optimizers by name are not those that a model has phases for.
 
     Args:
-      optimizers: given.
-      needed: names that must be there.
-      unused: names that may be there as well.
+      optimizers: The optimizers that are given, by name.
+      needed: The names that must be there.
+      unused: Names that may be there as well.
     """
     if not isinstance(optimizers, Mapping):
         raise UserError(
@@ -123,14 +124,14 @@ def check_seed(seed: int) -> None:
 
 @contextmanager
 def traced(call: str, wanted: str) -> Iterator[None]:
-    """Shapes of a function of the user's are asked for in it; nothing is drawn.
+    """A context in which a user's function is asked for its shapes; nothing is drawn.
 
     Args:
-      call: what is called on what, "x can't be called on y", for the message.
-      wanted: what the function must give.
+      call: What is called on what, "x can't be called on y", for the message.
+      wanted: What the function must give.
 
     Raises:
-      UserError: whatever the user's own code raised, in one line.
+      UserError: The user's own code raised something, which the message tells in one line.
     """
     try:
         with jax.debug_key_reuse(False):

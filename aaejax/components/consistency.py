@@ -21,16 +21,17 @@ class Consistency:
       radius: The length of the worst change (`losses.virtual_adversarial`); 0 for none.
       information: The weight of `losses.uninformed`, without which one class for all images
         would be best.
-      mutual_information: The weight of `losses.mutual_information` of an image and the
-        distorted one: another way to find classes that are sure, large and stay.
-      unevenness: Nats of unevenness of the classes, as of `losses.mutual_information`.
-      translation: The largest shift in pixels, as of `distortions.distorted`.
-      distortion: The std of a distortion, as of `distortions.distorted`. q(y|x) of the
-        image as it is teaches that of the distorted one, and labelled images are learned
-        distorted.
+      mutual_information: The weight of `losses.mutual_information` of images and the same
+        images distorted: another way to find classes that are sure, large and stay.
+      unevenness: How uneven the sizes of classes may be, in nats, as in
+        `losses.mutual_information`.
+      translation: The largest shift in pixels, as in `distortions.distorted`.
+      distortion: The standard deviation of a distortion, as in `distortions.distorted`.
+        q(y|x) of the image as it is teaches that of the distorted one, and labelled images
+        are learned distorted.
 
     Raises:
-      UserError: a negative number, or one that is not finite.
+      UserError: A number is negative or not finite.
     """
 
     radius: float = 0.0
@@ -65,7 +66,7 @@ class Consistency:
         """Makes the phase that trains an encoder which has y of its own, without labels.
 
         Raises:
-          UserError: an autoencoder with weights.
+          UserError: The autoencoder weights its examples.
         """
         classes = autoencoder.classes
         if autoencoder.weighted:

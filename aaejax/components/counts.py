@@ -20,19 +20,19 @@ _LARGEST = 9.0
 
 
 def library_size(counts: Array) -> Array:
-    """The sum of each example's counts: [B, F] -> [B, 1]; of none at all next to 0."""
+    """The sum of each example's counts, [B, F] -> [B, 1]; 1e-6 where all are 0."""
     return jnp.maximum(counts.sum(axis=1, keepdims=True), 1e-6)
 
 
 def poisson_error(logits: Array, counts: Array) -> Array:
-    """-log p(x|z) of a Poisson decoder.
+    """The -log p(x|z) of a Poisson decoder.
 
     Args:
-      logits: [B, F], of the share of each feature.
-      counts: [B, F], whole numbers from 0 on.
+      logits: The logits of the share of each feature, [B, F].
+      counts: The counts, [B, F], whole numbers from 0 on.
 
     Returns:
-      float32 [B], nats.
+      The error of each example, float32 [B], in nats.
     """
     log_rate = jnp.log(library_size(counts)) + jax.nn.log_softmax(logits)
     log_density = counts * log_rate - jnp.exp(log_rate) - gammaln(counts + 1)
@@ -40,15 +40,15 @@ def poisson_error(logits: Array, counts: Array) -> Array:
 
 
 def negative_binomial_error(logits: Array, dispersions: Array, counts: Array) -> Array:
-    """-log p(x|z) of a negative binomial decoder: variance m + m^2 / r at the mean m.
+    """The -log p(x|z) of a negative binomial decoder: variance m + m^2 / r at the mean m.
 
     Args:
-      logits: [B, F], of the share of each feature.
-      dispersions: [B, F], any numbers; log r is 9 tanh(d / 9) of them.
-      counts: [B, F], whole numbers from 0 on.
+      logits: The logits of the share of each feature, [B, F].
+      dispersions: Any numbers d, [B, F], with log r = 9 tanh(d / 9).
+      counts: The counts, [B, F], whole numbers from 0 on.
 
     Returns:
-      float32 [B], nats.
+      The error of each example, float32 [B], in nats.
     """
     log_mean = jnp.log(library_size(counts)) + jax.nn.log_softmax(logits)
     log_r = _LARGEST * jnp.tanh(dispersions / _LARGEST)

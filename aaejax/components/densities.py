@@ -1,8 +1,8 @@
 """Log densities of priors: functions `codes [n, Z] -> log p(z) [n]`, in nats.
 
-For models that need more of a prior than its samples. Each has the arguments of the prior
-of its name in `priors.py`, and raises UserError for numbers that can't be and for codes of
-another size.
+They are for models that need more of a prior than its samples. Each has the arguments of
+the prior of its name in `priors.py`, and raises UserError for numbers out of range and for
+codes of another size.
 """
 
 import math
@@ -61,9 +61,10 @@ def mixture(
 def swiss_roll(
     radius: float = 3.0, turns: float = 2.0, std: float = 0.05, points: int = 1000
 ) -> LogDensity:
-    """Makes the log-density of `priors.swiss_roll`, as that of Gaussians along it.
+    """Makes the log-density of `priors.swiss_roll`, as that of `points` Gaussians along it.
 
-    Good where they lie closer than their std: with 1000 they are at most 0.012 radii apart.
+    It is good where they lie closer than their std: 1000 of them, in two turns, are at most
+    0.018 radii apart.
     """
     check_positive_number("std", std)
     constant = -math.log(points) - LOG_2_PI - 2 * math.log(std)
@@ -92,7 +93,7 @@ def gaussian_mixture(weights: Array, means: Array, roots: Array) -> LogDensity:
     """Makes the log-density of a mixture of any Gaussians.
 
     Args:
-      weights: Positive weights of sum 1, [C].
+      weights: The weights of the Gaussians, [C], positive, of sum 1.
       means: The means, [C, Z].
       roots: The lower triangular roots of the covariances, [C, Z, Z].
     """

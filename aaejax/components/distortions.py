@@ -10,14 +10,14 @@ def distorted(key: Key, image: Array, translation: float, distortion: float) -> 
     """An image moved, turned, scaled and sheared a little about its centre, at random.
 
     Args:
-      key: consumed.
-      image: [H, W, C]; beyond its edges everything is 0.
-      translation: largest number of pixels that it moves by, up, down or sideways.
-      distortion: standard deviation of what is added to each of the four numbers of the
+      key: A PRNG key, which is consumed.
+      image: The image, [H, W, C]; beyond its edges everything is 0.
+      translation: The largest number of pixels that it moves by, up, down or sideways.
+      distortion: The standard deviation of what is added to each of the four numbers of the
         identity, the linear map of its positions; 0.1 turns by some 4 degrees.
 
     Returns:
-      float32 [H, W, C], interpolated linearly.
+      The changed image, float32 [H, W, C], interpolated linearly.
     """
     shift_key, matrix_key = jax.random.split(key)
     shift = jax.random.uniform(shift_key, (2,), minval=-translation, maxval=translation)
@@ -38,8 +38,9 @@ def flipped(batch: Batch, draw: Draw) -> dict[str, Array]:
     """A training batch with each picture turned left to right, or not, at even odds.
 
     Args:
-      batch: every array whose name ends in "image" is of pictures [B, H, W, C].
-      draw: of each such array by its name, so that one is flipped on any device alike.
+      batch: The batch; each array whose name ends in "image" has pictures [B, H, W, C].
+      draw: The randomness of the step, with a stream for each such array, so that a picture
+        is flipped alike on any device.
     """
 
     def flip(name: str) -> Array:
@@ -53,8 +54,9 @@ def binarized(batch: Batch, draw: Draw) -> dict[str, Array]:
     """A training batch with each pixel 1 or 0, with its grey as the probability of 1.
 
     Args:
-      batch: every array whose name ends in "image" is of values in [0, 1], [B, ...].
-      draw: of each such array by its name.
+      batch: The batch; each array whose name ends in "image" has values in [0, 1],
+        [B, ...].
+      draw: The randomness of the step, with a stream for each such array.
     """
 
     def bits(name: str) -> Array:

@@ -16,8 +16,8 @@ def log_weights(autoencoder: Autoencoder, log_prior: LogPrior) -> Callable[..., 
     """Makes `Model.log_weights`, log p(x|z) + log p(z) - log q(z|x) of one z an image.
 
     Args:
-      autoencoder: with a "gaussian" posterior.
-      log_prior: the density of codes; it is asked with a key of its own.
+      autoencoder: An autoencoder with a "gaussian" posterior.
+      log_prior: The log-density of codes, which is asked with a key of its own.
     """
     posterior = autoencoder.posterior
 

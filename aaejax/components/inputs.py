@@ -22,7 +22,7 @@ def image_input(shape: tuple[int, ...], unit_range: bool, prefix: str = "") -> I
 
 
 def label_input(classes: int, prefix: str = "") -> Input:
-    """The label of a batch, one of so many classes; of labelled examples it is known."""
+    """The label of a batch, one of so many classes; under `LABELLED` it is known."""
     return Input(name=f"{prefix}label", classes=classes, unknown=prefix != LABELLED)
 
 
@@ -32,12 +32,12 @@ def condition_input(size: int, prefix: str = "") -> Input:
 
 
 def weight_input(prefix: str = "") -> Input:
-    """The weights of a batch, as a phase reads them that takes means by them."""
+    """The weights of a batch, as they are read by a phase that takes means by them."""
     return Input(name=f"{prefix}weight", weights=True)
 
 
 def unweighted(each: Array, batch: Batch, draw: Draw, prefix: str = "") -> Array:
-    """The mean of numbers [B], all alike: (). Arguments as of `weighted_mean`."""
+    """The plain mean, (), of numbers [B]; the arguments are those of `weighted_mean`."""
     return each.mean()
 
 
@@ -45,13 +45,14 @@ def weighted_mean(each: Array, batch: Batch, draw: Draw, prefix: str = "") -> Ar
     """The mean over the global batch by the weights of its examples.
 
     Args:
-      each: A number of each example, [B].
+      each: One number for each example, [B].
       batch: The batch, which has "weight" under the prefix.
-      draw: Of the phase: weights are those of all devices together.
+      draw: The draw of the phase, which gathers the weights of all devices.
       prefix: What stands in front of "weight" in the batch.
 
     Returns:
-      float32 (), what this device adds to the mean: the mean over devices is that of all.
+      What this device adds to the mean, float32 (): its mean over the devices is the mean
+      over the global batch.
     """
     weight = batch[f"{prefix}weight"]
     total = draw.gather(weight).mean()
@@ -62,10 +63,11 @@ def weighted_mean(each: Array, batch: Batch, draw: Draw, prefix: str = "") -> Ar
 
 
 def batch_size(phase: Phase, batch: Batch) -> int:
-    """B, of what the phase reads, which is checked.
+    """The batch size B of what the phase reads, which is checked.
 
     Raises:
-      UserError: the batch lacks an array, or has it in another shape, dtype or range.
+      UserError: The batch lacks an array, has it in another shape, dtype or range, or has
+        arrays of different sizes.
     """
     for each in phase.inputs:
         _check_input(each, batch, phase.name)

@@ -28,18 +28,18 @@ class Likelihood:
     """How a decoder's last layer becomes an image and an error.
 
     Attributes:
-      reconstruction: The cross-entropy from logits; half the squared error; -log p(x|z)
-        of a Gaussian whose one variance is trained (Dai & Wipf 2019); or, of
-        counts [B, F], that of a Poisson or negative binomial (`components.counts`).
-      output: The function that the last layer goes through; softmax, of counts, gives
-        shares.
-      std: The std of the Gaussian that the squared error stands for.
+      reconstruction: What the error is: the cross-entropy from logits; half the squared
+        error; -log p(x|z) of a Gaussian whose one variance is trained (Dai & Wipf 2019);
+        or, for counts [B, F], that of a Poisson or negative binomial (`components.counts`).
+      output: The function that the last layer goes through; softmax is for counts, and
+        gives shares.
+      std: The standard deviation of the Gaussian that the squared error stands for.
       missing: Whether a value of an image may be NaN, which is one that is not known: the
         error is then that of the others.
 
     Raises:
-      UserError: a word that is none, an output that does not go with the reconstruction,
-        counts with missing values, or a std that is not positive.
+      UserError: A word is none of those allowed, the output does not go with the
+        reconstruction, counts may have missing values, or std is not positive.
     """
 
     reconstruction: Reconstruction = "bernoulli"
@@ -72,11 +72,11 @@ class Likelihood:
         return self.reconstruction in COUNTS
 
     def dispersions(self, shape: tuple[int, ...]) -> tuple[int, ...] | None:
-        """The shape of what is trained beside a decoder of examples of a shape, or None."""
+        """The shape of what is trained beside a decoder to examples of a shape, or None."""
         return {"negative-binomial": shape, "gaussian": ()}.get(self.reconstruction)
 
     def images(self, outputs: Array) -> Array:
-        """Makes images [B, ...] of the decoder's outputs; counts per 10,000."""
+        """Makes images [B, ...] of the decoder's outputs; counts are made per 10,000."""
         if self.reconstruction in ("negative-binomial", "gaussian"):
             outputs = outputs[:, 0]
         if self.of_counts:
@@ -96,13 +96,13 @@ class Likelihood:
         """The reconstruction loss of each example, summed over its pixels.
 
         Args:
-          outputs: [B, ...], the decoder's, before any sigmoid; of a negative binomial or
-            a Gaussian [B, 2, ...], these and the dispersions.
-          images: [B, ...].
+          outputs: The decoder's outputs, [B, ...], before any sigmoid; for a negative
+            binomial or a Gaussian [B, 2, ...], these and the dispersions.
+          images: The images, [B, ...].
 
         Returns:
-          float32 [B], nats (squared error: nats but for a constant; of a Gaussian those of
-          a density, which may be below 0).
+          The error of each example, float32 [B], in nats (for the squared error but for a
+          constant; for a Gaussian those of a density, which may be below 0).
         """
         if self.reconstruction == "poisson":
             return counts.poisson_error(outputs, images)
@@ -122,7 +122,7 @@ class Likelihood:
         return losses.squared_error(self.images(outputs), images) / self.std**2
 
     def log_density(self, outputs: Array, images: Array) -> Array:
-        """Log p(x|z), [B], nats, the Gaussian's constant included."""
+        """The log p(x|z), [B], in nats, the Gaussian's constant included."""
         error = self.error(outputs, images)
         if self.reconstruction != "squared-error":
             return -error
@@ -133,9 +133,9 @@ class Likelihood:
         return -error - size * constant
 
     def draw(self, outputs: Array, noise: Array) -> Array:
-        """Draws examples from p(x|z) of a Gaussian, of standard normal noise [B, ...]."""
+        """Draws examples from a Gaussian p(x|z), by standard normal noise [B, ...]."""
         return self.images(outputs) + jnp.exp(self.log_stds(outputs)) * noise
 
     def log_stds(self, outputs: Array) -> Array:
-        """Logarithms of the trained std, [B, ...], from a decoder's outputs [B, 2, ...]."""
+        """The logs of the trained std, [B, ...], from a decoder's outputs [B, 2, ...]."""
         return _LARGEST * jnp.tanh(_HASTE / _LARGEST * outputs[:, 1])

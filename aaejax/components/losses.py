@@ -29,7 +29,7 @@ def bernoulli_error(logits: Array, images: Array) -> Array:
       images: The images, in [0, 1], [B, ...].
 
     Returns:
-      float32 [B], in nats.
+      The error of each example, float32 [B], in nats.
     """
     logits, images = flat(logits), flat(images)
     # As optax.sigmoid_binary_cross_entropy, in a third of its time on a CPU: one logarithm.
@@ -43,11 +43,11 @@ def squared_error(reconstructions: Array, images: Array) -> Array:
     It is -log p(x|z) of a Gaussian decoder with std 1, but for a constant.
 
     Args:
-      reconstructions: [B, ...].
-      images: [B, ...].
+      reconstructions: The reconstructions, [B, ...].
+      images: The images, [B, ...].
 
     Returns:
-      float32 [B].
+      The error of each example, float32 [B].
     """
     return 0.5 * jnp.square(flat(reconstructions) - flat(images)).sum(axis=1)
 
@@ -56,12 +56,12 @@ def gaussian_error(means: Array, log_stds: Array, values: Array) -> Array:
     """The -log p(x|z) of a Gaussian decoder, the constant included.
 
     Args:
-      means: [B, ...].
-      log_stds: Logarithms of standard deviations, [B, ...].
-      values: [B, ...]; NaN for one that is not known, which costs nothing.
+      means: The means, [B, ...].
+      log_stds: The logarithms of the standard deviations, [B, ...].
+      values: The values, [B, ...]; NaN for one that is not known, which costs nothing.
 
     Returns:
-      float32 [B], nats of a density.
+      The error of each example, float32 [B], in nats of a density.
     """
     means, log_stds, values = flat(means), flat(log_stds), flat(values)
     known = ~jnp.isnan(values)
@@ -80,15 +80,15 @@ def discriminator_loss(
 ) -> tuple[Array, Metrics]:
     """Teaches a discriminator to say 1 to the prior and 0 to codes (section 2).
 
-    The sum of two means, so that a discriminator that knows nothing (logits 0) scores
+    It is the sum of two means, so that a discriminator that knows nothing (logits 0) scores
     2 ln 2.
 
     Args:
-      real_logits: [B], of samples of p(z), in a GAN of images.
-      fake_logits: [B], of samples of q(z), in a GAN of made images.
-      names: of the two in the metrics.
-      mean: of [B] numbers of the fake ones, which may have weights.
-      real_mean: of those of the real ones.
+      real_logits: The logits of samples of p(z), in a GAN of images, [B].
+      fake_logits: The logits of samples of q(z), in a GAN of made images, [B].
+      names: What the two are called in the metrics.
+      mean: The mean of numbers [B] of the fake ones, which may have weights.
+      real_mean: The mean of numbers [B] of the real ones.
 
     Returns:
       The loss, (), and the fractions that it gets right: "accuracy_prior" and
@@ -109,16 +109,17 @@ def generator_loss(
     """Teaches the encoder to make codes that the discriminator takes for the prior.
 
     Args:
-      code_logits: [B], the discriminator's, of samples of q(z).
-      form: "non-saturating" minimises -log D(z); "minimax" minimises log(1 - D(z)), whose
-        gradient fades where the discriminator is sure (Goodfellow et al. 2014, section 3).
-      mean: as of `discriminator_loss`.
+      code_logits: The discriminator's logits of samples of q(z), [B].
+      form: The form: "non-saturating" minimises -log D(z); "minimax" minimises
+        log(1 - D(z)), whose gradient fades where the discriminator is sure (Goodfellow et
+        al. 2014, section 3).
+      mean: The mean of numbers [B], as in `discriminator_loss`.
 
     Returns:
       The loss, ().
 
     Raises:
-      UserError: a form that is none.
+      UserError: The form is neither of the two.
     """
     check_word("form of the generator's loss", form, GeneratorLoss)
     if form == "minimax":
@@ -130,11 +131,12 @@ def critic_loss(real: Array, fake: Array) -> tuple[Array, Metrics]:
     """Teaches a critic to tell samples apart by a slope of 1 (Arjovsky et al. 2017).
 
     Args:
-      real: [B], what it gives to samples of the data or the prior.
-      fake: [B], to made ones.
+      real: What the critic gives to samples of the data or the prior, [B].
+      fake: What it gives to made ones, [B].
 
     Returns:
-      The loss, (), and less it: the "wasserstein" distance as far as the critic sees it.
+      The loss, (), and its negative, the "wasserstein" distance as far as the critic sees
+      it.
     """
     distance = real.mean() - fake.mean()
     return -distance, {"wasserstein": distance}
@@ -144,11 +146,11 @@ def slope_penalty(critic: Callable[[Array], Array], points: Array) -> Array:
     """The mean of (norm of the gradient - 1)^2 (WGAN-GP, Gulrajani et al. 2017, eq. 3).
 
     Args:
-      critic: points [B, ...] -> [B], each of its own point alone.
-      points: [B, ...], between real and made samples.
+      critic: The critic, `points [B, ...] -> [B]`, each number of its own point alone.
+      points: Points between real and made samples, [B, ...].
 
     Returns:
-      float32 ().
+      The penalty, float32 ().
     """
     gradients = flat(jax.grad(lambda x: critic(x).sum())(points))
     # 1e-12: the gradient of a root at 0, of a critic that is constant, is infinite.
@@ -166,12 +168,13 @@ def gradient_penalty(
     It keeps a discriminator from growing ever steeper where prior and codes hardly overlap.
 
     Args:
-      discriminate: codes [B, ...] -> logits [B], each of its own code alone.
-      codes: [B, ...], samples of the prior, in a GAN images.
-      mean: of [B] numbers of these, which may have weights.
+      discriminate: The discriminator, `codes [B, ...] -> logits [B]`, each logit of its own
+        code alone.
+      codes: Samples of the prior, in a GAN images, [B, ...].
+      mean: The mean of numbers [B] of these, which may have weights.
 
     Returns:
-      float32 ().
+      The penalty, float32 ().
     """
     gradients = jax.grad(lambda z: discriminate(z).sum())(codes)
     return 0.5 * mean(jnp.square(flat(gradients)).sum(axis=1))
@@ -184,12 +187,12 @@ def jacobian_norm(decode: Callable[[Array], Array], codes: Array, probes: Array)
     signs v it is the mean of |J v|^2 (Hutchinson 1990), whatever the size of a code.
 
     Args:
-      decode: codes [B, Z] -> images [B, ...].
-      codes: [B, Z].
-      probes: [B, Z], each 1 or -1.
+      decode: The decoder, `codes [B, Z] -> images [B, ...]`.
+      codes: The codes, [B, Z].
+      probes: The random signs v, [B, Z], each 1 or -1.
 
     Returns:
-      float32 [B].
+      The estimate for each code, float32 [B].
     """
     slopes = jax.jvp(decode, (codes,), (probes,))[1]
     return jnp.square(flat(slopes)).sum(axis=1)
@@ -203,18 +206,19 @@ def mmd(x: Array, y: Array, kernel: Kernel = "imq", *, biased: bool = False) -> 
     (Li et al. 2015, section 2).
 
     Args:
-      x: [N, Z].
-      y: [M, Z], samples of the reference, whose variance sets the scale; where it has
+      x: The first sample, [N, Z].
+      y: A sample of the reference, [M, Z], whose variance sets the scale; where it has
         none, that of both samples does.
-      kernel: "imq" or "rbf".
-      biased: keeps each point's kernel with itself, so that the result is not negative;
-        else it is about 0, of either sign, where both are from one distribution.
+      kernel: The kernel, "imq" or "rbf".
+      biased: Whether each point's kernel with itself counts, so that the result is not
+        negative; else it is about 0, of either sign, where both are from one distribution.
 
     Returns:
-      float32 ().
+      The squared discrepancy, float32 ().
 
     Raises:
-      UserError: a kernel that is none, or a sample of one where both must have pairs.
+      UserError: The kernel is neither of the two, or a sample has fewer than two points
+        where both must have pairs.
     """
     check_word("kernel", kernel, Kernel)
     if not biased and min(len(x), len(y)) < 2:
@@ -256,10 +260,10 @@ def head_distance(heads: Array, least: float) -> Array:
 
     Args:
       heads: The heads, [K, n].
-      least: Eta; pairs at this distance or further cost nothing.
+      least: Eta, the least distance; pairs this far apart or further cost nothing.
 
     Returns:
-      float32 ().
+      The loss, float32 ().
     """
     first, second = jnp.triu_indices(heads.shape[0], 1)
     squared = jnp.square(heads[first] - heads[second]).sum(axis=1)
@@ -281,15 +285,16 @@ def virtual_adversarial(
     networks through q(y|x + r) alone.
 
     Args:
-      logits_of: images [B, ...] -> logits [B, K], each of its own image alone.
-      images: [B, ...].
-      noise: [B, ...], standard normal: where the search for r starts.
-      radius: Euclidean length of r, in pixels of [0, 1].
-      moved: [B, ...], the images changed in another way that leaves their class: r is added
-        to these, in place of the images themselves.
+      logits_of: The classifier, `images [B, ...] -> logits [B, K]`, each row of its own
+        image alone.
+      images: The images, [B, ...].
+      noise: Standard normal noise, [B, ...], where the search for r starts.
+      radius: The Euclidean length of r, in pixels of [0, 1].
+      moved: The images changed in another way that leaves their class, [B, ...]: r is added
+        to these, in place of the images themselves. None for no such change.
 
     Returns:
-      float32 [B], nats.
+      The divergence of each image, float32 [B], in nats.
     """
     moved = images if moved is None else moved
     clean = jax.lax.stop_gradient(jax.nn.log_softmax(logits_of(images)))
@@ -311,14 +316,14 @@ def virtual_adversarial(
 def uninformed(logits: Array) -> Array:
     """How little y says about an image (RIM, Krause et al. 2010; IMSAT, Hu et al. 2017).
 
-    H(y|x) - 4 H(y), least where q(y|x) is sure and all classes are equally large; the 4 is
-    IMSAT's. H(y) is that of the mean of these q(y|x): no mean over examples.
+    It is H(y|x) - 4 H(y), least where q(y|x) is sure and all classes are equally large; the
+    4 is IMSAT's. H(y) is that of the mean of these q(y|x): no mean over examples.
 
     Args:
-      logits: [B, K], of q(y|x).
+      logits: The logits of q(y|x), [B, K].
 
     Returns:
-      float32 (), nats.
+      The loss, float32 (), in nats.
     """
     log_y = jax.nn.log_softmax(logits)
     y = jnp.exp(log_y)
@@ -339,12 +344,13 @@ def mutual_information(logits: Array, moved: Array, unevenness: float = 0.0) -> 
     their divergence from equal ones).
 
     Args:
-      logits: [B, K], of q(y|x).
-      moved: [B, K], of q(y|x'), x' the same image changed in a way that leaves its class.
-      unevenness: nats by which H(y) may be below that of equally large classes.
+      logits: The logits of q(y|x), [B, K].
+      moved: The logits of q(y|x'), [B, K], with x' the same image changed in a way that
+        leaves its class.
+      unevenness: How far H(y) may be below that of equally large classes, in nats.
 
     Returns:
-      float32 (), nats; at most 1.4 ln K.
+      The information, float32 (), in nats; at most 1.4 ln K.
     """
     joint = jax.nn.softmax(logits).T @ jax.nn.softmax(moved) / logits.shape[0]
     joint = jnp.maximum((joint + joint.T) / 2, 1e-9)  # no logarithm of 0

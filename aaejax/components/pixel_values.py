@@ -17,33 +17,33 @@ LEAST_LOG_SCALE = -7.0  # of logistics; a scale near 0 is sure of one level and 
 
 @dataclass(frozen=True)
 class Bit:
-    """A Bernoulli, of grey pixels that are bits."""
+    """A Bernoulli distribution, for grey pixels that are bits."""
 
     outputs: int = 1
     numbers: int = 1
 
     def log_density(self, outputs: Array, pixels: Array) -> Array:
-        """Log p of pixels [..., 1] from outputs [..., 1]: [...], nats."""
+        """The log p of pixels [..., 1] from outputs [..., 1]: [...], in nats."""
         signs = 2 * pixels - 1
         return jax.nn.log_sigmoid(signs * outputs)[..., 0]
 
     def draw(self, outputs: Array, numbers: Array) -> Array:
-        """Pixels [..., 1] by uniform numbers [..., 1]."""
+        """Draws pixels [..., 1] by uniform numbers [..., 1]."""
         return (numbers < jax.nn.sigmoid(outputs)).astype(jnp.float32)
 
 
 @dataclass(frozen=True)
 class LogisticMixture:
-    """Logistics over the levels of a pixel (PixelCNN++, Salimans et al. 2017, section 2).
+    """A mixture of logistics (PixelCNN++, Salimans et al. 2017, section 2).
 
-    A level has the mass of its bin, and the first and last have all beyond. The components
-    are those of a pixel, not of a colour; a colour's mean moves linearly with the colours
-    before it.
+    It is over the levels of a pixel. A level has the mass of its bin, and the first and
+    last have all beyond. The components are those of a pixel, not of a colour; a colour's
+    mean moves linearly with the colours before it.
 
     Attributes:
-      colours: C.
-      components: M.
-      levels: of a colour, evenly from 0 to 1.
+      colours: C, the number of colours.
+      components: M, the number of logistics in the mixture.
+      levels: The number of levels of a colour, evenly from 0 to 1.
     """
 
     colours: int
@@ -52,17 +52,17 @@ class LogisticMixture:
 
     @property
     def outputs(self) -> int:
-        """Numbers that a network gives for a pixel."""
+        """How many numbers a network gives for a pixel."""
         pairs = math.comb(self.colours, 2)
         return self.components * (1 + 2 * self.colours + pairs)
 
     @property
     def numbers(self) -> int:
-        """Uniform numbers that a pixel is drawn by."""
+        """How many uniform numbers a pixel is drawn by."""
         return 1 + self.colours
 
     def log_density(self, outputs: Array, pixels: Array) -> Array:
-        """Log p of pixels [..., C] in [0, 1], each as its nearest level: [...], nats."""
+        """The log p of pixels [..., C] in [0, 1], at their nearest levels: [...], nats."""
         logits, means, log_scales, slopes = self._split(outputs)
         level = jnp.round(pixels * (self.levels - 1))[..., None]
         pixels, half = self._signed(level), 1 / (self.levels - 1)
@@ -88,7 +88,7 @@ class LogisticMixture:
         return jax.nn.logsumexp(total, axis=-1)
 
     def draw(self, outputs: Array, numbers: Array) -> Array:
-        """Pixels [..., C] in [0, 1] by uniform numbers [..., 1 + C]."""
+        """Draws pixels [..., C] in [0, 1] by uniform numbers [..., 1 + C]."""
         logits, means, log_scales, slopes = self._split(outputs)
         below = jnp.cumsum(jax.nn.softmax(logits), axis=-1)
         chosen = (numbers[..., :1] >= below[..., :-1]).sum(axis=-1)

@@ -25,12 +25,12 @@ class Posterior:
     """How an encoder's output and noise become a code.
 
     Attributes:
-      kind: One of the three.
+      kind: Which of the three it is: "deterministic", "gaussian" or "universal".
       latent: Z, the size of the code.
       noise_inputs: N, the size of the universal approximator's second input.
 
     Raises:
-      UserError: a kind that is none of the three, or sizes below 1.
+      UserError: The kind is none of the three, or a size is below 1.
     """
 
     kind: PosteriorKind
@@ -75,13 +75,13 @@ class Posterior:
         return mean + jnp.exp(log_std) * noise
 
     def log_density(self, outputs: Array, noise: Array) -> Array:
-        """The log q(z|x) at `code(outputs, noise)`, [B], nats; of a Gaussian one alone."""
+        """The log q(z|x) at `code(outputs, noise)`, [B], in nats; only of a Gaussian."""
         _, log_std = jnp.split(outputs, 2, axis=1)
         squares = jnp.square(noise) + math.log(2 * math.pi)
         return -(0.5 * squares + log_std).sum(axis=1)
 
     def divergence(self, outputs: Array, std: float) -> Array:
-        """The KL(q(z|x) || N(0, std^2 I)), [B], nats; of a Gaussian one alone.
+        """The KL(q(z|x) || N(0, std^2 I)), [B], in nats; only of a Gaussian.
 
         It is in closed form (Kingma & Welling 2013, appendix B).
         """

@@ -25,8 +25,9 @@ class Known:
     """A prior whose density is known.
 
     Attributes:
-      sample: the prior, or a `Model.prior`, itself.
-      log_density: codes [n, Z] -> log p(z) [n], nats, of codes without labels.
+      sample: What draws codes: a prior, or a `Model.prior`.
+      log_density: The log-density, `codes [n, Z] -> log p(z) [n]`, in nats, of the prior
+        without labels.
     """
 
     sample: Callable[..., Array]
@@ -47,11 +48,11 @@ def gaussian(latent: int, std: float = 1.0, classes: int = 10) -> Prior:
 
     Args:
       latent: Z, the code size.
-      std: standard deviation in each dimension (the paper's likelihood runs use 5).
+      std: The standard deviation in each dimension (the paper's likelihood runs use 5).
       classes: K, how many slices labels choose from.
 
     Raises:
-      UserError: a size below 1, or a std that is not positive and finite.
+      UserError: A size is below 1, or std is not positive and finite.
     """
     _check_sizes(latent, classes)
     check_positive_number("std", std)
@@ -74,12 +75,12 @@ def uniform(latent: int, low: float = -2.0, high: float = 2.0, classes: int = 10
 
     Args:
       latent: Z, the code size.
-      low: lower edge in each dimension.
-      high: upper edge.
+      low: The lower edge in each dimension.
+      high: The upper edge in each dimension.
       classes: K, how many slices labels choose from.
 
     Raises:
-      UserError: a size below 1, an edge that is not finite, or high not above low.
+      UserError: A size is below 1, an edge is not finite, or high is not above low.
     """
     _check_sizes(latent, classes)
     for name, edge in (("low", low), ("high", high)):
@@ -110,15 +111,16 @@ def mixture(
     geometry; these numbers are those of public reproductions.
 
     Args:
-      latent: Z; an even number: each pair of dimensions is an independent flower, all on
-        the same petal.
-      components: number of petals, also the number K of classes.
-      radius: distance of the centres from the origin.
-      std_along: standard deviation along the ray from the origin.
-      std_across: standard deviation across it.
+      latent: Z, the code size, an even number: each pair of dimensions is an independent
+        flower, and a code is on the same petal in all of them.
+      components: The number of petals, which is also K, the number of classes.
+      radius: The distance of the centres from the origin.
+      std_along: The standard deviation along the ray from the origin.
+      std_across: The standard deviation across that ray.
 
     Raises:
-      UserError: an odd code size, no component, or a std that is not positive and finite.
+      UserError: The code size is odd, a size is below 1, the radius is not finite, or a
+        standard deviation is not positive and finite.
     """
     _check_sizes(latent, components, "components")
     check_number("radius", radius)
@@ -160,14 +162,15 @@ def swiss_roll(
     reproductions; the paper doesn't give it.
 
     Args:
-      latent: Z, must be 2.
-      radius: of the outer end.
-      turns: how often it winds around the origin.
-      std: standard deviation of the Gaussian noise around the roll.
+      latent: Z, the code size, which must be 2.
+      radius: The distance of the roll's outer end from the origin.
+      turns: How often the roll winds around the origin.
+      std: The standard deviation of the Gaussian noise around the roll.
       classes: K, how many segments labels choose from.
 
     Raises:
-      UserError: a code size other than 2, or a number that is negative or not finite.
+      UserError: The code size is not 2, classes are below 1, or a number is negative or not
+        finite.
     """
     _check_sizes(latent, classes)
     if latent != 2:
@@ -191,9 +194,9 @@ def gaussian_mixture(weights: Array, means: Array, covariances: Array) -> Prior:
     """Makes a mixture of any Gaussians, as fitted to codes, in which labels choose nothing.
 
     Args:
-      weights: [C], positive, of sum 1.
-      means: [C, Z].
-      covariances: [C, Z, Z], positive definite.
+      weights: The weights of the Gaussians, [C], positive, of sum 1.
+      means: The means, [C, Z].
+      covariances: The covariances, [C, Z, Z], positive definite.
     """
     weights, means = jnp.asarray(weights), jnp.asarray(means)
     roots = jnp.linalg.cholesky(jnp.asarray(covariances))  # [C, Z, Z], lower
@@ -225,11 +228,11 @@ def with_class(style: Prior, classes: int) -> Prior:
     The style doesn't depend on the label: one key and two labels give one style twice.
 
     Args:
-      style: prior of the style; called without labels.
-      classes: K.
+      style: The prior of the style, which is called without labels.
+      classes: K, the number of classes.
 
     Raises:
-      UserError: no class.
+      UserError: The number of classes is not 1 or more.
     """
     check_number("classes", classes, 1, whole=True)
 
@@ -258,8 +261,8 @@ def with_condition(style: Prior, conditions: int) -> Prior:
     The prior is asked with conditions, float32 [n, C], in the place of labels.
 
     Args:
-      style: prior of the style; called without labels.
-      conditions: C.
+      style: The prior of the style, which is called without labels.
+      conditions: C, how many numbers a condition has.
     """
 
     def sample(key: Key, n: int, labels: Array | None = None) -> Array:
@@ -285,12 +288,12 @@ def check_prior(prior: Prior, latent: int, *, labelled: bool = False) -> None:
     """Checks by abstract evaluation that a prior gives codes of a size; nothing is drawn.
 
     Args:
-      prior: to check.
-      latent: Z.
-      labelled: whether it is asked with labels.
+      prior: The prior to check.
+      latent: Z, the code size.
+      labelled: Whether the prior is asked with labels.
 
     Raises:
-      UserError: it can't be called so, or gives another shape.
+      UserError: The prior can't be called so, or gives another shape.
     """
     labels = jax.ShapeDtypeStruct((2,), jnp.int32) if labelled else None
     call = f"prior(key, 2, {'labels' if labelled else None})"
@@ -307,7 +310,7 @@ def check_prior(prior: Prior, latent: int, *, labelled: bool = False) -> None:
 
 
 def _uniform_slices(key: Key, n: int, labels: Array | None, classes: int) -> Array:
-    """T in [0, 1), from the label's slice where there is one. float32 [n]."""
+    """Numbers t in [0, 1), float32 [n], from the label's slice where there is a label."""
     t = jax.random.uniform(key, (n,))
     if labels is None:
         return t

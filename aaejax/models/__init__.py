@@ -26,7 +26,7 @@ class ModelOptions(Protocol):
         """Builds the model for such data and a run of so many steps.
 
         Raises:
-          UserError: the options don't fit the data.
+          UserError: The options don't fit the data.
         """
         ...
 
@@ -35,7 +35,7 @@ def options(name: str) -> Any:
     """The `Options` dataclass of the model of this name.
 
     Raises:
-      UserError: there is no such model.
+      UserError: There is no such model.
     """
     if name not in NAMES:
         raise UserError(f"there is no model {name!r}: there are {', '.join(NAMES)}")

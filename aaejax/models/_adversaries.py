@@ -27,13 +27,13 @@ class AdversaryOptions(NetworkOptions):
     """The options of models with discriminators."""
 
     generator_loss: losses.GeneratorLoss = "non-saturating"
-    """Form of the generator's loss."""
+    """The form of the generator's loss."""
     r1: float | None = None
-    """Weight of the discriminator's gradient penalty (R1); by default 0.1, and 10 with
+    """The weight of the discriminator's gradient penalty (R1); by default 0.1, and 10 with
     conv; 0 for none."""
 
     spectral_norm: bool = False
-    """Discriminators' kernels are divided by their largest singular values."""
+    """Whether discriminators' kernels are divided by their largest singular values."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -42,7 +42,7 @@ class AdversaryOptions(NetworkOptions):
 
     @property
     def penalty(self) -> float:
-        """`r1`, decided: by 0.1 a discriminator wins over the codes of convolutions."""
+        """The decided `r1`: by 0.1 a discriminator wins over the codes of convolutions."""
         if self.r1 is None:
             return 10.0 if self.network == "conv" else 0.1
         return self.r1
@@ -70,9 +70,9 @@ class AdversarialOptions(AutoencoderOptions, GaussianPriorOptions, AdversaryOpti
     """The options of adversarial autoencoders."""
 
     posterior: PosteriorKind = "deterministic"
-    """q(z|x), section 2.1 of the paper."""
+    """The kind of posterior q(z|x), as in section 2.1 of the paper."""
     noise_inputs: int = 16
-    """Noise inputs of the universal approximator posterior."""
+    """The number of noise inputs of the universal approximator posterior."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -13,7 +13,7 @@ _OPTIMIZER = "_optimizer"
 
 @dataclass(frozen=True)
 class BaseOptions:
-    """Of every model: what its command line needs, and none of its options."""
+    """What the command line of every model needs; it has no options itself."""
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -25,18 +25,18 @@ class BaseOptions:
 
     @property
     def networks_sha256(self) -> str | None:
-        """Of that file, once its networks are there."""
+        """The SHA-256 of that file, hexadecimal, once its networks are there; else None."""
         return None
 
     def optimizers(self, steps: int) -> dict[str, optax.GradientTransformation]:
-        """Of the fields "<name>_optimizer", by name, for a run of so many steps."""
+        """Makes the optimizers of fields "<name>_optimizer", by name, for so many steps."""
         return {
             field.removesuffix(_OPTIMIZER): optimizer.build(steps)
             for field, optimizer in self._decided_optimizers().items()
         }
 
     def decided(self) -> dict[str, Any]:
-        """The options of which something was left open, by name, with that decided."""
+        """The options that left something open, by name, with that decided."""
         return self._decided_optimizers()
 
     def _decided_optimizers(self) -> dict[str, Optimizer]:
@@ -49,5 +49,5 @@ class BaseOptions:
         }
 
     def optimizer_defaults(self, name: str) -> dict[str, float]:
-        """What the optimizer of this name has where nothing is said, if not Adam's own."""
+        """The defaults of the optimizer of this name, where they are not Adam's own."""
         return {}

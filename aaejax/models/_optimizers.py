@@ -23,33 +23,37 @@ class Optimizer:
     """
 
     algorithm: Literal["adam", "sgd"] = "adam"
-    """Adam (Kingma & Ba 2015) or SGD with momentum, as in the paper."""
+    """The algorithm: Adam (Kingma & Ba 2015), or SGD with momentum, as in the paper."""
     learning_rate: float | None = None
-    """Where no schedule has lowered it; by default 1e-3, and 3e-3 of nade. Of an aae with
-    MLPs and a Gaussian prior the reconstruction has 3e-3, with conv the generator 3e-4, and
-    with dcgan or networks of one's own the discriminator and generator 3e-4."""
+    """The learning rate where no schedule has lowered it; by default 1e-3, and in nade
+    3e-3. In an aae the reconstruction has 3e-3 with MLPs and a Gaussian prior, the
+    generator 3e-4 with conv, and the discriminator and generator 3e-4 with dcgan or
+    networks of one's own."""
     momentum: float = 0.9
-    """Of SGD; for Adam, beta1."""
+    """The momentum of SGD; for Adam, beta1."""
     schedule: Literal["constant", "cosine", "exponential", "piecewise"] = "constant"
-    """Cosine falls to zero at the last step; exponential by decay_rate in every
-    transition_steps; piecewise by it at each of the drops."""
+    """How the learning rate changes: cosine falls to zero at the last step; exponential is
+    multiplied by decay_rate in every transition_steps, piecewise at each of the drops."""
     drops: tuple[int, ...] = ()
-    """Steps at which the learning rate falls to a tenth, as in the paper's appendix, or to
-    decay_rate of itself; after a constant and a cosine schedule too."""
+    """The steps at which the learning rate falls to a tenth, as in the paper's appendix, or
+    to decay_rate of itself; in a constant and a cosine schedule too."""
     clip: float = 0.0
-    """Largest norm of a gradient; 0 leaves gradients as they are."""
+    """The largest norm of a gradient; 0 leaves gradients as they are."""
     beta2: float | None = None
-    """Of Adam; by default 0.999, and 0.95 for reconstruction by convolutions, whose first
+    """The beta2 of Adam; by default 0.999, and 0.95 for reconstruction by conv, whose first
     gradients, those of the mean image, would slow down the learning of colours for long."""
     weight_decay: float = 0.0
     """Decoupled weight decay (Loshchilov & Hutter 2019): all parameters, biases too, lose
-    this share times the learning rate at each step, as of optax.adamw."""
+    this share times the learning rate at each step, as in optax.adamw."""
     warmup_steps: int = 0
-    """Steps in which the learning rate rises from 0, before the schedule begins."""
+    """The number of steps in which the learning rate rises from 0, before the schedule
+    begins."""
     decay_rate: float | None = None
-    """What the learning rate is multiplied by; by default 0.1."""
+    """What the exponential and piecewise schedules and drops multiply the learning rate by;
+    by default 0.1."""
     transition_steps: int = 0
-    """Of the exponential schedule; 0 for all steps."""
+    """The steps in which the exponential schedule multiplies the learning rate once; 0 for
+    all steps after the warm-up."""
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -102,10 +106,10 @@ class Optimizer:
         return replace(self, **decided)  # type: ignore[arg-type]
 
     def build(self, steps: int) -> optax.GradientTransformation:
-        """The transformation for a run of so many steps.
+        """Makes the transformation for a run of so many steps.
 
         Raises:
-          UserError: the run would end before its warm-up.
+          UserError: The run would end before its warm-up.
         """
         if self.algorithm == "adam":
             beta2 = BETA2 if self.beta2 is None else self.beta2
@@ -121,7 +125,7 @@ class Optimizer:
         return update
 
     def learning_rate_in(self, steps: int) -> optax.Schedule:
-        """`(step) -> learning rate` in a run of so many steps; raises as `build`."""
+        """Makes `(step) -> learning rate` for a run of so many steps; raises as `build`."""
         if self.warmup_steps and self.warmup_steps >= steps:
             raise UserError(
                 f"warmup_steps is {self.warmup_steps}: the run has {steps} steps; take "

@@ -54,11 +54,12 @@ class OwnNetworks:
     its network reads, over all the network's arguments.
 
     Attributes:
-      encoder: `(data, outputs)`, where `data` is the `DataSpec`, to anything that
-        `networks.as_network` takes, as are the others.
-      decoder: `(data)` to a decoder.
-      discriminator: `(data)` to a discriminator of codes; None for an MLP.
-      sha256: of the file that they are from, hexadecimal; "" of none.
+      encoder: A function of `(data, outputs)`, where `data` is the `DataSpec`, that gives
+        anything that `networks.as_network` takes, as the others do.
+      decoder: A function of `(data)` that gives a decoder.
+      discriminator: A function of `(data)` that gives a discriminator of codes, in a GAN of
+        images; None for an MLP, in a GAN for an encoder with one output.
+      sha256: The SHA-256 of the file that they are from, hexadecimal; "" for no file.
     """
 
     encoder: Callable[..., Any]
@@ -67,10 +68,10 @@ class OwnNetworks:
     sha256: str = ""
 
     def make(self, role: str, *arguments: Any, inputs: int) -> Any:
-        """A new network of this role, which reads so many numbers of an example.
+        """Makes a new network of this role, which reads so many numbers of an example.
 
         Raises:
-          UserError: the user's function fails.
+          UserError: The user's function fails.
         """
         function = getattr(self, role)
         try:
@@ -92,10 +93,10 @@ def read_in_front(data: DataSpec, model: str) -> dict[str, Any]:
     """What a conditional model reads: the condition of data that have one, or the label.
 
     Returns:
-      "conditions" or "classes", and how many.
+      The word "conditions" or "classes", and how many there are.
 
     Raises:
-      UserError: the data have neither.
+      UserError: The data have neither.
     """
     if data.conditions:
         return {"conditions": data.conditions}
@@ -108,34 +109,36 @@ class NetworkOptions(BaseOptions):
     """The options of models with encoders, decoders and discriminators: their networks."""
 
     latent: int = 8
-    """Size of the code z."""
+    """The size of the code z."""
     network: str = "mlp"
-    """mlp, the paper's; conv, convolutional networks for images; dcgan, the strided
-    convolutions of DCGAN; or a Python file of your own with encoder(data, outputs) and
-    decoder(data)."""
+    """The kind of networks: mlp, the paper's; conv, convolutional networks for images;
+    dcgan, the strided convolutions of DCGAN; or a Python file of your own with
+    encoder(data, outputs) and decoder(data)."""
     width: int = 1000
-    """Units of a hidden layer (MLP, and a discriminator of codes)."""
+    """The number of units of a hidden layer (of MLPs and discriminators of codes)."""
     depth: int = 2
-    """Hidden layers (MLP, and a discriminator of codes)."""
+    """The number of hidden layers (of MLPs and discriminators of codes)."""
     initial_std: float = 0.0
-    """Standard deviation of the first weights of MLPs, 0.01 in the paper; 0: LeCun's, one
-    over the root of a layer's inputs."""
+    """The standard deviation of the first weights of MLPs, 0.01 in the paper; 0 takes
+    LeCun's, one over the root of a layer's inputs."""
     channels: int = 16
-    """Channels of the finest convolution; doubled at each coarser one, in conv to four
-    times."""
+    """The number of channels of the finest convolution; it doubles at each coarser one, in
+    conv up to four times."""
     scales: int = 0
-    """Scales of convolutions, each of half the height and width; 0: as many as fit."""
+    """The number of scales of convolutions, each of half the height and width of the one
+    before; 0 for as many as fit."""
     precision: networks.Precision = "float32"
-    """Operands of matrix products and convolutions; their sums, parameters and all else
-    stay float32. bf16 is for machines that have units for it."""
+    """The precision of the operands of matrix products and convolutions; their sums, the
+    parameters and all else stay float32. bf16 is for machines that have units for it."""
     output: Output = "sigmoid"
-    """Last layer of the decoder: softmax for counts; other data outside [0, 1] need a
-    linear one."""
+    """The last layer of the decoder: sigmoid for values in [0, 1], softmax for counts, and
+    linear for all other data."""
     norm: networks.Norm | None = None
-    """Before the units of hidden layers: none, layer norm or batch norm; by default none in
-    MLPs, layer norm in conv and batch norm in dcgan."""
+    """What stands before the units of hidden layers: none, layer norm or batch norm; by
+    default none in MLPs, layer norm in conv and batch norm in dcgan."""
     dropout: float = 0.0
-    """Share of inputs and hidden units that are set to 0 while training."""
+    """The share of inputs and hidden units (in dcgan of inputs alone) that are set to 0
+    while training."""
     own: OwnNetworks | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -170,11 +173,12 @@ class NetworkOptions(BaseOptions):
 
         Args:
           data: What the data are.
-          outputs: Units of the last layer.
+          outputs: The number of units of the last layer.
           beside: How many numbers it reads beside those of an example.
 
         Raises:
-          UserError: convolutions on vectors, or sigmoid output for data outside [0, 1].
+          UserError: Convolutions are to read vectors, or a sigmoid output is to give data
+            outside [0, 1].
         """
         self._check(data)
         if self.own is not None:
@@ -209,11 +213,11 @@ class NetworkOptions(BaseOptions):
 
     @property
     def networks_sha256(self) -> str | None:
-        """Of that file, once its networks are there."""
+        """The SHA-256 of that file, hexadecimal, once its networks are there; else None."""
         return None if self.own is None else self.own.sha256
 
     def optimizer_defaults(self, name: str) -> dict[str, float]:
-        """Those of convolutions for their reconstruction."""
+        """The defaults of convolutions, which are for their reconstruction."""
         conv = self.network == "conv" and name == "reconstruction"
         return {"beta2": networks.CONV_BETA2} if conv else {}
 
@@ -243,7 +247,7 @@ class GaussianPriorOptions(NetworkOptions):
     """The options of models with a prior that may be Gaussian."""
 
     prior_std: float = 1.0
-    """Standard deviation of the Gaussian prior."""
+    """The standard deviation of the Gaussian prior."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -255,9 +259,9 @@ class PriorOptions(GaussianPriorOptions):
     """The options of models with any prior."""
 
     prior: Literal["gaussian", "mixture", "swiss-roll", "uniform"] = "gaussian"
-    """p(z)."""
+    """The prior p(z), the distribution of codes."""
     components: int = 10
-    """Components of the mixture prior."""
+    """The number of components of the mixture prior."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -279,11 +283,11 @@ class AutoencoderOptions(NetworkOptions):
     """The options of models with an encoder and a decoder."""
 
     input_noise: float = 0.0
-    """Standard deviation of noise added to the encoder's input while training."""
+    """The standard deviation of noise added to the encoder's input while training."""
     reconstruction: Reconstruction = "bernoulli"
-    """Reconstruction loss: cross-entropy, half the squared error, or the negative
-    log-likelihood of a Gaussian whose one variance is trained, or for tables of counts of a
-    Poisson or negative binomial."""
+    """The reconstruction loss: cross-entropy (bernoulli), half the squared error, or the
+    negative log-likelihood of a Gaussian whose one variance is trained, or for tables of
+    counts of a Poisson or negative binomial."""
     reconstruction_optimizer: Optimizer = field(
         default_factory=lambda: Optimizer(schedule="cosine")
     )
@@ -307,7 +311,7 @@ class AutoencoderOptions(NetworkOptions):
         """Makes encoder, decoder and code for these data; arguments as of `Autoencoder`.
 
         Raises:
-          UserError: options that don't fit each other or the data.
+          UserError: The options don't fit each other or the data.
         """
         if self.reconstruction in COUNTS and not data.counts:
             raise UserError(
@@ -331,10 +335,11 @@ class AutoencoderOptions(NetworkOptions):
         )
 
     def told_autoencoder(self, data: DataSpec, model: str) -> Autoencoder:
-        """One whose decoder reads the condition of an example or else its label.
+        """Makes one whose decoder reads the condition of an example or else its label.
 
         Raises:
-          UserError: as of `autoencoder`, or data that have neither; it names the model.
+          UserError: As of `autoencoder`, or the data have neither; the message names the
+            model.
         """
         ((word, size),) = read_in_front(data, model).items()
         return self.autoencoder(

@@ -36,13 +36,13 @@ def two_stages(
     its parameters are bit for bit those of a run without a second stage.
 
     Args:
-      first: made of `autoencoder`.
-      autoencoder: with a "gaussian" posterior.
-      of_codes: made of `second`, with one phase and `log_weights`.
-      second: an autoencoder of codes [B, Z] with a "gaussian" likelihood.
+      first: The first model, made of `autoencoder`.
+      autoencoder: An autoencoder with a "gaussian" posterior.
+      of_codes: The second model, made of `second`, with one phase and `log_weights`.
+      second: An autoencoder of codes [B, Z] with a "gaussian" likelihood.
 
     Raises:
-      UserError: autoencoders that don't fit each other.
+      UserError: The autoencoders don't fit each other.
     """
     front, latent = autoencoder.classes, autoencoder.posterior.latent
     said = (second.shape, second.classes, second.y_from, second.likelihood.reconstruction)

@@ -43,24 +43,24 @@ def aae(
     """Makes an AAE of three phases: reconstruction, discriminator, generator.
 
     Args:
-      autoencoder: encoder, decoder, q(z|x) and p(x|z). Where its code has a class in front
-        (y from "labels"), the adversary sees the style z alone (section 3).
-      discriminator: `(codes [B, Z]) -> logits [B]`; with K discriminator classes
-        `(codes [B, Z + K + 1])`. Anything that `networks.as_network` takes.
-      prior: p(z), of the style.
-      optimizers: Optax transformations "reconstruction", "discriminator", "generator". The
-        encoder is trained by two of them, each with a state of its own.
+      autoencoder: The encoder, decoder, q(z|x) and p(x|z). Where its code has a class in
+        front (y from "labels"), the adversary sees the style z alone (section 3).
+      discriminator: The network `(codes [B, Z]) -> logits [B]`; with K discriminator
+        classes `(codes [B, Z + K + 1])`. Anything that `networks.as_network` takes.
+      prior: The prior p(z) of the style.
+      optimizers: The Optax transformations "reconstruction", "discriminator", "generator".
+        The encoder is trained by two of them, each with a state of its own.
       discriminator_classes: K, to let the discriminator read labels (section 2.3): it gets
         a one-hot vector of K + 1 classes, the last for "unknown", and a labelled image's
         prior sample comes from its class's part of the prior. A style has the same prior in
         each class, and such a discriminator leaves none that knows its class (not in the
         paper).
-      generator_loss: its form.
-      r1: weight of the discriminator's gradient penalty.
+      generator_loss: The form of the generator's loss, as in `losses.generator_loss`.
+      r1: The weight of the discriminator's gradient penalty.
 
     Raises:
-      UserError: networks, prior or optimizers that don't fit, a word that is none, or a
-        number that can't be.
+      UserError: The networks, prior or optimizers don't fit, a word is none of those
+        allowed, or a number is out of range.
     """
     check_optimizers(optimizers, ("reconstruction", "discriminator", "generator"))
     check_number("discriminator_classes", discriminator_classes, 0, whole=True)
@@ -153,7 +153,7 @@ class Options(PriorOptions, AdversarialOptions, OneAdversaryOptions):
         """Builds the model for these data and a run of so many steps.
 
         Raises:
-          UserError: options that don't fit each other or the data.
+          UserError: The options don't fit each other or the data.
         """
         return aae(
             self.autoencoder(data),

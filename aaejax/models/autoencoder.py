@@ -50,16 +50,17 @@ def autoencoder(
     """Makes an autoencoder of two phases: reconstruction, and the fit of its prior.
 
     Args:
-      autoencoder: encoder and decoder.
-      optimizers: "reconstruction".
-      regularize: what is added to the reconstruction: nothing; half the squared length of
+      autoencoder: The encoder and decoder.
+      optimizers: The optimizer "reconstruction".
+      regularize: What is added to the reconstruction: nothing; half the squared length of
         a code and the sum of the squares of the decoder's parameters; or that length and
         the squared slope of the decoder.
-      code_weight: of the length, where regularized.
-      decoder_weight: of the other.
+      code_weight: The weight of the length, where regularized.
+      decoder_weight: The weight of the decoder's squares or slope, where regularized.
 
     Raises:
-      UserError: other optimizers, a word that is none, or a negative weight.
+      UserError: The optimizers are others, a word is none of those allowed, or a weight is
+        negative.
     """
     check_optimizers(optimizers, ("reconstruction",))
     check_word("regularize", regularize, Regularization)
@@ -151,12 +152,14 @@ class Options(AutoencoderOptions):
     """An autoencoder without any prior, sampled from a Gaussian fitted to its codes."""
 
     regularize: Regularization = "no"
-    """Short codes, and decoders of small weights (l2) or small slopes: RAE."""
+    """Whether codes are kept short and the decoder's weights (l2) or slopes
+    (gradient-penalty) small, as in RAE."""
     code_weight: float | None = None
-    """Weight of half the squared length of a code, where regularized; by default 0.1."""
+    """The weight of half the squared length of a code, where regularized; by default
+    0.1."""
     decoder_weight: float | None = None
-    """Weight of the decoder's squared parameters or slope, where regularized; by default
-    0.001."""
+    """The weight of the decoder's squared parameters or slope, where regularized; by
+    default 0.001."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -182,14 +185,14 @@ class Options(AutoencoderOptions):
                 )
 
     def decided(self) -> dict[str, Any]:
-        """With the weights of what regularizes, where something does."""
+        """The options decided on, with the weights of what regularizes, where it does."""
         if self.regularize == "no":
             return super().decided()
         weights = {"code_weight": CODE_WEIGHT, "decoder_weight": DECODER_WEIGHT}
         return {**super().decided(), **weights, **self._weights()}
 
     def _weights(self) -> dict[str, float]:
-        """Those that are given, by name."""
+        """The weights that are given, by name."""
         both = {"code_weight": self.code_weight, "decoder_weight": self.decoder_weight}
         return {name: value for name, value in both.items() if value is not None}
 
@@ -197,7 +200,7 @@ class Options(AutoencoderOptions):
         """Builds the model for these data and a run of so many steps.
 
         Raises:
-          UserError: options that don't fit each other or the data.
+          UserError: The options don't fit each other or the data.
         """
         return autoencoder(
             self.autoencoder(data),

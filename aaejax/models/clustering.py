@@ -18,9 +18,9 @@ class Options(ClassOptions):
     """An AAE that finds clusters without labels."""
 
     latent: int = 5
-    """Size of the style z."""
+    """The size of the style z."""
     clusters: int = 16
-    """Size of y."""
+    """The number of clusters, which is the size of y."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -30,7 +30,7 @@ class Options(ClassOptions):
         """Builds the model for these data and a run of so many steps.
 
         Raises:
-          UserError: options that don't fit each other or the data.
+          UserError: The options don't fit each other or the data.
         """
         return semi_supervised(
             self.autoencoder(data, self.clusters, "encoder"),

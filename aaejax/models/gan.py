@@ -57,26 +57,26 @@ def gan(
     """Makes a GAN of `steps` discriminator phases and one generator phase.
 
     Args:
-      generator: `(codes [B, K + Z]) -> [B, ...]`; it and the discriminator are anything
-        that `networks.as_network` takes.
-      discriminator: `(images [B, ...]) -> logits [B]`, with classes
+      generator: The network `(codes [B, K + Z]) -> [B, ...]`; it and the discriminator are
+        anything that `networks.as_network` takes.
+      discriminator: The network `(images [B, ...]) -> logits [B]`, with classes
         `(images, one-hot labels [B, K])`.
-      prior: p(z), without the class.
-      optimizers: "discriminator" and "generator".
-      latent: Z.
+      prior: The prior p(z), without the class.
+      optimizers: The optimizers "discriminator" and "generator".
+      latent: Z, the size of the code without the class.
       shape: The shape of one image.
       classes: K, where both networks read the label; 0 for none.
       conditions: C, where both read the condition, in place of a one-hot label; 0 for none.
-      output: what the generator's last layer goes through.
-      steps: k of Algorithm 1.
-      generator_loss: its form.
-      r1: weight of the discriminator's gradient penalty.
-      loss: of both networks, as of `Adversary`, as is the next.
-      slope: weight of the critic's penalty, where the loss is "wasserstein".
+      output: The function that the generator's last layer goes through.
+      steps: The k of Algorithm 1, discriminator steps to one of the generator.
+      generator_loss: The form of the generator's loss, as in `losses.generator_loss`.
+      r1: The weight of the discriminator's gradient penalty.
+      loss: The form of both networks' loss, as in `Adversary`.
+      slope: The weight of the critic's penalty, where the loss is "wasserstein".
 
     Raises:
-      UserError: networks, prior or optimizers that don't fit, a word that is none, or a
-        number that can't be.
+      UserError: The networks, prior or optimizers don't fit, a word is none of those
+        allowed, or a number is out of range.
     """
     check_optimizers(optimizers, ("discriminator", "generator"))
     check_number("latent", latent, 1, whole=True)
@@ -158,16 +158,16 @@ class Options(PriorOptions, OneAdversaryOptions):
     """A generative adversarial network of images."""
 
     latent: int = 100
-    """Size of the code z."""
+    """The size of the code z."""
     discriminator_steps: int = 1
-    """Discriminator steps, on a fresh batch each, to one of the generator."""
+    """The number of discriminator steps, on a fresh batch each, to one of the generator."""
     conditional: bool = False
-    """Generator and discriminator read the label or condition."""
+    """Whether generator and discriminator read the label or condition."""
     loss: losses.AdversaryLoss = "cross-entropy"
-    """With wasserstein the discriminator is a critic whose slope is to be 1 (WGAN-GP);
-    --generator-loss and --r1 have then no meaning."""
+    """The loss of both networks. With wasserstein the discriminator is a critic whose slope
+    is to be 1 (WGAN-GP); --generator-loss and --r1 have then no meaning."""
     slope: float | None = None
-    """Weight of that slope's penalty; by default 10."""
+    """The weight of the penalty of a critic's slope (wasserstein); by default 10."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -189,14 +189,14 @@ class Options(PriorOptions, OneAdversaryOptions):
 
     @property
     def penalty(self) -> float:
-        """`r1`, decided: a critic has the penalty of its slope in its place."""
+        """The decided `r1`: a critic has the penalty of its slope in its place."""
         return super().penalty if self.loss == "cross-entropy" else 0.0
 
     def build(self, data: DataSpec, steps: int) -> Model:
         """Builds the model for these data and a run of so many steps.
 
         Raises:
-          UserError: options that don't fit each other or the data.
+          UserError: The options don't fit each other or the data.
         """
         told: dict[str, Any] = {}
         if self.conditional:
@@ -219,7 +219,7 @@ class Options(PriorOptions, OneAdversaryOptions):
         )
 
     def _make_discriminator(self, data: DataSpec, beside: int) -> Any:
-        """A new discriminator of images: the user's own, or an encoder of one output.
+        """Makes a new discriminator of images: the user's own, or an encoder of one output.
 
         It reads so many numbers beside an image.
         """

@@ -18,13 +18,13 @@ class Options(aae.Options):
     """An AAE whose discriminator reads labels; `--labels N` to have but N of them."""
 
     latent: int = 2
-    """Size of the code z."""
+    """The size of the code z."""
     prior: Literal["gaussian", "mixture", "swiss-roll", "uniform"] = "mixture"
-    """p(z)."""
+    """The prior p(z), the distribution of codes."""
 
     # Narrow components need a steep discriminator: no penalty.
     r1: float = 0.0
-    """Weight of the discriminator's gradient penalty (R1); 0 for none."""
+    """The weight of the discriminator's gradient penalty (R1); 0 for none."""
 
     def optimizer_defaults(self, name: str) -> dict[str, float]:
         """One learning rate: codes by a faster reconstruction leave narrow components."""
@@ -34,7 +34,7 @@ class Options(aae.Options):
         """Builds the model for these data and a run of so many steps.
 
         Raises:
-          UserError: options that don't fit each other or the data, or data without labels.
+          UserError: The options don't fit each other or the data, or these have no labels.
         """
         need_labels(data, "label-regularized")
         if self.prior == "mixture" and self.components != data.classes:

@@ -54,14 +54,15 @@ def wae(
     """Makes a Wasserstein autoencoder of one phase.
 
     Args:
-      autoencoder: without classes.
-      prior: p(z).
-      optimizers: "reconstruction".
-      weight: lambda, of the squared MMD.
-      kernel: of the MMD.
+      autoencoder: An autoencoder without classes or weights.
+      prior: The prior p(z).
+      optimizers: The optimizer "reconstruction".
+      weight: Lambda, the weight of the squared MMD.
+      kernel: The kernel of the MMD.
 
     Raises:
-      UserError: a kernel that is none, or a prior or optimizers that don't fit.
+      UserError: The kernel is no known one, the autoencoder, prior or optimizers don't fit,
+        or the weight is negative.
     """
     _check_plain("wae", autoencoder)
     check_word("kernel", kernel, losses.Kernel)
@@ -108,13 +109,14 @@ def gmmn(
     """Makes a generative moment matching network on images, of one phase.
 
     Args:
-      autoencoder: whose decoder is the generator.
-      prior: p(z), what the generator starts from.
-      optimizers: "generator".
-      kernel: of the MMD.
+      autoencoder: An autoencoder without classes or weights; its decoder is the generator.
+      prior: The prior p(z), what the generator starts from.
+      optimizers: The optimizer "generator".
+      kernel: The kernel of the MMD.
 
     Raises:
-      UserError: a kernel that is none, or a prior or optimizers that don't fit.
+      UserError: The kernel is no known one, or the autoencoder, prior or optimizers don't
+        fit.
     """
     _check_plain("gmmn", autoencoder)
     check_word("kernel", kernel, losses.Kernel)
@@ -164,14 +166,15 @@ def gmmn_codes(
     It has two phases, reconstruction and generator.
 
     Args:
-      autoencoder: without classes.
-      generator: `(noise [B, Z]) -> codes [B, Z]`.
-      prior: of the noise.
-      optimizers: "reconstruction" and "generator".
-      kernel: of the MMD.
+      autoencoder: An autoencoder without classes or weights.
+      generator: The network `(noise [B, Z]) -> codes [B, Z]`.
+      prior: The prior of the noise.
+      optimizers: The optimizers "reconstruction" and "generator".
+      kernel: The kernel of the MMD.
 
     Raises:
-      UserError: a kernel that is none, or a generator, prior or optimizers that don't fit.
+      UserError: The kernel is no known one, or the autoencoder, generator, prior or
+        optimizers don't fit.
     """
     _check_plain("gmmn_codes", autoencoder)
     check_word("kernel", kernel, losses.Kernel)
@@ -251,9 +254,9 @@ class Options(PriorOptions, AutoencoderOptions):
     method: Literal["wae", "gmmn", "gmmn-codes"] = "wae"
     """What is matched: codes to prior, samples to images, or generated codes to codes."""
     kernel: Literal["imq", "rbf"] = "imq"
-    """Inverse multiquadratics or Gaussians, of seven scales."""
+    """The kernel: inverse multiquadratics (imq) or Gaussians (rbf), of seven scales."""
     weight: float = 10.0
-    """Of the squared MMD beside the reconstruction loss (wae)."""
+    """The weight of the squared MMD beside the reconstruction loss (wae)."""
     generator_optimizer: Optimizer = field(
         default_factory=lambda: Optimizer(schedule="cosine")
     )
@@ -266,7 +269,7 @@ class Options(PriorOptions, AutoencoderOptions):
         """Builds the model for these data and a run of so many steps.
 
         Raises:
-          UserError: options that don't fit each other or the data.
+          UserError: The options don't fit each other or the data.
         """
         if self.method == "gmmn" and self.input_noise:
             raise UserError("gmmn has no encoder: leave --input-noise out")

@@ -50,16 +50,16 @@ def nade(
     *,
     weighted: bool = False,
 ) -> Model:
-    """A model of bits, one after the other.
+    """Makes a model of bits, one after the other.
 
     Args:
-      network: of as many bits as an example has.
-      shape: of one example.
-      optimizers: "likelihood".
-      weighted: whether the loss is a mean by the weights of examples.
+      network: A network of as many bits as an example has.
+      shape: The shape of one example.
+      optimizers: The optimizer "likelihood".
+      weighted: Whether the loss is a mean by the weights of examples.
 
     Raises:
-      UserError: other optimizers, or a network of another number of bits.
+      UserError: The optimizers are others, or the network has another number of bits.
     """
     check_optimizers(optimizers, ("likelihood",))
     orders, size = network.orders.shape
@@ -134,14 +134,14 @@ class Options(BaseOptions):
     """NADE, or MADE with --masked: bits one after the other, with exact likelihoods."""
 
     masked: bool = False
-    """MADE: an MLP with masks in place of NADE's one hidden layer."""
+    """Whether it is MADE, an MLP with masks in place of NADE's one hidden layer."""
     width: int = 500
-    """Units of a hidden layer."""
+    """The number of units of a hidden layer."""
     depth: int = 1
-    """Hidden layers, with --masked."""
+    """The number of hidden layers, with --masked."""
     orderings: int = 1
-    """Orders of the bits, each step learning one of them; likelihoods are those of their
-    mixture. With 1 it is row by row, and images can be completed."""
+    """The number of orders of the bits, of which each step learns one; likelihoods are
+    those of their mixture. With 1 it is row by row, and images can be completed."""
     likelihood_optimizer: Optimizer = field(
         default_factory=lambda: Optimizer(schedule="cosine")
     )
@@ -155,14 +155,14 @@ class Options(BaseOptions):
             raise UserError(f"depth is {self.depth}: NADE has 1; take --masked for more")
 
     def optimizer_defaults(self, name: str) -> dict[str, float]:
-        """Fast: the biases of pixels that are always black have a long way to go."""
+        """A fast learning rate: biases of pixels that are always black have far to go."""
         return {**super().optimizer_defaults(name), "learning_rate": 3e-3}
 
     def build(self, data: DataSpec, steps: int) -> Model:
-        """The model for these data and a run of so many steps.
+        """Builds the model for these data and a run of so many steps.
 
         Raises:
-          UserError: data that are no bits.
+          UserError: The data are no bits.
         """
         if not data.binary:
             raise UserError("nade is a model of bits: add --binarize static or dynamic")

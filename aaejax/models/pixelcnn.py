@@ -52,17 +52,17 @@ def pixelcnn(
     *,
     weighted: bool = False,
 ) -> Model:
-    """A PixelCNN; conditional where its network reads classes.
+    """Makes a PixelCNN, a conditional one where its network reads classes.
 
     Args:
-      network: of `values.outputs` outputs.
-      values: what they say of a pixel.
-      shape: of one image, [H, W, C].
-      optimizers: "likelihood".
-      weighted: whether the loss is a mean by the weights of examples.
+      network: A network of `values.outputs` outputs.
+      values: What the outputs say of a pixel.
+      shape: The shape of one image, [H, W, C].
+      optimizers: The optimizer "likelihood".
+      weighted: Whether the loss is a mean by the weights of examples.
 
     Raises:
-      UserError: other optimizers, or a network that does not fit.
+      UserError: The optimizers are others, or the network does not fit.
     """
     check_optimizers(optimizers, ("likelihood",))
     if (network.outputs, network.colours) != (values.outputs, shape[-1]):
@@ -140,23 +140,23 @@ class Options(BaseOptions):
     """A gated PixelCNN: pixels one after the other, with exact likelihoods."""
 
     channels: int = 32
-    """Channels of each of its two stacks of convolutions."""
+    """The number of channels of each of its two stacks of convolutions."""
     layers: int = 8
-    """Gated layers after the first one, which has a 7x7 kernel."""
+    """The number of gated layers after the first one, which has a 7x7 kernel."""
     reach: int = 1
-    """Rows above, and columns to the sides, that a layer reads: 1 is a 3x3 kernel."""
+    """How many rows above, and columns to the sides, a layer reads: 1 is a 3x3 kernel."""
     dilations: tuple[int, ...] = field(default=(1, 2, 4, 8), metadata={"older_runs": (1,)})
     """How far apart these rows and columns are, layer after layer, and again from the
     first: far ones see more of an image at the same cost. Begin with 1, so that no pixel
     before another is left out."""
     components: int | None = None
-    """Logistics in the mixture of a pixel's 256 levels, by default 10; bits (--binarize)
-    have none."""
+    """The number of logistics in the mixture of a pixel's 256 levels, by default 10; bits
+    (--binarize) have none."""
     conditional: bool = False
-    """Every layer reads the label."""
+    """Whether every layer reads the label."""
     precision: Precision = "float32"
-    """Operands of matrix products; their sums, parameters and all else stay float32. bf16
-    is for machines that have units for it."""
+    """The precision of the operands of matrix products; their sums, the parameters and all
+    else stay float32. bf16 is for machines that have units for it."""
     likelihood_optimizer: Optimizer = field(
         default_factory=lambda: Optimizer(schedule="cosine")
     )
@@ -176,10 +176,11 @@ class Options(BaseOptions):
             )
 
     def build(self, data: DataSpec, steps: int) -> Model:
-        """The model for these data and a run of so many steps.
+        """Builds the model for these data and a run of so many steps.
 
         Raises:
-          UserError: data that are no pictures, or labels that are lacking.
+          UserError: The data are no pictures or lack labels, or components are given for
+            bits.
         """
         if len(data.shape) != 3 or not data.unit_range:
             raise UserError(

@@ -55,23 +55,25 @@ def reduction(
     """Makes a semi-supervised or clustering AAE with cluster heads.
 
     Args:
-      autoencoder: with K classes, y from the "encoder"; its `join` is replaced, and the
-        decoder reads the n numbers of W_C y + z. One that can read no other number needs
-        an autoencoder with `joined=n`.
-      class_discriminator: as in `semi_supervised`.
-      style_discriminator: as in `semi_supervised`.
-      prior: as in `semi_supervised`.
-      optimizers: also "heads", unless they are a simplex.
-      distance: eta: pairs of heads nearer than this are pushed apart.
-      simplex: if not 0, W_C is fixed to this times the identity; needs K = Z.
-      labelled: as in `semi_supervised`.
-      joint_style: as in `semi_supervised`.
-      consistency: as in `semi_supervised`.
-      generator_loss: as in `semi_supervised`.
-      r1: as in `semi_supervised`.
+      autoencoder: An autoencoder with K classes, y from the "encoder"; its `join` is
+        replaced, and the decoder reads the n numbers of W_C y + z. A decoder that can read
+        no other number needs an autoencoder with `joined=n`.
+      class_discriminator: The discriminator of y, as in `semi_supervised`.
+      style_discriminator: The discriminator of z, as in `semi_supervised`.
+      prior: The prior p(z) of the style.
+      optimizers: The optimizers of `semi_supervised`, and "heads" unless these are a
+        simplex.
+      distance: Eta, the distance: pairs of heads nearer than this are pushed apart.
+      simplex: The size of a simplex: if not 0, W_C is fixed to this times the identity,
+        which needs K = Z.
+      labelled: Whether there is a classification phase, as in `semi_supervised`.
+      joint_style: Whether the style's adversary compares [y, z], as in `semi_supervised`.
+      consistency: What q(y|x) must not depend on, as in `semi_supervised`.
+      generator_loss: The form of the generators' loss, as in `losses.generator_loss`.
+      r1: The weight of the discriminators' gradient penalty.
 
     Raises:
-      UserError: as of `semi_supervised`, or a simplex of another size than the code's.
+      UserError: As of `semi_supervised`, or the simplex has another size than the code.
     """
     classes, latent = autoencoder.classes, autoencoder.posterior.latent
     check_number("distance", distance, 0)
@@ -126,16 +128,18 @@ def reduction(
 
 @dataclass(frozen=True)
 class Options(ClassOptions):
-    """Codes W_C y + z to look at; with labels (`--labels N`) or without (`--labels 0`)."""
+    """An AAE with codes W_C y + z to look at, with labels or without (`--labels 0`)."""
 
     latent: int = 2
-    """Dimensions n of the code W_C y + z."""
+    """The number n of dimensions of the code W_C y + z."""
     clusters: int = 0
-    """Size of y; 0 for the number of classes. With labels it can be no other."""
+    """The size of y; 0 for the number of classes, or 10 where the data have none. With
+    labels it can be no other."""
     distance: float = 3.0
-    """Eta: heads nearer than this to one another are pushed apart."""
+    """The distance eta: cluster heads nearer than this to one another are pushed apart."""
     simplex: float = 0.0
-    """If not 0, W_C is fixed to this times the identity (n must be the size of y)."""
+    """The size of a simplex: if not 0, W_C is fixed to this times the identity (n must be
+    the size of y)."""
     heads_optimizer: Optimizer = field(
         default_factory=lambda: Optimizer(learning_rate=3e-3, schedule="cosine")
     )
@@ -152,7 +156,7 @@ class Options(ClassOptions):
         """Builds the model for these data and a run of so many steps.
 
         Raises:
-          UserError: options that don't fit each other or the data.
+          UserError: The options don't fit each other or the data.
         """
         clusters = self.clusters or data.classes or 10
         if data.labelled and clusters != data.classes:

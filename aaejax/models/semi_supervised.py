@@ -62,23 +62,23 @@ def semi_supervised(
     classification.
 
     Args:
-      autoencoder: with K classes, y from the "encoder".
-      class_discriminator: `(probabilities [B, K]) -> logits [B]`.
-      style_discriminator: `(styles [B, Z]) -> logits [B]`; with `joint_style` of the whole
-        codes [B, K + Z].
-      prior: p(z) of the style.
-      optimizers: by the names of the phases.
-      labelled: whether there is a classification phase, on batches of labelled examples.
-      joint_style: whether the style's adversary compares [y, z] with the prior p(y) p(z),
+      autoencoder: An autoencoder with K classes, y from the "encoder".
+      class_discriminator: The network `(probabilities [B, K]) -> logits [B]`.
+      style_discriminator: The network `(styles [B, Z]) -> logits [B]`; with `joint_style`
+        of the whole codes [B, K + Z].
+      prior: The prior p(z) of the style.
+      optimizers: The optimizers, by the names of the phases.
+      labelled: Whether there is a classification phase, on batches of labelled examples.
+      joint_style: Whether the style's adversary compares [y, z] with the prior p(y) p(z),
         and not only z: then no style may know its class, as it may where each has the
         right distribution alone. Not in the paper.
-      consistency: what q(y|x) must not depend on.
-      generator_loss: its form, of both generators.
-      r1: weight of the discriminators' gradient penalty.
+      consistency: What q(y|x) must not depend on.
+      generator_loss: The form of both generators' loss, as in `losses.generator_loss`.
+      r1: The weight of the discriminators' gradient penalty.
 
     Raises:
-      UserError: networks, prior or optimizers that don't fit, a word that is none, or a
-        number that can't be.
+      UserError: The networks, prior or optimizers don't fit, a word is none of those
+        allowed, or a number is out of range.
     """
     classes, latent = autoencoder.classes, autoencoder.posterior.latent
     if not classes or autoencoder.y_from != "encoder":
@@ -192,19 +192,25 @@ class ClassOptions(AdversarialOptions):
     style_discriminator_optimizer: Optimizer = field(default_factory=adversarial_optimizer)
     style_generator_optimizer: Optimizer = field(default_factory=adversarial_optimizer)
     joint_style: bool = False
-    """The style's discriminator reads the class too, so that no style knows its class."""
+    """Whether the style's discriminator reads the class too, so that no style knows its
+    class."""
     consistency: float = 0.0
-    """Length of the change of an image under which its class must stay; 0 for none."""
+    """The length of the change of an image under which its class must stay; 0 for none."""
     information: float = 0.0
-    """With consistency: weight of a class's information; keeps clusters from emptying."""
+    """The weight of a class's information (needs consistency or mutual information); it
+    keeps clusters from emptying."""
     mutual_information: float = 0.0
-    """Weight of what the classes of an image and of it distorted say of each other."""
+    """The weight of what the classes of an image and of it distorted say of each other; 0
+    for none."""
     unevenness: float = 0.0
-    """With it: nats by which the entropy of class sizes may be below that of equal ones."""
+    """The nats by which the entropy of class sizes may be below that of equal ones (needs
+    mutual information)."""
     translation: float = 0.0
-    """With either: pixels by which an image may move, too, and keep its class."""
+    """How many pixels an image may move by and keep its class (needs consistency or mutual
+    information)."""
     distortion: float = 0.0
-    """With either: how far it may be turned, scaled and sheared; 0.1 is little."""
+    """How far an image may be turned, scaled and sheared (needs consistency or mutual
+    information); 0.1 is little."""
     consistency_optimizer: Optimizer = field(
         default_factory=lambda: Optimizer(schedule="cosine")
     )
@@ -235,7 +241,7 @@ class ClassOptions(AdversarialOptions):
         """Makes the changes of an image that q(y|x) must not depend on.
 
         Raises:
-          UserError: distorted vectors.
+          UserError: The data are vectors, and images are to be moved or distorted.
         """
         if (self.translation or self.distortion) and len(data.shape) != 3:
             raise UserError(
@@ -257,7 +263,7 @@ class Options(ClassOptions):
     """An AAE that classifies, from `--labels N` labels and all images."""
 
     latent: int = 10
-    """Size of the style z."""
+    """The size of the style z."""
     classification_optimizer: Optimizer = field(
         default_factory=lambda: Optimizer(schedule="cosine")
     )
@@ -266,7 +272,7 @@ class Options(ClassOptions):
         """Builds the model for these data and a run of so many steps.
 
         Raises:
-          UserError: options that don't fit each other or the data, or data without labels.
+          UserError: The options don't fit each other or the data, or these have no labels.
         """
         need_labels(data, "semi-supervised")
         return semi_supervised(

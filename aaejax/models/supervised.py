@@ -18,17 +18,17 @@ class Options(AdversarialOptions, OneAdversaryOptions):
     """An AAE whose decoder reads the label or condition, and whose code keeps the style."""
 
     latent: int = 4
-    """Size of the style z. The paper's figure has 15; in a short run so many dimensions say
-    the class as well, and the decoder doesn't listen to the label."""
+    """The size of the style z. The paper's figure has 15; in a short run so many dimensions
+    say the class as well, and the decoder doesn't listen to the label."""
     joint_style: bool = False
-    """The discriminator reads the label too, so that no style knows its class."""
+    """Whether the discriminator reads the label too, so that no style knows its class."""
 
     def build(self, data: DataSpec, steps: int) -> Model:
         """Builds the model for these data and a run of so many steps.
 
         Raises:
-          UserError: options that don't fit each other or the data, or data that have
-            neither labels nor a condition.
+          UserError: The options don't fit each other or the data, or the data have neither
+            labels nor a condition.
         """
         told = self.told_autoencoder(data, "supervised")
         if self.joint_style and told.conditions:

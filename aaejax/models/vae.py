@@ -59,18 +59,20 @@ def vae(
     """Makes a VAE; a conditional one, whose decoder reads y, where the code has one.
 
     Args:
-      autoencoder: with a "gaussian" posterior.
-      prior: p(z), of the style.
-      log_prior: its density.
-      optimizers: "reconstruction", and "second" where there is a second stage.
-      gaussian_std: where p(z) is N(0, std^2 I), its std: the KL is then in closed form.
-      beta: weight of the KL term (Higgins et al. 2017); 1 for the ELBO.
-      second: the second stage, an autoencoder of codes [B, Z] with a "gaussian" posterior
+      autoencoder: An autoencoder with a "gaussian" posterior.
+      prior: The prior p(z) of the style.
+      log_prior: The log-density of that prior, `codes [n, Z] -> log p(z) [n]`.
+      optimizers: The optimizers "reconstruction", and "second" where there is a second
+        stage.
+      gaussian_std: The std of p(z) where that is N(0, std^2 I): the KL is then in closed
+        form.
+      beta: The weight of the KL term (Higgins et al. 2017); 1 for the ELBO.
+      second: The second stage, an autoencoder of codes [B, Z] with a "gaussian" posterior
         and likelihood; None for none.
 
     Raises:
-      UserError: a prior, density, posterior, second stage or optimizers that don't fit, or
-        a number that can't be.
+      UserError: The prior, density, posterior, second stage or optimizers don't fit, or a
+        number is out of range.
     """
     front, posterior = autoencoder.classes, autoencoder.posterior
     if posterior.kind != "gaussian":
@@ -140,13 +142,14 @@ class Options(PriorOptions, AutoencoderOptions):
     """A variational autoencoder."""
 
     beta: float = 1.0
-    """Weight of the KL term."""
+    """The weight of the KL term."""
     decoder_std: float = 1.0
-    """Standard deviation of p(x|z) where reconstruction is squared error."""
+    """The standard deviation of p(x|z) where the reconstruction is squared error."""
     conditional: bool = False
-    """The decoder reads the label or condition, as in supervised."""
+    """Whether the decoder reads the label or condition, as in supervised."""
     two_stage: bool = False
-    """A second VAE, of MLPs, learns the codes of the first, and samples go through both."""
+    """Whether a second VAE, of MLPs, learns the codes of the first, and samples go through
+    both."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -166,7 +169,7 @@ class Options(PriorOptions, AutoencoderOptions):
         """Builds the model for these data and a run of so many steps.
 
         Raises:
-          UserError: options that don't fit each other or the data.
+          UserError: The options don't fit each other or the data.
         """
         if self.conditional:
             model = self.told_autoencoder(data, "vae --conditional")
@@ -205,7 +208,7 @@ class Options(PriorOptions, AutoencoderOptions):
         )
 
     def make_log_prior(self) -> densities.LogDensity:
-        """Makes log p(z)."""
+        """Makes log p(z), the log-density of the prior."""
         if self.prior == "gaussian":
             return densities.gaussian(self.latent, self.prior_std)
         if self.prior == "mixture":

@@ -81,7 +81,7 @@ def bf16_conv_general_dilated(
 
 
 def _dilated(sizes: Sequence[int], by: Sequence[int]) -> list[int]:
-    """Sizes with what a dilation puts between."""
+    """The sizes, with what a dilation puts between."""
     return [(n - 1) * d + 1 for n, d in zip(sizes, by, strict=True)]
 
 

@@ -43,15 +43,17 @@ class ConvEncoder(NormAndDropout, nn.Module):
     of any size are padded with zeros to whole patches.
 
     Attributes:
-      outputs: units of the last layer.
-      channels: of the finest scale; doubled at each coarser one, to four times as many.
-      scales: how many; 0 for as many as `patches` says for the image.
-      norm: of a convolution's inputs, before their units, and of those of the last layer.
-      dropout: share of the inputs and of each convolution's units that are set to 0 in
+      outputs: The number of units of the last layer.
+      channels: The channels of the finest scale; they double at each coarser one, up to
+        four times as many.
+      scales: The number of scales; 0 for as many as `patches` says for the image.
+      norm: The norm of a convolution's inputs, before their units, and of the inputs of the
+        last layer.
+      dropout: The share of the inputs and of each convolution's units that are set to 0 in
         training.
-      leak: slope of the units where they are off.
-      dense: makes a linear layer.
-      conv: makes a convolution.
+      leak: The slope of the units where they are off.
+      dense: What makes a linear layer.
+      conv: What makes a convolution.
     """
 
     outputs: int
@@ -67,7 +69,7 @@ class ConvEncoder(NormAndDropout, nn.Module):
     def __call__(
         self, images: Array, noise: Array | None = None, train: bool = False
     ) -> Array:
-        """Images [B, H, W, C], noise [B, N] or None -> [B, outputs]."""
+        """Encodes images [B, H, W, C] and noise, [B, N] or None, to [B, outputs]."""
         # With a nonlinearity above them, constant channels are more than a bias.
         x = append_planes(dropped(images, self.dropout, train), noise)
         height, width = x.shape[1:3]
@@ -91,10 +93,10 @@ class ConvDecoder(NormAndDropout, nn.Module):
     Each block reads the code too, which scales and shifts its features (as the styles of
     Karras et al. 2019, arXiv 1812.04948): a shape times a colour is one product.
 
-    Attributes as of `ConvEncoder`, and one.
+    It has the attributes of `ConvEncoder` but for `outputs` and `leak`, and one more.
 
     Attributes:
-      shape: of one image, [H, W, C].
+      shape: The shape of one image, [H, W, C].
     """
 
     shape: tuple[int, ...]
@@ -107,7 +109,7 @@ class ConvDecoder(NormAndDropout, nn.Module):
 
     @nn.compact
     def __call__(self, codes: Array, train: bool = False) -> Array:
-        """Codes [B, Z] -> [B, H, W, C]."""
+        """Decodes codes [B, Z] to [B, H, W, C]."""
         height, width, colours = self.shape
         codes = dropped(codes, self.dropout, train)
         sides = patches(height, width, self.scales)
@@ -128,7 +130,7 @@ class ConvDecoder(NormAndDropout, nn.Module):
 class Block(nn.Module):
     """Adds a 3x3 convolution of the units of what comes in, normalised.
 
-    Attributes as of `ConvEncoder`.
+    Its attributes are those of `ConvEncoder`.
     """
 
     norm: Norm = "layer"
@@ -139,7 +141,7 @@ class Block(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, codes: Array | None = None, train: bool = False) -> Array:
-        """Features [B, H, W, C], codes [B, Z] that scale and shift them -> [B, H, W, C]."""
+        """Maps features [B, H, W, C] to as many; codes [B, Z] or None scale and shift."""
         y = normalised(x, self.norm, train, "norm", EPSILON)
         if codes is not None:
             style = self.dense(2 * x.shape[3], name="style")(codes)
@@ -157,8 +159,8 @@ def _block(of: ConvEncoder | ConvDecoder, scale: int, leak: float = 0.0) -> Bloc
 def patches(height: int, width: int, scales: int = 0) -> list[int]:
     """The sides of the square that one position of each scale is made of, finest first.
 
-    The first is large enough for `FINEST`; further scales are halved until `COARSEST`, or
-    until there are so many.
+    The first is so large that at most `FINEST` positions are left on a side; each further
+    scale halves them, down to `COARSEST` or until there are as many scales as asked for.
     """
     sides = [2]
     while max(height, width) > FINEST * sides[0]:
@@ -176,7 +178,7 @@ def features(channels: int, scale: int) -> int:
 
 
 def _pixels_to_channels(x: Array, side: int) -> Array:
-    """[B, side H, side W, C] -> [B, H, W, side^2 C]."""
+    """Moves pixels to channels: [B, side H, side W, C] -> [B, H, W, side^2 C]."""
     n, height, width, channels = x.shape
     rows, columns = height // side, width // side
     x = x.reshape(n, rows, side, columns, side, channels)
@@ -184,7 +186,7 @@ def _pixels_to_channels(x: Array, side: int) -> Array:
 
 
 def _channels_to_pixels(x: Array, side: int) -> Array:
-    """[B, H, W, side^2 C] -> [B, side H, side W, C]: `_pixels_to_channels` undone."""
+    """Undoes `_pixels_to_channels`: [B, H, W, side^2 C] -> [B, side H, side W, C]."""
     n, rows, columns, channels = x.shape
     x = x.reshape(n, rows, columns, side, side, channels // side**2)
     return x.transpose(0, 1, 3, 2, 4, 5).reshape(n, side * rows, side * columns, -1)

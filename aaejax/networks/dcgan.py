@@ -33,13 +33,13 @@ class DCGANEncoder(NormAndDropout, nn.Module):
     """The discriminator of DCGAN; an encoder where it has more than one output.
 
     Attributes:
-      outputs: units of the last layer.
-      channels: of the finest convolution; each further one has twice as many.
-      scales: convolutions; 0 for as many as reach a grid of at most 4x4.
-      norm: of a convolution's outputs, before their units, but for the first.
-      dropout: share of the inputs that are set to 0 in training.
-      dense: makes a linear layer.
-      conv: makes a convolution.
+      outputs: The number of units of the last layer.
+      channels: The channels of the finest convolution; each further one has twice as many.
+      scales: The number of convolutions; 0 for as many as reach a grid of at most 4x4.
+      norm: The norm of a convolution's outputs, before their units; the first has none.
+      dropout: The share of the inputs that are set to 0 in training.
+      dense: What makes a linear layer.
+      conv: What makes a convolution.
     """
 
     outputs: int
@@ -54,7 +54,7 @@ class DCGANEncoder(NormAndDropout, nn.Module):
     def __call__(
         self, images: Array, noise: Array | None = None, train: bool = False
     ) -> Array:
-        """Images [B, H, W, C], noise [B, N] or None -> [B, outputs]."""
+        """Encodes images [B, H, W, C] and noise, [B, N] or None, to [B, outputs]."""
         x = append_planes(dropped(images, self.dropout, train), noise)
         for layer in range(len(sizes(x.shape[1], x.shape[2], self.scales)) - 1):
             x = self.conv(
@@ -73,10 +73,10 @@ class DCGANEncoder(NormAndDropout, nn.Module):
 class DCGANDecoder(NormAndDropout, nn.Module):
     """The generator of DCGAN, or a decoder.
 
-    Attributes as of `DCGANEncoder`, and one.
+    It has the attributes of `DCGANEncoder` but for `outputs`, and one more.
 
     Attributes:
-      shape: of one image, [H, W, C].
+      shape: The shape of one image, [H, W, C].
     """
 
     shape: tuple[int, ...]
@@ -89,7 +89,7 @@ class DCGANDecoder(NormAndDropout, nn.Module):
 
     @nn.compact
     def __call__(self, codes: Array, train: bool = False) -> Array:
-        """Codes [B, Z] -> [B, H, W, C]."""
+        """Decodes codes [B, Z] to [B, H, W, C]."""
         height, width, colours = self.shape
         grids = sizes(height, width, self.scales)[::-1]
         layers = len(grids) - 1
@@ -116,8 +116,8 @@ class DCGANDecoder(NormAndDropout, nn.Module):
 def sizes(height: int, width: int, scales: int = 0) -> list[tuple[int, int]]:
     """Counts the positions of each grid, [rows, columns], the image's first.
 
-    There are so many convolutions between them; 0 for as many as `COARSEST` needs, at least
-    one.
+    There are `scales` convolutions between them; with 0 as many as `COARSEST` needs, at
+    least one.
     """
     grids = [(height, width)]
     while len(grids) <= max(scales, 1) or (not scales and max(grids[-1]) > COARSEST):

@@ -13,12 +13,12 @@ def with_dispersions(decoder: Any, shape: tuple[int, ...]) -> Network:
     """A network that gives what a decoder gives, and numbers that no code changes.
 
     Args:
-      decoder: codes [B, Z] -> [B, ...], of all that `as_network` takes.
-      shape: of the dispersions: that of one example, or () for one number.
+      decoder: The decoder, `codes [B, Z] -> [B, ...]`: anything that `as_network` takes.
+      shape: The shape of the dispersions: that of one example, or () for one number.
 
     Returns:
-      Codes [B, Z] -> [B, 2, ...]: the decoder's outputs, then these further parameters,
-      which begin at 0.
+      A network `codes [B, Z] -> [B, 2, ...]`, which gives the decoder's outputs, then these
+      further parameters, which begin at 0.
     """
     network = as_network(decoder)
 

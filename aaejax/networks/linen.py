@@ -74,7 +74,7 @@ def is_told(call: Callable, name: str) -> bool:
     """Whether a call has an argument `train`.
 
     Raises:
-      UserError: it has one of another name for it, which nobody would set.
+      UserError: The call has an argument of another name for it, which nobody would set.
     """
     names = inspect.signature(call).parameters
     other = [word for word in _OTHER_WORDS if word in names]
@@ -96,14 +96,17 @@ def example_dropout(
     """Dropout (Srivastava et al. 2014) whose mask of an example comes from its own key.
 
     Args:
-      keys: [B].
-      stream: makes the mask another than those of other layers.
-      x: [B, ...].
-      rate: of units that are set to 0; the others are scaled by 1 / (1 - rate).
-      broadcast_dims: axes of x along which the mask is the same.
+      keys: One key for each example, [B].
+      stream: A name, which makes the mask another than those of other layers.
+      x: The units, [B, ...].
+      rate: The share of units that are set to 0; the others are scaled by 1 / (1 - rate).
+      broadcast_dims: The axes of x along which the mask is the same.
+
+    Returns:
+      The units, [B, ...].
 
     Raises:
-      UserError: there are no keys, or the first axis of x is not the batch.
+      UserError: There are no keys, or the first axis of x is not the batch.
     """
     if keys is None:
         raise UserError("dropout needs keys [B]: pass key= to apply where train is true")

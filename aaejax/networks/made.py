@@ -18,12 +18,12 @@ from aaejax.types import Array, Key, NetworkVariables
 
 @dataclass(frozen=True)
 class MADE:
-    """The functions of the network "made"; all are of examples as rows of D bits.
+    """The functions of a MADE, all of them of examples as rows of D bits.
 
     Attributes:
-      orders: [O, D], as of `nade.orderings`. Each has masks of its own.
-      width: H, units of a hidden layer.
-      depth: L, hidden layers.
+      orders: The orders, [O, D], as `nade.orderings` makes them. Each has masks of its own.
+      width: H, the number of units of a hidden layer.
+      depth: L, the number of hidden layers.
     """
 
     orders: np.ndarray
@@ -39,8 +39,8 @@ class MADE:
     def degrees(self) -> np.ndarray:
         """The last place that each hidden unit reads: int32 [O, L, H].
 
-        As many units of each degree in every layer; units take them at random but in the
-        first order.
+        Every layer has about as many units of each degree; units take them at random but in
+        the first order.
         """
         highest = max(1, self.orders.shape[1] - 1)
         even = np.arange(self.width) * highest // self.width
@@ -52,7 +52,7 @@ class MADE:
 
     @cached_property
     def units(self) -> np.ndarray:
-        """The units of each degree: int32 [O, L, D, m]; H stands for none."""
+        """The units of each degree: int32 [O, L, D, m], where H stands for none."""
         size = self.orders.shape[1]
         most = -(-self.width // max(1, size - 1))
         found = np.full((*self.degrees.shape[:2], size, most), self.width, np.int32)
@@ -64,7 +64,7 @@ class MADE:
         return found
 
     def init(self, key: Key) -> NetworkVariables:
-        """Its variables; the key is consumed."""
+        """Makes the network's variables; the key is consumed."""
         size = self.orders.shape[1]
         sizes = [size, *[self.width] * self.depth, size]
         start = jax.nn.initializers.lecun_normal()
@@ -80,7 +80,7 @@ class MADE:
         return {"params": params}
 
     def logits(self, variables: NetworkVariables, bits: Array, order: Array) -> Array:
-        """As of `NADE.logits`."""
+        """Gives the logits of each bit, with the arguments and shapes of `NADE.logits`."""
         params, x = variables["params"], bits
         places = jnp.asarray(self.places)[order]
         reads = places
@@ -101,7 +101,7 @@ class MADE:
         count: int,
         order: Array,
     ) -> Array:
-        """As of `NADE.draw`, in the operations of one pass.
+        """Draws one example as `NADE.draw` does, in the operations of one pass.
 
         Every layer's sums are kept. Once a bit is known, the units of its degree are done:
         they add their rows to the sums of the next layer, and no mask is needed.

@@ -28,15 +28,16 @@ class GatedPixelCNN:
     """The functions of the network; images are [B, H, W, C] in [0, 1].
 
     Attributes:
-      colours: C.
-      outputs: numbers that it gives for a pixel.
-      channels: F, of each stack.
-      layers: gated layers, after a first one of a 7x7 kernel.
-      reach: rows above, and columns to the sides, that each of them reads; 1 for the 3x3
-        kernels of which each stack has its part.
-      classes: K, of a one-hot label that every layer reads; 0 for none.
-      precision: of the operands of its products, which its convolutions are too.
-      dilations: how far apart the rows and columns are that a layer reads, of each layer,
+      colours: C, the number of colours.
+      outputs: How many numbers the network gives for a pixel.
+      channels: F, the number of channels of each stack.
+      layers: The number of gated layers, after a first one of a 7x7 kernel.
+      reach: How many rows above, and columns to the sides, each of them reads; 1 for the
+        3x3 kernels of which each stack has its part.
+      classes: K, the size of a one-hot label that every layer reads; 0 for none.
+      precision: The precision of the operands of its products, which its convolutions are
+        too.
+      dilations: How far apart the rows and columns are that a layer reads, for each layer,
         and again from the first (Yu & Koltun 2016, arXiv 1511.07122). 1 is as published;
         without a 1 some pixels before another are not seen.
     """
@@ -51,7 +52,7 @@ class GatedPixelCNN:
     dilations: tuple[int, ...] = (1,)
 
     def init(self, key: Key) -> NetworkVariables:
-        """Its variables; the key is consumed."""
+        """Makes the network's variables; the key is consumed."""
         width, seen, reach = self.channels, self.colours + 1, self.reach
         keys = iter(jax.random.split(key, 4 + 6 * self.layers))
         start = jax.nn.initializers.lecun_normal()
@@ -93,15 +94,15 @@ class GatedPixelCNN:
     def __call__(
         self, variables: NetworkVariables, images: Array, classes: Array | None = None
     ) -> Array:
-        """What it says of each pixel, from those before it.
+        """Says of each pixel what the pixels before it tell.
 
         Args:
-          variables: of the network.
-          images: [B, H, W, C].
-          classes: one-hot, [B, K]; zeros where the label is unknown.
+          variables: The variables of the network.
+          images: The images, [B, H, W, C].
+          classes: The one-hot labels, [B, K], zeros where one is unknown; None for none.
 
         Returns:
-          float32 [B, H, W, outputs].
+          The outputs for each pixel, float32 [B, H, W, outputs].
         """
         params, conv, product = variables["params"], self._conv, self._product
         x = _with_ones(images)
@@ -134,19 +135,19 @@ class GatedPixelCNN:
         rows: int,
         classes: Array | None = None,
     ) -> Array:
-        """Images, pixel by pixel: a scan over rows, and in it one over columns.
+        """Draws images pixel by pixel, in a scan over rows, and in it one over columns.
 
         Args:
-          variables: of the network.
-          shape: of an image.
-          numbers: [B, H, W, n], that pixels are drawn by.
-          draw_pixel: `(outputs [B, outputs], numbers [B, n]) -> pixels [B, C]`.
-          known: [B, H, W, C], of which the first rows are kept.
-          rows: how many; 0 for none.
-          classes: as of a call.
+          variables: The variables of the network.
+          shape: The shape of an image, [H, W, C].
+          numbers: The uniform numbers that pixels are drawn by, [B, H, W, n].
+          draw_pixel: What draws, `(outputs [B, outputs], numbers [B, n]) -> pixels [B, C]`.
+          known: Images, [B, H, W, C], of which the first rows are kept.
+          rows: How many rows are kept; 0 for none.
+          classes: The one-hot labels, as in a call of the network.
 
         Returns:
-          float32 [B, H, W, C].
+          The images, float32 [B, H, W, C].
         """
         height, width, _ = shape
         n, size, dilations = len(numbers), self.channels, self._dilations(height, width)
@@ -204,7 +205,7 @@ class GatedPixelCNN:
         return jax.lax.scan(row, start, each)[1].swapaxes(0, 1)
 
     def _dilations(self, height: int, width: int) -> list[int]:
-        """Of each layer; whatever is farther than the image is large reads zeros alone."""
+        """The dilation of each layer, at most the image's size: beyond are zeros alone."""
         most = max(height, width)
         repeated = itertools.cycle(min(each, most) for each in self.dilations)
         return list(itertools.islice(repeated, self.layers))
@@ -229,15 +230,15 @@ class GatedPixelCNN:
         return x
 
     def _product(self, x: Array, kernel: Array) -> Array:
-        """[..., n] by [n, m]."""
+        """The product of [..., n] and [n, m]."""
         bf16 = self.precision == "bf16"
         return bf16_dot_general(x, kernel) if bf16 else x @ kernel
 
     def _conv(self, x: Array, kernel: Array, dilation: int = 1) -> Array:
-        """[B, H + d (kh - 1), W + d (kw - 1), n] -> [B, H, W, m], by a dilation d.
+        """Convolves [B, H + d (kh - 1), W + d (kw - 1), n] to [B, H, W, m], by dilation d.
 
-        As one matrix product of shifted copies side by side, which take a kernel's number
-        of taps times the memory of `x`.
+        It is one matrix product of shifted copies side by side, which take a kernel's
+        number of taps times the memory of `x`.
         XLA:CPU runs convolutions in a scan slowly. A step of four images of 28x28 at 16
         channels takes 0.61 of the time; one of a hundred at 32 channels 1.04.
         """
@@ -253,7 +254,7 @@ class GatedPixelCNN:
 
 
 def _with_ones(images: Array) -> Array:
-    """[..., C] in [0, 1] -> [..., C + 1] in [-1, 1]: beyond an image the last is 0."""
+    """Makes [..., C + 1] in [-1, 1] of [..., C] in [0, 1]: 1 is last, and 0 in paddings."""
     ones = jnp.ones((*images.shape[:-1], 1), images.dtype)
     return jnp.concatenate([2 * images - 1, ones], axis=-1)
 

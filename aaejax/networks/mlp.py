@@ -29,15 +29,15 @@ class NormAndDropout:
 
 
 class HiddenLayers(NormAndDropout, nn.Module, kw_only=True):
-    """The layers that the MLPs here have between inputs and last layer; by keyword.
+    """The layers that the MLPs here have between inputs and last layer, given by keyword.
 
     Attributes:
-      width: units of a hidden layer.
-      depth: hidden layers.
-      dense: makes a linear layer.
-      norm: of a hidden layer's sums, before its units: none, layer norm (Ba et al. 2016) or
-        batch norm (Ioffe & Szegedy 2015).
-      dropout: share of the inputs and of each hidden layer's units that are set to 0 in
+      width: The number of units of a hidden layer.
+      depth: The number of hidden layers.
+      dense: What makes a linear layer.
+      norm: The norm of a hidden layer's sums, before its units: none, layer norm (Ba et al.
+        2016) or batch norm (Ioffe & Szegedy 2015).
+      dropout: The share of the inputs and of each hidden layer's units that are set to 0 in
         training (Srivastava et al. 2014).
     """
 
@@ -48,7 +48,7 @@ class HiddenLayers(NormAndDropout, nn.Module, kw_only=True):
     dropout: float = 0.0
 
     def mlp(self, x: Array, outputs: int, train: bool) -> Array:
-        """From x [B, F] through an `MLP` with these layers to [B, outputs]."""
+        """Maps x [B, F] to [B, outputs], through an `MLP` with these layers."""
         return MLP(
             outputs,
             width=self.width,
@@ -67,7 +67,7 @@ class MLP(HiddenLayers):
 
     @nn.compact
     def __call__(self, x: Array, train: bool = False) -> Array:
-        """From x [B, F] to [B, outputs]."""
+        """Maps x [B, F] to [B, outputs]."""
         x = dropped(x, self.dropout, train)
         for layer in range(self.depth):
             x = self.dense(self.width, name=f"hidden_{layer}")(x)
@@ -85,7 +85,7 @@ class MLPEncoder(HiddenLayers):
     def __call__(
         self, images: Array, noise: Array | None = None, train: bool = False
     ) -> Array:
-        """Images [B, ...], noise [B, N] or None -> [B, outputs]."""
+        """Encodes images [B, ...] and noise, [B, N] or None, to [B, outputs]."""
         return self.mlp(append(flatten(images), noise), self.outputs, train)
 
 
@@ -96,7 +96,7 @@ class MLPDecoder(HiddenLayers):
 
     @nn.compact
     def __call__(self, codes: Array, train: bool = False) -> Array:
-        """Codes [B, Z] -> [B, *shape]."""
+        """Decodes codes [B, Z] to [B, *shape]."""
         x = self.mlp(codes, math.prod(self.shape), train)
         return x.reshape(x.shape[0], *self.shape)
 
@@ -106,7 +106,7 @@ class MLPDiscriminator(HiddenLayers):
 
     @nn.compact
     def __call__(self, codes: Array, train: bool = False) -> Array:
-        """Codes [B, Z] -> logits [B]."""
+        """Gives the logits [B] of codes [B, Z]."""
         return self.mlp(codes, 1, train)[:, 0]
 
 
@@ -136,12 +136,12 @@ def flatten(x: Array) -> Array:
 
 
 def append(x: Array, noise: Array | None) -> Array:
-    """Appends noise [B, N] to inputs [B, F], to [B, F + N]; None is no noise."""
+    """Appends noise, [B, N] or None, to inputs [B, F], which makes [B, F + N]."""
     return x if noise is None else jnp.concatenate([x, noise], axis=1)
 
 
 def append_planes(images: Array, noise: Array | None) -> Array:
-    """Appends noise [B, N] to images [B, H, W, C], as N constant channels; None is none."""
+    """Appends noise, [B, N] or None, to images [B, H, W, C], as N constant channels."""
     if noise is None:
         return images
     planes = jnp.broadcast_to(noise[:, None, None], (*images.shape[:3], noise.shape[1]))

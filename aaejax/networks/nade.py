@@ -15,9 +15,10 @@ from aaejax.types import Array, Key, NetworkVariables
 
 
 def orderings(count: int, size: int) -> np.ndarray:
-    """Orders of so many bits: int32 [count, size]; the first is 0, 1, ..., others random.
+    """Makes orders of bits, int32 [count, size]; the first is 0, 1, ..., others random.
 
-    Row k has at p which bit comes p-th. They are the same in every run.
+    A row has at place p the number of the bit that comes p-th. They are the same in every
+    run.
     """
     orders = [np.random.RandomState(k).permutation(size) for k in range(1, count)]
     return np.stack([np.arange(size), *orders]).astype(np.int32)
@@ -25,18 +26,18 @@ def orderings(count: int, size: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class NADE:
-    """The functions of the network "nade"; all are of examples as rows of D bits.
+    """The functions of a NADE, all of them of examples as rows of D bits.
 
     Attributes:
-      orders: [O, D], as of `orderings`.
-      width: H, hidden units.
+      orders: The orders, [O, D], as `orderings` makes them.
+      width: H, the number of hidden units.
     """
 
     orders: np.ndarray
     width: int
 
     def init(self, key: Key) -> NetworkVariables:
-        """Its variables; the key is consumed."""
+        """Makes the network's variables; the key is consumed."""
         size = self.orders.shape[1]
         inward_key, outward_key = jax.random.split(key)
         start = jax.nn.initializers.lecun_normal()
@@ -49,15 +50,15 @@ class NADE:
         return {"params": params}
 
     def logits(self, variables: NetworkVariables, bits: Array, order: Array) -> Array:
-        """Of p(bit = 1 | those before it).
+        """Gives the logits of p(bit = 1 | those before it).
 
         Args:
-          variables: of the network.
-          bits: float32 [B, D].
-          order: the row of `orders`, int ().
+          variables: The variables of the network.
+          bits: The examples, float32 [B, D].
+          order: The number of a row of `orders`, int ().
 
         Returns:
-          float32 [B, D], in the order of the bits.
+          The logits, float32 [B, D], each where its bit is in an example.
         """
         pixels, start, rows = self._in_order(variables, order)
 
@@ -79,17 +80,18 @@ class NADE:
         count: int,
         order: Array,
     ) -> Array:
-        """One example, bit by bit.
+        """Draws one example, bit by bit.
 
         Args:
-          variables: of the network.
-          numbers: [D], uniform in [0, 1): a bit is 1 where its number is below p(1 | ...).
-          known: [D], of which the first `count` in the order are kept.
-          count: 0 for none.
-          order: as of `logits`.
+          variables: The variables of the network.
+          numbers: Uniform numbers in [0, 1), [D]: a bit is 1 where its number is below
+            p(1 | ...).
+          known: An example, [D], of which the first `count` bits in the order are kept.
+          count: How many bits are kept; 0 for none.
+          order: The number of a row of `orders`, as in `logits`.
 
         Returns:
-          float32 [D].
+          The example, float32 [D].
         """
         pixels, start, rows = self._in_order(variables, order)
 

@@ -34,10 +34,10 @@ class Network:
         evaluation and else typed keys [B], one an example, which are the same however many
         devices share the batch. `axis_name` is the axis over which statistics of the batch
         are to be taken, None on one device. `state` is the new one, {} where there is none.
-      same_in_training: whether `apply` is the same function of each example alone in
+      same_in_training: Whether `apply` is the same function of each example alone in
         training as in evaluation, so that any two batches may share one pass.
-      reads_noise: whether it takes a second input.
-      name: of what it was made from, for messages.
+      reads_noise: Whether it takes a second input.
+      name: The name of what it was made from, for messages.
     """
 
     init: Callable[..., NetworkVariables]
@@ -52,10 +52,10 @@ class Network:
         """Runs the network as in training: outputs [B, ...] and the new state.
 
         Args:
-          variables: of this network.
-          *inputs: [B, ...] each.
-          draw: the randomness of the phase.
-          stream: the name of this pass's own draws.
+          variables: The variables of this network.
+          *inputs: The inputs, [B, ...] each.
+          draw: The randomness of the phase.
+          stream: The name of this pass's own draws.
         """
         if self.same_in_training:
             return self.evaluate(variables, *inputs), {}
@@ -71,11 +71,11 @@ def as_network(given: Any) -> Network:
     """Makes a network of a Flax linen module, a pair of functions, or a network.
 
     Args:
-      given: a `Network`; a linen module; or `(init, apply)`, where `apply` returns
+      given: A `Network`; a linen module; or `(init, apply)`, where `apply` returns
         (outputs, state) and takes those of `train`, `key` and `axis_name` that it names.
 
     Raises:
-      UserError: anything else.
+      UserError: What is given is anything else.
     """
     if isinstance(given, Network):
         return given
@@ -98,7 +98,7 @@ def as_network(given: Any) -> Network:
 
 
 def one_output(given: Any) -> Network:
-    """Makes a network of [B] of one of [B, 1]; of all that `as_network` takes."""
+    """Makes a network that gives [B] of one that gives [B, 1], given as to `as_network`."""
     network = as_network(given)
 
     def apply(*args: Any, **kwargs: Any) -> tuple[Array, NetworkState]:
@@ -114,13 +114,13 @@ def check_outputs(
     """Checks by abstract evaluation that a network fits; nothing is computed.
 
     Args:
-      network: to check.
-      role: what it is called in the message.
-      inputs: the shapes of one example of each input.
-      output: of one example of the output.
+      network: The network to check.
+      role: What it is called in the message.
+      inputs: The shapes of one example of each input.
+      output: The shape of one example of the output.
 
     Raises:
-      UserError: it can't be called so, or gives another shape, dtype or state.
+      UserError: The network can't be called so, or gives another shape, dtype or state.
     """
     given = [jax.ShapeDtypeStruct((2, *shape), jnp.float32) for shape in inputs]
     shapes = " and ".join(f"[B{''.join(f', {n}' for n in shape)}]" for shape in inputs)
@@ -164,7 +164,7 @@ def check_outputs(
 
 
 def _tolerant(apply: Callable) -> Callable[..., tuple[Array, NetworkState]]:
-    """`apply` given only those of `train`, `key` and `axis_name` that it names."""
+    """Makes a function that gives `apply` what it names of `train`, `key`, `axis_name`."""
     is_told(apply, getattr(apply, "__name__", "apply"))
     parameters = inspect.signature(apply).parameters.values()
     anything = any(p.kind is p.VAR_KEYWORD for p in parameters)

@@ -26,7 +26,8 @@ def from_nnx(make: Callable[[nnx.Rngs], nnx.Module]) -> Network:
     argument `train` is told, and all are set by `train()` and `eval()`.
 
     Args:
-      make: `(rngs) -> module`; called with fresh `nnx.Rngs` for each set of parameters.
+      make: A function `(rngs) -> module`, which is called with fresh `nnx.Rngs` for each
+        set of parameters.
     """
     example = nnx.eval_shape(lambda: make(nnx.Rngs(0)))
     definition, *parts = _split(example)
@@ -92,12 +93,12 @@ def _take_global_batch(module: nnx.Module, keys: Keys | None, axis_name: str | N
 
 
 def _split(module: nnx.Module) -> Any:
-    """Its definition, parameters, random streams (which come anew each call) and state."""
+    """A module's definition, parameters, random streams (anew in each call) and state."""
     return nnx.split(module, nnx.Param, nnx.RngState, ...)
 
 
 def _flat(state: Any) -> dict[str, tuple[tuple, Any]]:
-    """Path and variable by the path's name: checkpoints have names, lists have numbers."""
+    """The path and variable by the path's name: checkpoints have names, lists numbers."""
     return {"/".join(map(str, path)): (path, v) for path, v in nnx.to_flat_state(state)}
 
 

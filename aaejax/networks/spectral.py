@@ -13,14 +13,14 @@ FIRST_STEPS = 20  # of power iteration, at the start
 
 
 def spectral_norm(given: Any) -> Network:
-    """A network each of whose kernels is divided by its largest singular value.
+    """Makes a network each of whose kernels is divided by its largest singular value.
 
     A kernel is every parameter of two dimensions or more, as a matrix whose columns are its
     outputs. One step of power iteration in each pass of training keeps up with it; the
     directions are state, in the collection "spectral".
 
     Args:
-      given: anything that `as_network` takes.
+      given: The network: anything that `as_network` takes.
     """
     network = as_network(given)
 
