@@ -69,7 +69,7 @@ class Page:
 
     @property
     def axes(self) -> Axes:
-        """That the plane has."""
+        """The dimensions that the plane shows; None for principal components."""
         if self.view.size <= 2 or self.on.how.value == COMPONENTS:
             return None
         return int(self.on.x_of.value) - 1, int(self.on.y_of.value) - 1
