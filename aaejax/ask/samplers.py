@@ -19,14 +19,14 @@ COMPONENTS = {"gaussian": (1,), "gmm": mixtures.COMPONENTS}
 
 
 def with_sampler(question: Question) -> Trained:
-    """The question's model with the density that it asks for in the place of the prior.
+    """Gives the question's model the density that it asks for in the place of the prior.
 
-    Of a code with a class in front the class stays the prior's, and the density is that of
+    In a code with a class in front the class stays the prior's, and the density is that of
     the styles.
 
     Raises:
-      UserError: a model without an encoder; training data that are not at hand; a label
-        where it is a part of the prior that has the label.
+      UserError: The model has no encoder, the training data are not at hand, or a label is
+        asked for that is a part of the prior.
     """
     trained, model = question.trained, question.trained.model
     if not model.encodes:
