@@ -165,7 +165,7 @@ def manifold(question: Question) -> Arrays:
 
 
 def walk(question: Question) -> Arrays:
-    """Makes "images" [K, LINE, ...]: along each class's part of the prior."""
+    """Makes "images" [K, LINE, ...]: a walk along each class's part of the prior."""
     made = question.run(
         lambda model, variables, key: sampling.walk(model, variables, key, LINE),
         question.key,

@@ -96,9 +96,9 @@ class Arguments:
     minus: str | None = None
     """The examples whose mean code arithmetic takes away, as in --plus."""
     sampler: Sampler = "prior"
-    """What the codes of samples and nearest are drawn from, and those of scores compared
-    with: the prior, or a density fitted to the codes of the run's training data and kept in
-    the run folder: one Gaussian, or a mixture (gmm)."""
+    """What the codes of samples, nearest and explore are drawn from, and those of scores
+    compared with: the prior, or a density fitted to the codes of the run's training data
+    and kept in the run folder: one Gaussian, or a mixture (gmm)."""
     rows: int | None = None
     """How many rows of an image complete keeps; by default half of them."""
     contamination: float = 0.05

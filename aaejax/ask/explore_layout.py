@@ -130,7 +130,7 @@ class Widgets:
 
 
 class ClassChoice:
-    """The choice of a class by its number: buttons, or a list where they were too many."""
+    """The choice of a class by its number: buttons, or a list where they are too many."""
 
     def __init__(self, names: list[str]):
         """Makes the choice of these classes, none of them chosen."""
@@ -157,7 +157,7 @@ class ClassChoice:
 
 
 def _sliders_of(conditions: np.ndarray | None) -> list[Slider]:
-    """One for each number of a condition, over the values that examples [N, C] have."""
+    """Makes a slider for each number of a condition, over the examples' values [N, C]."""
     if conditions is None:
         return []
     made = []

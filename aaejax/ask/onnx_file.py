@@ -126,7 +126,7 @@ def _inlined(
     """Appends a jaxpr's equations, those of what it calls in their place.
 
     Returns:
-      What its outputs are.
+      The values of its outputs.
     """
     values = dict(zip(jaxpr.invars, inputs, strict=True))
     values |= {
@@ -153,7 +153,7 @@ def _inlined(
 
 
 def _needed(equations: list[_Equation], output: _Value) -> list[_Equation]:
-    """Those that the output depends on: keys that no noise is drawn from are not."""
+    """Keeps the equations that the output depends on: those of unused keys are not."""
     needed, kept = {id(output)}, []
     for equation in reversed(equations):
         if any(id(value) in needed for value in equation.outputs):

@@ -181,7 +181,7 @@ class Question:
         return ask(variables, examples.images, told, key)["z"].mean(axis=0)
 
     def _of_class(self, name: str) -> Examples | None:
-        """Those of a class; None where the name can be none."""
+        """Finds the examples of a class; None where the name can be that of none."""
         examples = self.examples()
         known = examples.class_names
         if name not in known and not name.isdecimal():

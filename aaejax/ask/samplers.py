@@ -40,7 +40,7 @@ def with_sampler(question: Question) -> Trained:
 
 
 def _mixture(question: Question) -> mixtures.Mixture:
-    """As kept in the run folder for these very parameters, or fitted and then kept."""
+    """Reads the mixture kept in the run folder for this encoder, or fits and keeps it."""
     trained, name = question.trained, question.sampler
     file = trained.folder.path / f"sampler-{name}.npz"
     of = _checksum(trained)
@@ -74,7 +74,7 @@ def _fits(found: mixtures.Mixture, size: int) -> bool:
 
 
 def _checksum(trained: Trained) -> int:
-    """Of the encoder's variables: a density is that of one encoder's codes."""
+    """Computes a checksum of the encoder's variables, as a density is of its codes."""
     checksum = 0
     for leaf in jax.tree.leaves(trained.variables["encoder"]):
         checksum = zlib.crc32(np.asarray(leaf).tobytes(), checksum)

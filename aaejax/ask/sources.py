@@ -196,7 +196,7 @@ def _harmless(name: str, data_dir: Path) -> str:
     """A name that a stranger may have opened, so that `load` takes it for what it is.
 
     Raises:
-      UserError: it is none; see the module's docstring.
+      UserError: The name is none such; see the module's docstring.
     """
     path = Path(os.path.expanduser(name))  # as it is, where there is no such user
     if name != "mnist5k" and path.exists():

@@ -79,7 +79,7 @@ def check_beside(condition: Any, weight: Any, n: int, what: str) -> Beside:
 
 
 def _numbers(value: Any, n: int, what: str) -> np.ndarray | None:
-    """float32 [N, C]."""
+    """Checks numbers of N examples, and makes [N, C], float32, of them; None stays None."""
     if value is None:
         return None
     x = as_array(value, what)

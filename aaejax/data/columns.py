@@ -97,7 +97,7 @@ class Columns:
         return np.repeat(means, widths), np.repeat(stds, widths)
 
     def fitted(self, mean: np.ndarray, std: np.ndarray) -> "Columns":
-        """Takes the mean and std [F] of the features over; categories stay 0 and 1."""
+        """Returns these columns with the mean and std [F]; categories stay 0 and 1."""
         columns = [
             column
             if column.categories

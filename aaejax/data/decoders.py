@@ -72,7 +72,7 @@ class Decoders:
         return answer
 
     def _replaced(self, process: subprocess.Popen[bytes]) -> subprocess.Popen[bytes]:
-        """Another one for a process that may still give an answer to what nobody asks."""
+        """Ends a process whose answer nobody may read any more, and starts another."""
         process.kill()
         process.wait()
         try:

@@ -123,8 +123,10 @@ class PictureFiles:
         return str(self._paths[row])
 
     def _heads(self) -> list[Head]:
-        """The heads of all: by one thread, by many where it would wait for the disk, or by
-        processes, which are kept, where there are many pictures.
+        """Reads the heads of all files.
+
+        One thread reads them, or many where it would wait for the disk, or processes, which
+        are kept, where there are many pictures.
         """
         paths = list(self._paths)
         first, rest = paths[:100], paths[100:]
@@ -151,7 +153,7 @@ def _times_asleep() -> int:
 
 
 def _read(function: Callable[..., list[Any]], *arguments: Any) -> list[Any]:
-    """As of `picture_files`, whose error becomes one of the user's."""
+    """Calls a function of `picture_files`, whose error becomes one of the user's."""
     try:
         return function(*arguments)
     except UnreadableError as error:
@@ -166,7 +168,7 @@ def _check_sizes(sizes: Sequence[tuple[int, int]], what: str) -> None:
 
 
 def _refuse_sizes(counts: Counter[tuple[int, int]], what: str) -> None:
-    """Which sizes, how many of each, and one that would do for all."""
+    """Raises UserError that says the sizes, how many of each, and one that would do."""
     sides = sorted(side for size, n in counts.items() for side in [min(size)] * n)
     proposal = min(64, sides[len(sides) // 2])
     names = (f"{width}x{height} ({n:,})" for (width, height), n in counts.most_common())

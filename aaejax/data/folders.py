@@ -218,10 +218,10 @@ def _check_unlike(folder: Path, others: list[Path], named: bool, seen: _Seen) ->
     """Raises UserError for folders that may be parts or classes.
 
     Args:
-      folder: that they are in.
-      others: those that are not named for a part.
-      named: whether there are any that are.
-      seen: of this reading.
+      folder: The folder that they are in.
+      others: The folders in it that are not named for a part.
+      named: Whether there are any that are.
+      seen: What this reading came across.
     """
     like = parts_like(path.name for path in others if _is_class(path))
     parts = set().union(*like.values())

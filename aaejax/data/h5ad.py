@@ -40,7 +40,7 @@ class H5adRows:
             raise UserError(f"{file.path}: X has shape {list(self.shape)}, no table")
 
     def _sparse(self, x: Any) -> np.ndarray:
-        """Where each row starts."""
+        """Finds where each row of a sparse X starts in its values."""
         kind = x.attrs.get("encoding-type", x.attrs.get("h5sparse_format", "?"))
         shape = x.attrs.get("shape", x.attrs.get("h5sparse_shape"))
         wanted = ("data", "indices", "indptr")
@@ -158,7 +158,7 @@ def _index(file: File, group: str) -> list[str]:
 
 
 def _cells(file: File, name: str) -> np.ndarray:
-    """A column of obs, as of `tables.Table`."""
+    """Reads the cells of a column of obs, as a `table_files.Table` has them."""
     obs = file.file.get("obs", {})
     if name not in obs:
         raise UserError(

@@ -200,7 +200,7 @@ class Rows:
         return chosen
 
     def _blocks(self, size: int) -> Iterator[np.ndarray]:
-        """All rows as the source has them; in pieces of `BLOCK`, as rows of `size` are."""
+        """Yields all rows as the source has them, in pieces of up to `BLOCK` bytes."""
         step = max(1, BLOCK // max(1, size))
         for start in range(0, len(self), step):
             yield self._read(self._numbers[start : start + step])
@@ -233,7 +233,7 @@ class Rows:
         return images
 
     def _checked(self, images: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """As uint8 or float32, [n, H, W, C] or [n, features]."""
+        """Checks images, and makes uint8 or float32, [n, H, W, C] or [n, features]."""
         check_kind(images, self._what)
         images = converted(images)
         if images.dtype == np.uint8:

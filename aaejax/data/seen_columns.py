@@ -206,7 +206,7 @@ def as_numbers(cells: Cells) -> np.ndarray | None:
 
 
 def _parsed(cells: Cells) -> np.ndarray:
-    """Raises ValueError or TypeError where one is no number."""
+    """Reads cells as float64; raises ValueError or TypeError where one is no number."""
     if "_" in "".join(cells):  # "1_0" is ten to Python, and to nobody else
         raise ValueError("_")
     return cells.astype(np.float64)

@@ -71,7 +71,7 @@ class TextTable:
         return self.path.open(encoding="utf-8-sig", newline="")
 
     def _rows(self) -> Iterator[list[str]]:
-        """All rows but empty ones, the names first."""
+        """Yields all rows but empty ones, the names first."""
         with self._open() as file:
             reader = csv.reader(file, delimiter=self._delimiter, strict=True)
             try:
@@ -245,7 +245,7 @@ def _is_scalar(value: Any) -> bool:
 
 
 def _check_names(names: Sequence[str], what: str) -> None:
-    """Raises UserError where columns have no names, or one name."""
+    """Raises UserError where a column has no name, or two have the same name."""
     for number, name in enumerate(names):
         if not name.strip():
             raise UserError(

@@ -250,7 +250,7 @@ def class_labels(cells: Cells, what: str) -> dict[str, Any]:
 
 
 def _finite(cells: Cells, column: Column, table: Table, at: int) -> np.ndarray:
-    """Numbers [n]; raises UserError for others."""
+    """Reads cells as finite numbers [n]; raises UserError where one is none."""
     values = as_numbers(cells)
     if values is None:
         known = np.flatnonzero(~missing_cells(cells))
@@ -270,7 +270,7 @@ def _finite(cells: Cells, column: Column, table: Table, at: int) -> np.ndarray:
 
 
 def _one_hot(cells: Cells, column: Column, table: Table, at: int) -> np.ndarray:
-    """[n, categories] of 0 and 1, NaN where the cell is missing."""
+    """Makes [n, categories] of 0 and 1 of cells, NaN where a cell is missing."""
     if cells.dtype == np.float64:  # categories may be written as numbers
         cells = np.array([None if x != x else f"{x:g}" for x in cells], object)
     gone = missing_cells(cells)

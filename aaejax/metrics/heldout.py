@@ -24,7 +24,7 @@ class HeldOut:
         labels: np.ndarray | None,
         key: Key,
     ):
-        """Compiles nothing yet.
+        """Takes what is evaluated; compiles nothing yet.
 
         Args:
           model: The model to evaluate.

@@ -29,7 +29,7 @@ def log_likelihoods(
       sigmas: The widths of the Gaussians, as standard deviations.
 
     Returns:
-      log p(x), [sigmas, N], float64, in nats.
+      The values of log p(x), [sigmas, N], float64, in nats.
     """
     points = jnp.asarray(images, jnp.float32)
     widths = jnp.asarray(sigmas, jnp.float32)
