@@ -206,7 +206,7 @@ def importance_bound(
       images: The images, [B, ...], in [0, 1].
       key: A PRNG key, which is consumed.
       samples: The number of samples of z for each image.
-      labels: The labels, [B], or None.
+      labels: The labels, [B], or None; for a model with conditions these, [B, C].
 
     Returns:
       The bound for each image, [B], float32, in nats.

@@ -41,7 +41,8 @@ class Outliers:
           model: The model, which must have an encoder.
           variables: The variables of its networks.
           images: The held-out examples, [N, ...], uint8 or float32.
-          labels: Their labels, [N], int, -1 where unknown, or None.
+          labels: Their labels, [N], int, -1 where unknown, or None; for a model with
+            conditions these, [N, C], float32.
           seed: The seed of the noise of q(z|x), where it has any.
 
         Raises:
@@ -66,7 +67,7 @@ class Outliers:
 
         Args:
           images: The examples, [N, ...], uint8 or float32.
-          labels: Their labels, [N], int, or None.
+          labels: Their labels, [N], int, or None; for a model with conditions these.
 
         Returns:
           "reconstruction" and "latent", as from `Measures.of`, and "score", [N], float32:
