@@ -18,7 +18,7 @@ Arrays = dict[str, np.ndarray]
 
 
 def samples(question: Question) -> Arrays:
-    """Makes "images" [count, ...]."""
+    """Makes "images" [count, ...]: samples of the prior."""
     return {"images": _drawn(question)}
 
 
@@ -50,7 +50,10 @@ def nearest(question: Question) -> Arrays:
 
 
 def bounds(question: Question) -> Arrays:
-    """Of log p(x), nats: "elbo" and "importance_weighted" [N], 1 and 1,000 samples of z."""
+    """Makes bounds of log p(x), in nats: "elbo" [N] and "importance_weighted" [N].
+
+    The first is of one sample of z for each image, the second of 1,000.
+    """
     trained = question.trained
     examples = question.examples()
     found = {}
@@ -76,9 +79,9 @@ def bounds(question: Question) -> Arrays:
 
 
 def likelihoods(question: Question) -> Arrays:
-    """Exact ones: "log_likelihood" [N], nats, and "bits_per_dimension" [N].
+    """Makes exact likelihoods: "log_likelihood" [N], in nats, and "bits_per_dimension" [N].
 
-    Of a conditional model they are those of an image given its label.
+    Those of a conditional model are of an image given its label.
     """
     trained, examples = question.trained, question.examples()
     labels = examples.labels
@@ -125,7 +128,7 @@ def complete(question: Question) -> Arrays:
 
 
 def arithmetic(question: Question) -> Arrays:
-    """Makes "images" [lines, LINE, ...]: image, reconstruction, then all of the way."""
+    """Makes "images" [lines, LINE, ...]: an image, its reconstruction, then the way."""
     if question.plus is None or question.minus is None:
         raise UserError(
             "arithmetic needs --plus A --minus B: two labels, or files or folders of images"
@@ -152,7 +155,7 @@ def arithmetic(question: Question) -> Arrays:
 
 
 def manifold(question: Question) -> Arrays:
-    """Makes "images" [side, side, ...]."""
+    """Makes "images" [side, side, ...]: a grid over the prior, decoded."""
     side = sampling.square(question.count)
     made = question.run(
         lambda model, variables, key: sampling.manifold(model, variables, key, side),
@@ -162,7 +165,7 @@ def manifold(question: Question) -> Arrays:
 
 
 def walk(question: Question) -> Arrays:
-    """Makes "images" [K, LINE, ...]: along each class's part of the prior."""
+    """Makes "images" [K, LINE, ...]: a walk along each class's part of the prior."""
     made = question.run(
         lambda model, variables, key: sampling.walk(model, variables, key, LINE),
         question.key,
@@ -171,7 +174,7 @@ def walk(question: Question) -> Arrays:
 
 
 def styles(question: Question) -> Arrays:
-    """Makes "images" [rows, K, ...]: a row keeps the style."""
+    """Makes "images" [rows, K, ...]: a row keeps the style, a column the class."""
     rows = max(1, question.count // question.trained.model.classes)
     made = question.run(
         lambda model, variables, key: sampling.styles(model, variables, key, rows),
@@ -181,7 +184,10 @@ def styles(question: Question) -> Arrays:
 
 
 def reconstructions(question: Question) -> Arrays:
-    """Makes "images" [count, 2, ...]: original, reconstruction; "rows" [count] of these."""
+    """Makes "images" [count, 2, ...] and "rows" [count].
+
+    The images are originals with their reconstructions, the rows their numbers in the data.
+    """
     key, choice_key = jax.random.split(question.key)
     images, labels, rows = question.some_examples(question.count, choice_key, in_order=True)
     trained = question.trained
@@ -195,7 +201,7 @@ def reconstructions(question: Question) -> Arrays:
 
 
 def interpolation(question: Question) -> Arrays:
-    """Makes "images" [lines, LINE, ...]."""
+    """Makes "images" [lines, LINE, ...]: on each line the way from one code to another."""
     key, choice_key = jax.random.split(question.key)
     lines = max(1, question.count // LINE)
     images, labels, _ = question.some_examples(2 * lines, choice_key)
@@ -228,11 +234,11 @@ def interpolation(question: Question) -> Arrays:
 def codes(question: Question) -> Arrays:
     """Makes "codes" [N, Z], "split" [N] and perhaps "represented" [N, n].
 
-    And where there are labels "labels" [N] and their "class_names" [K], and so "condition"
-    [N, C] and "weight" [N]. Of the run's own
-    data, as it was split: the training part (split 0), then the held-out part (1). Of the
-    user's data the parts that they bring, each in its own order; a file or folder without
-    parts is one. "represented" where codes are looked at as something else.
+    "represented" is there where codes are looked at as something else. "labels" [N] and
+    their "class_names" [K], "condition" [N, C] and "weight" [N] are there where the data
+    have such. They are of the run's own data, as it was split: the training part (split 0),
+    then the held-out part (1); or of the parts that the user's data bring, each in its own
+    order, where a file or folder without parts is one.
     """
     trained, model = question.trained, question.trained.model
 
@@ -270,7 +276,7 @@ def classify(question: Question) -> Arrays:
 
 
 def clusters(question: Question) -> Arrays:
-    """Makes "images" [K, LINE, ...]: a head, then members."""
+    """Makes "images" [K, LINE, ...]: for each class its head, then some of its members."""
     trained = question.trained
     images = question.examples().images
     probabilities = sampling.probabilities(
@@ -287,11 +293,12 @@ def clusters(question: Question) -> Arrays:
 
 
 def scores(question: Question) -> Arrays:
-    """How unlike the training data each row of the data is, in their order.
+    """Makes scores of how unlike the training data each row of the data is, in their order.
 
-    Makes "reconstruction", "latent" and "score" [N], as `metrics.outliers`; "threshold" (),
-    which a share `contamination` of the run's held-out examples lies above; "is_outlier"
-    [N]; and "images" [4, LINE, ...]: the worst, their reconstructions, the best and theirs.
+    They are "reconstruction", "latent" and "score" [N], as in `metrics.outliers`;
+    "threshold" (), which a share `contamination` of the run's held-out examples lies above;
+    "is_outlier" [N]; and "images" [4, LINE, ...]: the examples with the highest scores,
+    their reconstructions, those with the lowest and theirs.
     """
     trained, examples = question.trained, question.examples()
     outliers = trained.outliers

@@ -87,12 +87,12 @@ ONNX_FILES = {
 
 
 def card(trained: Trained, files: Sequence[str], suffix: str) -> str:
-    """README.md of a folder that `ask.export` makes.
+    """Makes the text of README.md of a folder that `ask.export` makes.
 
     Args:
-      trained: what is exported.
-      files: names of those that are in the folder.
-      suffix: of programs.
+      trained: The trained model that is exported.
+      files: The names of the files that are in the folder.
+      suffix: The suffix of the programs' names.
     """
     config, data, model = trained.config, trained.data, trained.model
     name = str(config.get("model", "a model built by hand"))

@@ -55,57 +55,61 @@ class Arguments:
     kind: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[KIND]")] = (
         None
     )
-    """What is asked for: see above."""
+    """The kind of thing that is asked for, one of those above."""
     out: Path | None = None
-    """.png is a picture, .npy or .npz the arrays, .csv or .parquet a table with a row for
-    each example (samples and reconstructions: of a run on a table); by default KIND.png, or
-    KIND.npz of what makes no picture. An export makes a folder, by default one called
-    export; explore, of codes of two dimensions, a page .html to send."""
+    """The file that is written: .png is a picture, .npy or .npz the arrays, .csv or
+    .parquet a table with a row for each example (samples and reconstructions: of a run on
+    a table). By default it is KIND.png, or KIND.npz where there is no picture. For export
+    it is a folder, by default one called export; for explore, with codes of two dimensions,
+    a page .html to send."""
     count: int = 100
-    """How many images; of interpolations, the images on all lines."""
+    """How many images are made; of interpolations, the images on all lines."""
     seed: int = 0
-    """0 to 2^32 - 1; the same seed gives the same file."""
+    """The seed of all random draws, 0 to 2^32 - 1; the same seed gives the same file."""
     step: int | Literal["best"] | None = None
-    """Of the checkpoint; by default the newest. best is that of the best evaluation, as the
-    run's --best has it."""
+    """The step of the checkpoint that is asked; by default the newest. best is that of the
+    best evaluation, as the run's --best has it."""
     weights: Weights = "last"
-    """last, or ema: the moving average of a run that was trained with --ema."""
+    """Which weights are asked: last, or ema, the moving average of a run that was trained
+    with --ema."""
     network: Path | None = None
     """The Python file of networks that the run was trained with; it is run."""
     data: str | None = None
     """A dataset, or a file or folder of images, to encode in place of the run's own; its
     labels go by name to the run's classes."""
     data_dir: Path = DATA_DIR
-    """Where TFDS datasets are prepared."""
+    """The folder where TFDS datasets are prepared."""
     label: str | None = None
-    """Of samples and nearest, where the model can be asked for it: a class by name, or by
-    number where no class of the run is named by one."""
+    """The class of samples and nearest, where the model can be asked for one: by name, or
+    by number where no class of the run is named by one."""
     condition: tuple[float, ...] = ()
-    """Of samples and nearest, of a model that was trained with a condition: its numbers; by
-    default those of the run's held-out examples, in turn."""
+    """The numbers of the condition of samples and nearest, for a model that was trained
+    with a condition; by default those of the run's held-out examples, in turn."""
     pick: tuple[int, ...] = ()
-    """Which images of the data, by number, in place of a random choice; interpolations go
-    from the first half of them to the second."""
+    """Which images of the data are taken, by number, in place of a random choice;
+    interpolations go from the first half of them to the second."""
     path: Literal["linear", "spherical"] = "linear"
-    """Of interpolations."""
+    """The way that interpolations go from one code to another."""
     plus: str | None = None
-    """Arithmetic adds the mean code of these: a class as in --label, or else a dataset,
-    file or folder (./cat, where there is a class cat too)."""
+    """The examples whose mean code arithmetic adds: a class as in --label, or else
+    a dataset, file or folder (./cat, where there is a class cat too)."""
     minus: str | None = None
-    """And takes away the mean code of these."""
+    """The examples whose mean code arithmetic takes away, as in --plus."""
     sampler: Sampler = "prior"
-    """Of samples, nearest and scores: the prior, or a density fitted to the codes of the
-    run's training data and kept in the run folder: one Gaussian, or a mixture (gmm)."""
+    """What the codes of samples, nearest and explore are drawn from, and those of scores
+    compared with: the prior, or a density fitted to the codes of the run's training data
+    and kept in the run folder: one Gaussian, or a mixture (gmm)."""
     rows: int | None = None
-    """Of complete: how many rows of an image are kept, by default half of them."""
+    """How many rows of an image complete keeps; by default half of them."""
     contamination: float = 0.05
-    """Of scores: the share of the run's held-out examples that lies above the threshold."""
+    """The share of the run's held-out examples whose scores lie above the threshold, for
+    scores."""
     onnx: bool = False
-    """Of export: decode.onnx and encode.onnx too, by the package onnx."""
+    """Whether export writes decode.onnx and encode.onnx too, by the package onnx."""
     port: int = 0
-    """Of explore: where its page is served; by default any port that is free."""
+    """The port where explore serves its page; by default any that is free."""
     browser: bool = True
-    """Of explore: whether its page is opened."""
+    """Whether explore opens its page in the browser."""
     compile_cache: str | None = None
     """A folder in which compiled programs are kept, for any later start; or no. By default
     ~/.cache/aaejax, or what JAX_COMPILATION_CACHE_DIR says."""
@@ -124,7 +128,7 @@ OF_ALL = ("run", "kind", "step", "weights", "network", "compile_cache")
 
 
 def group_of(option: str) -> str:
-    """Which of `GROUPS` an option stands in, in --help."""
+    """Finds which of `GROUPS` an option stands in, in --help."""
     return next((name for name in _GROUP if option in _GROUP[name]), GROUPS[0])
 
 
@@ -132,10 +136,10 @@ def main(name: str = "sample.py") -> int:
     """Runs the command line; a mistake of the user's is one line and status 2.
 
     Args:
-      name: what messages call the command.
+      name: The command's name in messages.
 
     Returns:
-      The exit status: 0 done, 2 the user's mistake.
+      The exit status: 0 when done, 2 after a mistake of the user's.
     """
     return script(name)(lambda: _main(name))()
 

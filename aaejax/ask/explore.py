@@ -31,14 +31,14 @@ def check(out: Path | None, port: int, browser: bool) -> None:
 
 
 def server(question: Question, port: int = 0) -> PageServer:
-    """The server of a page about a model, which waits for `run`.
+    """Makes the server of a page about a model, which waits for `run`.
 
     Args:
-      question: the model, and the examples whose codes are drawn.
-      port: 0 for any that is free.
+      question: The model, and the examples whose codes are drawn.
+      port: The port that it takes; 0 for any that is free.
 
     Raises:
-      UserError: no Bokeh, no examples, or a port that can't be had.
+      UserError: Bokeh is not installed, there are no examples, or the port can't be had.
     """
     explore_server.check_extra()
     view = View(sampled(question))
@@ -55,9 +55,9 @@ def explore(question: Question, port: int = 0, browser: bool = True) -> None:
     """Serves the page until Ctrl-C.
 
     Args:
-      question: as of `server`.
-      port: as of `server`.
-      browser: whether it is opened.
+      question: The model, and the examples whose codes are drawn.
+      port: The port that the page is served at; 0 for any that is free.
+      browser: Whether the page is opened in the browser.
     """
     served, tell = server(question, port), question.tell
     tell(f"explore at {served.address}  (Ctrl-C ends it)")
@@ -71,8 +71,8 @@ def write_page(question: Question, out: Path) -> None:
     """Writes a page that needs no server.
 
     Raises:
-      UserError: a model whose codes have not two dimensions, or that makes no images.
-      OSError: it can't be written.
+      UserError: The model's codes have not two dimensions, or it makes no images.
+      OSError: The page can't be written.
     """
     text = explore_file.page(View(sampled(question)))
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -75,13 +75,13 @@ sprite.src = about.sprite;
 
 
 def page(view: View) -> str:
-    """The page, as HTML.
+    """Makes the page, as HTML.
 
     Args:
-      view: of a model whose style has two dimensions, and which decodes images.
+      view: The view of a model whose codes have two dimensions, and which decodes images.
 
     Raises:
-      UserError: of another model.
+      UserError: The model is another one.
     """
     if view.model.latent != 2:
         raise UserError(

@@ -44,14 +44,14 @@ a.click();
 
 
 class Widgets:
-    """All of a page; nothing happens yet where one is used."""
+    """All widgets of a page; nothing happens yet where one is used."""
 
     def __init__(self, view: View, buttons: Mapping[str, Callable[[], None]]):
-        """Makes them.
+        """Makes the widgets.
 
         Args:
-          view: that the page is about.
-          buttons: what is called at a click, by the button's text.
+          view: The view that the page is about.
+          buttons: The function that is called at a click, by the button's text.
         """
         self.message = Div(text="", height=22, name="message")
         self.plot, self.points, self.marks = scatter(view, WIDE, HIGH)
@@ -83,7 +83,7 @@ class Widgets:
         self.buttons = {text: _button(text, do) for text, do in buttons.items()}
 
     def layout(self, view: View) -> Any:
-        """All in their places."""
+        """Puts all widgets in their places."""
         press, images = self.buttons, len(view.shape) == 3
         planes = [row(self.how, self.x_of, self.y_of)] if view.size > 2 else []
         rolled = {"max-height": "250px", "overflow-y": "auto", "padding-right": "16px"}
@@ -130,10 +130,10 @@ class Widgets:
 
 
 class ClassChoice:
-    """Of a class by its number: buttons, or a list where these would be too many."""
+    """The choice of a class by its number: buttons, or a list where they are too many."""
 
     def __init__(self, names: list[str]):
-        """Of these classes, none of them chosen."""
+        """Makes the choice of these classes, none of them chosen."""
         shown = [shortened(name) for name in names]
         self.widget: Any = RadioButtonGroup(labels=shown, name="classes")
         self._many = len(names) > MOST_BUTTONS
@@ -157,7 +157,7 @@ class ClassChoice:
 
 
 def _sliders_of(conditions: np.ndarray | None) -> list[Slider]:
-    """One for each number of a condition, over the values that examples [N, C] have."""
+    """Makes a slider for each number of a condition, over the examples' values [N, C]."""
     if conditions is None:
         return []
     made = []
@@ -183,7 +183,7 @@ def watch(widget: Any, name: str, do: Callable[[Any], None]) -> None:
 
 
 def images_html(shown: list[tuple[str, np.ndarray]], side: int) -> str:
-    """Images [H, W, C] beside each other, each with a word under it."""
+    """Makes HTML of images [H, W, C] beside each other, each with a word under it."""
     style = f"width:{side}px;image-rendering:pixelated;border:1px solid #ddd;display:block"
     parts = [
         f"<figure style='margin:0 6px 0 0'><img style='{style}' alt='{what}' "
@@ -194,7 +194,7 @@ def images_html(shown: list[tuple[str, np.ndarray]], side: int) -> str:
 
 
 def table_html(tables: list[dict[str, float]]) -> str:
-    """Vectors as the columns of a table, the first of their values by name."""
+    """Makes HTML of vectors as the columns of a table, of the first of their values."""
     head = "".join(f"<th>{number + 1}</th>" for number in range(len(tables)))
     rows = "".join(
         f"<tr><td>{html.escape(printable(name))}</td>"

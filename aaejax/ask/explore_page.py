@@ -69,7 +69,7 @@ class Page:
 
     @property
     def axes(self) -> Axes:
-        """That the plane has."""
+        """The dimensions that the plane shows; None for principal components."""
         if self.view.size <= 2 or self.on.how.value == COMPONENTS:
             return None
         return int(self.on.x_of.value) - 1, int(self.on.y_of.value) - 1
@@ -101,7 +101,7 @@ class Page:
             self._setting = False
 
     def _class(self) -> int | None:
-        """That the code has; None where it has none."""
+        """Finds the class that the code has; None where it has none."""
         y = self.code[: self.view.classes]
         number = int(y.argmax())
         return number if y[number] > 0 else None
@@ -111,13 +111,13 @@ class Page:
         self.show()
 
     def _mark(self) -> None:
-        """The ring at the code, and the pins."""
+        """Draws the ring at the code, and the pins."""
         marked = {"": self.code, **self.pins}
         x, y = self.view.places(np.stack([*marked.values()]), self.axes).T.tolist()
         self.on.marks.data = {"x": x, "y": y, "name": list(marked)}
 
     def _draw_plane(self) -> None:
-        """All codes in another plane."""
+        """Draws all codes in another plane."""
         on = self.on
         for source, codes in on.points:
             x, y = self.view.places(codes, self.axes).T
@@ -143,12 +143,12 @@ class Page:
         self._move(self.code)
 
     def _slid(self, number: int, value: float) -> None:
-        """Another number of the style, of which the slider has standard deviations."""
+        """Sets a number of the style, which the slider gives in standard deviations."""
         value = self.view.mean[number] + value * self.view.std[number]
         self._give(self.view.front + number, value)
 
     def _give(self, at: int, value: float) -> None:
-        """Another number of the code; the first ones are those of a condition."""
+        """Sets a number of the code; the first ones are those of a condition."""
         if not self._setting:
             code = self.code.copy()
             code[at] = value
@@ -226,7 +226,7 @@ class Page:
             self._try(encode)
 
     def _try(self, do: Callable[[], None]) -> None:
-        """Does it; a mistake of the user's is a line on the page."""
+        """Calls `do`; a mistake of the user's becomes a line on the page."""
         said = ""
         try:
             do()

@@ -23,7 +23,12 @@ HOVER = """
 def scatter(
     view: View, width: int, height: int
 ) -> tuple[Any, list[tuple[ColumnDataSource, np.ndarray]], ColumnDataSource]:
-    """Codes over samples of the prior.
+    """Draws codes over samples of the prior.
+
+    Args:
+      view: The view whose codes are drawn.
+      width: The width of the figure, in pixels.
+      height: The height of the figure, in pixels.
 
     Returns:
       The figure; the sources that have places of codes, with these codes; and the source of
@@ -91,7 +96,7 @@ def _hovered(view: View, chosen: np.ndarray, name: str) -> dict[str, Any]:
 
 
 def bars(view: View) -> tuple[Any, ColumnDataSource]:
-    """A figure of the values of a vector by name, and its source.
+    """Makes a figure of the values of a vector by name, and its source.
 
     A bar is as long as its feature is in the network, where standardised ones are alike;
     beside it stands the value that the user's data have.
@@ -119,7 +124,7 @@ def bars(view: View) -> tuple[Any, ColumnDataSource]:
 
 
 def bars_of(view: View, example: np.ndarray, names: Any) -> dict[str, Any]:
-    """The data of the bars of an example [F]."""
+    """Makes the data of the bars of an example [F], whose range of names is `names`."""
     values = [f"{value:.4g}" for value in view.values(example).values()]
     lengths = example.tolist()[:MOST_BARS]
     return {

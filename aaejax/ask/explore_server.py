@@ -36,11 +36,12 @@ class PageServer:
         """Takes a port.
 
         Args:
-          make_page: fills a `bokeh.document.Document`; called for each visit.
-          port: 0 for any that is free.
+          make_page: A function that fills a `bokeh.document.Document`; it is called for
+            each visit.
+          port: The port that is taken; 0 for any that is free.
 
         Raises:
-          UserError: the port is in use, or is not this user's to take.
+          UserError: The port is in use, or is not this user's to take.
         """
         from bokeh.application import Application
         from bokeh.application.handlers.function import FunctionHandler

@@ -38,14 +38,16 @@ class View:
     """A model as it is looked at: its codes in a plane, and what is at a place there.
 
     Attributes:
-      codes: of the examples, float32 [N, Z]; [0, Z] without an encoder.
-      labels: of the examples, int [N], or None.
-      images: the examples, float32 [N, ...].
-      front: K, numbers of a code before its style: those of a class, or a condition.
-      conditions: of the examples, float32 [N, K]; None where the model has none.
-      drawn: samples of the prior, float32 [M, Z].
-      mean: of the prior's style, [Z - K].
-      std: of the prior's style, [Z - K].
+      codes: The codes of the examples, [N, Z], float32; [0, Z] without an encoder.
+      labels: The labels of the examples, [N], int, or None.
+      images: The examples, [N, ...], float32.
+      front: K, how many numbers of a code stand before its style: those of a class, or
+        a condition.
+      conditions: The conditions of the examples, [N, K], float32; None where the model has
+        none.
+      drawn: Samples of the prior, [M, Z], float32.
+      mean: The mean of the prior's style, [Z - K].
+      std: The standard deviation of the prior's style, [Z - K].
     """
 
     def __init__(self, question: Question):
@@ -81,13 +83,13 @@ class View:
 
     @property
     def class_names(self) -> list[str]:
-        """Of the classes that can be asked for, by number."""
+        """The names of the classes that can be asked for, by number."""
         names, count = self.trained.class_names, self.model.prior_classes
         named = len(names) == count and not self.question.finds_clusters
         return list(names) if named else [str(number) for number in range(count)]
 
     def start(self) -> np.ndarray:
-        """The code in the middle of the prior, and of the conditions: float32 [Z]."""
+        """Makes the code in the middle of the prior and the conditions: [Z], float32."""
         code = np.zeros(self.model.latent, np.float32)
         code[: self.classes] = np.eye(1, self.classes, dtype=np.float32)[0]
         if self.conditions is not None:
@@ -112,12 +114,12 @@ class View:
         return np.zeros(self.size, np.float32), np.eye(self.size, dtype=np.float32)[[*axes]]
 
     def places(self, codes: np.ndarray, axes: Axes) -> np.ndarray:
-        """Where codes [N, Z] are drawn: [N, 2]."""
+        """Finds where codes [N, Z] are drawn: [N, 2]."""
         middle, directions = self._plane(axes)
         return (codes[:, self.front :] - middle[None]) @ directions.T
 
     def moved(self, code: np.ndarray, axes: Axes, x: float, y: float) -> np.ndarray:
-        """The code [Z] that is drawn at that place and is else as this one."""
+        """Makes the code [Z] that is drawn at that place and is else as this one."""
         _, directions = self._plane(axes)
         away = np.array([x, y]) - self.places(code[None], axes)[0]
         changed = code.copy()
@@ -125,7 +127,7 @@ class View:
         return changed
 
     def groups(self) -> list[tuple[str, np.ndarray, int]]:
-        """Name, places among the examples and number in `COLOURS` of each class of them."""
+        """Lists each class's name, places among the examples, and number in `COLOURS`."""
         every = np.arange(len(self.codes))
         if not len(every):
             return []
@@ -140,19 +142,19 @@ class View:
         return found
 
     def decode(self, codes: np.ndarray) -> np.ndarray:
-        """Examples of codes [N, Z]: float32 [N, ...]."""
+        """Decodes codes [N, Z] to examples: [N, ...], float32."""
         return self.trained.decode(codes)
 
     def samples(
         self, n: int, seed: int, like: np.ndarray, label: int | None = None
     ) -> np.ndarray:
-        """Codes of the prior: float32 [n, Z].
+        """Draws codes of the prior: [n, Z], float32.
 
         Args:
-          n: how many.
-          seed: of them.
-          like: a code [Z], whose condition they have where the model has conditions.
-          label: of the class that they are of, where the prior can be asked for one.
+          n: How many codes are drawn.
+          seed: The seed of the draw.
+          like: A code [Z], whose condition they have where the model has conditions.
+          label: The class that they are of, where the prior can be asked for one.
         """
         told = None if label is None else np.full(DRAWN, label, np.int32)
         if self.conditions is not None:
@@ -161,15 +163,15 @@ class View:
         return np.asarray(self._draw(self.trained.variables, key, told))[:n]
 
     def line(self, first: np.ndarray, last: np.ndarray, t: np.ndarray) -> np.ndarray:
-        """Codes on the way from one code to another: float32 [len(t), Z]."""
+        """Makes codes on the way from one code to another: [len(t), Z], float32."""
         points = between(first[None], last[None], t[:, None], "linear")
         return np.asarray(points, np.float32)
 
     def nearest(self, example: np.ndarray, n: int) -> np.ndarray:
-        """The training examples that are closest to one: float32 [n, ...].
+        """Finds the training examples that are closest to one: [n, ...], float32.
 
         Raises:
-          UserError: the run's data are not at hand, or have missing values.
+          UserError: The run's data are not at hand, or have missing values.
         """
         from aaejax.metrics import fidelity  # SciPy: only those who ask pay for it
 
@@ -189,14 +191,14 @@ class View:
         return np.asarray(dataset.train_images)
 
     def encode_picture(self, raw: bytes, like: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """A picture file, as the model takes it, float32 [H, W, C], and its code [Z].
+        """Reads a picture file as the model takes it, [H, W, C], float32, and its code [Z].
 
         Args:
-          raw: the file.
-          like: a code [Z], whose condition it gets where the model has conditions.
+          raw: The bytes of the file.
+          like: A code [Z], whose condition it gets where the model has conditions.
 
         Raises:
-          UserError: no picture, too large a one, or a model that encodes none.
+          UserError: The file is no picture, or too large, or the model encodes none.
         """
         if not self.model.encodes or len(self.shape) != 3:
             raise UserError("this model encodes no pictures")
@@ -233,7 +235,7 @@ class View:
         return self.columns is not None and self.columns.standardised
 
     def values(self, example: np.ndarray) -> dict[str, float]:
-        """A vector as named values, as the user's data have them."""
+        """Turns a vector into named values, as the user's data have them."""
         if self.columns is None:
             return {f"x{number}": float(x) for number, x in enumerate(example)}
         values = self.columns.unscaled(example[None])[0]
@@ -241,7 +243,7 @@ class View:
 
 
 def sampled(question: Question) -> Question:
-    """The question of a model whose prior is the density that `--sampler` asks for."""
+    """Gives the question's model the density that `--sampler` asks for as its prior."""
     from aaejax.ask import samplers
 
     if question.sampler == "prior":
@@ -252,7 +254,7 @@ def sampled(question: Question) -> Question:
 
 
 def png(image: np.ndarray, most: int = 0) -> bytes:
-    """A PNG of an image [H, W, C], clipped to [0, 1], of at most so many pixels a side."""
+    """Makes a PNG of an image [H, W, C], clipped to [0, 1], no side over `most` pixels."""
     pixels = np.rint(np.clip(image[..., : shown_channels(image.shape[2])], 0, 1) * 255)
     pixels = pixels.astype(np.uint8)
     picture = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
@@ -264,5 +266,5 @@ def png(image: np.ndarray, most: int = 0) -> bytes:
 
 
 def uri(image: np.ndarray, most: int = 0) -> str:
-    """`png` as the address of an image in a page."""
+    """Makes the address of an image in a page, from its `png`."""
     return f"data:image/png;base64,{base64.b64encode(png(image, most)).decode()}"

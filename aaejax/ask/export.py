@@ -30,18 +30,18 @@ def export(
     (`ask.programs`), held-out examples, metrics, and a model card.
 
     Args:
-      trained: from `restore`.
-      out: of the folder, which must be new or empty.
-      onnx: whether decode.onnx and encode.onnx are written too.
-      tell: gets a line about what can't be written.
+      trained: The trained model, from `restore`.
+      out: The path of the folder, which must be new or empty.
+      onnx: Whether decode.onnx and encode.onnx are written too.
+      tell: Takes a line about what can't be written.
 
     Returns:
-      The folder.
+      The path of the folder.
 
     Raises:
-      UserError: it is there already, the networks come from no run folder, or the package
-        onnx is asked for and not there.
-      OSError: it can't be written.
+      UserError: The folder is there and not empty, the networks come from no run folder, or
+        ONNX is asked for and its package is not there.
+      OSError: The folder can't be written.
     """
     check_out(out)
     if onnx:

@@ -178,7 +178,7 @@ KINDS = {
 
 
 def kinds(model: Model) -> list[str]:
-    """The kinds that a model can be asked for."""
+    """Lists the kinds that a model can be asked for."""
     return [name for name, kind in KINDS.items() if kind.needs.met(model)]
 
 
@@ -201,43 +201,44 @@ def sample(
     condition: tuple[float, ...] = (),
     tell: Callable[[str], None] = print,
 ) -> dict[str, np.ndarray]:
-    """What `sample.py RUN KIND` writes.
+    """Makes the arrays that `sample.py RUN KIND` writes.
 
     Args:
-      trained: from `restore`.
-      kind: one of `kinds(trained.model)`.
-      count: how many images.
-      seed: of all noise and of the choice of held-out examples, 0 ... 2^32 - 1.
-      data_dir: where TFDS datasets are.
-      data: a dataset, file or folder to take images from, in place of the run's held-out
+      trained: The trained model, from `restore`.
+      kind: The kind, one of `kinds(trained.model)`.
+      count: How many images are made.
+      seed: The seed of all noise and of the choice of held-out examples, 0 ... 2^32 - 1.
+      data_dir: The folder where TFDS datasets are.
+      data: A dataset, file or folder to take images from, in place of the run's held-out
         examples; for codes in place of the run's dataset; for nearest the run's own data,
         where they moved. Its labels go by their names to the run's classes. A `Path` is
         always a file or folder.
-      label: of samples: the class's name. In a run none of whose classes is named by a
-        number it may also be the class's number; where a model found clusters, theirs.
-      pick: which of these images, by number, in place of a random choice; interpolations go
-        from the first half of them to the second.
-      path: of interpolations.
-      plus: arithmetic adds the mean code of these: a class as in `label`, or else a
-        dataset, file or folder.
-      minus: and takes away the mean code of these.
-      contamination: of scores: the share of the run's held-out examples that would be
-        called outliers, in (0, 0.5].
-      sampler: of samples and nearest: what codes are drawn from. "gaussian" and "gmm" are
-        fitted to the codes of the run's training data (`data`, where they moved) and kept
-        in the run folder.
-      rows: of complete: how many rows of an image are kept; by default half of them.
-      condition: of samples and nearest, of a model with conditions: the one of all of them;
-        by default those of the run's held-out examples, in turn.
-      tell: gets a line where `plus` or `minus` could mean two things.
+      label: The class of samples and nearest, by name. In a run none of whose classes is
+        named by a number it may also be the class's number; where a model found clusters,
+        their number.
+      pick: The numbers of the images that are taken, in place of a random choice;
+        interpolations go from the first half of them to the second.
+      path: The way that interpolations go between codes: "linear" or "spherical".
+      plus: The examples whose mean code arithmetic adds: a class as in `label`, or else
+        a dataset, file or folder.
+      minus: The examples whose mean code arithmetic takes away, as in `plus`.
+      contamination: The share of the run's held-out examples that scores would call
+        outliers, in (0, 0.5].
+      sampler: What the codes of samples and nearest are drawn from, and those of scores
+        compared with. "gaussian" and "gmm" are fitted to the codes of the run's training
+        data (for samples and nearest `data`, where they moved) and kept in the run folder.
+      rows: How many rows of an image complete keeps; by default half of them.
+      condition: The condition of samples and nearest, for a model with conditions, the same
+        for all; by default those of the run's held-out examples, in turn.
+      tell: Takes a line where `plus` or `minus` could mean two things.
 
     Returns:
       Arrays by name; which, the kind's function in `ask/answers.py` says.
 
     Raises:
-      UserError: a kind that the model doesn't have, an argument that it does not read,
-        classes that the run never saw, data of another shape or scale, or a count that the
-        free memory has no room for.
+      UserError: The model does not have the kind, an argument is one that the kind does not
+        read, a class is one that the run never saw, the data have another shape or scale,
+        or free memory has no room for `count` images.
     """
     possible = kinds(trained.model)
     if kind not in possible:
@@ -300,5 +301,5 @@ def check_reads(question: Question, kind: str) -> None:
 
 
 def flag(name: str) -> str:
-    """A field as the option that it is on the command line."""
+    """Makes a field's name the option that it is on the command line."""
     return f"--{name.replace('_', '-')}"

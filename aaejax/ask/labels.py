@@ -13,10 +13,11 @@ from aaejax.types import UserError
 
 
 def class_number(class_names: tuple[str, ...], asked: str | int) -> int:
-    """The number of a run's class that is asked for by name or number.
+    """Finds the number of a run's class that is asked for by name or number.
 
     Raises:
-      UserError: the run has no such class; the message lists those that it has.
+      UserError: The run has no such class, or several of that name; a message on a class
+        that it has not lists those that it has.
     """
     name = str(asked)
     if class_names.count(name) > 1:
@@ -36,19 +37,19 @@ def class_number(class_names: tuple[str, ...], asked: str | int) -> int:
 def to_run(
     labels: np.ndarray, names: tuple[str, ...], class_names: tuple[str, ...], data: str
 ) -> np.ndarray:
-    """Labels of new data in the numbering of the run.
+    """Turns labels of new data into the numbering of the run.
 
     Args:
-      labels: int [N], numbers into `names`, -1 where unknown.
-      names: of the data's classes.
-      class_names: of the run's classes.
-      data: what the data are called in messages.
+      labels: The labels, [N], int, numbers into `names`, -1 where unknown.
+      names: The names of the data's classes.
+      class_names: The names of the run's classes.
+      data: The name of the data in messages.
 
     Returns:
-      int32 [N], -1 where unknown.
+      The labels, [N], int32, -1 where unknown.
 
     Raises:
-      UserError: a class that the run never saw.
+      UserError: A class is one that the run never saw.
     """
     here = np.unique(labels[labels >= 0])
     table = np.full(max(1, len(names)), -1, np.int32)
@@ -63,7 +64,7 @@ def to_run(
 
 
 def listed(names: Sequence[str], most: int = 12) -> str:
-    """Names in one line, control characters escaped, the many cut short."""
+    """Joins names to one line, control characters escaped, the many cut short."""
     # repr escapes what a terminal would obey.
     shown = [name if name.isprintable() and name else repr(name) for name in names[:most]]
     more = f", ... ({len(names)} in all)" if len(names) > most else ""

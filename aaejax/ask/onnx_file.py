@@ -54,19 +54,22 @@ def onnx_file(
     arguments: dict[str, jax.ShapeDtypeStruct],
     result: str,
 ) -> bytes:
-    """An ONNX model that computes what a function does.
+    """Makes an ONNX model that computes what a function does.
 
     Args:
-      function: `(weights, *arguments)` to an array.
-      weights: arrays by name, which the model has in it under these names.
-      arguments: what the model's inputs are like, by name; the first dimension of the first
+      function: The function, `(weights, *arguments)` to an array.
+      weights: The arrays by name, which the model has in it under these names.
+      arguments: What the model's inputs are like, by name; the first dimension of the first
         may be a symbol of `jax.export`, as may that of others. One that nothing depends on
         is no input of the model.
-      result: the name of the output.
+      result: The name of the output.
+
+    Returns:
+      The bytes of the ONNX file.
 
     Raises:
-      UserError: a primitive, a dtype or a shape that has no equal here; weights larger than
-        an ONNX file holds; or no package onnx.
+      UserError: A primitive, a dtype or a shape has no equal here, the weights are larger
+        than an ONNX file holds, or the package onnx is not there.
     """
     check_extra()
     if sum(array.nbytes for array in weights.values()) > MOST_BYTES:
@@ -123,7 +126,7 @@ def _inlined(
     """Appends a jaxpr's equations, those of what it calls in their place.
 
     Returns:
-      What its outputs are.
+      The values of its outputs.
     """
     values = dict(zip(jaxpr.invars, inputs, strict=True))
     values |= {
@@ -150,7 +153,7 @@ def _inlined(
 
 
 def _needed(equations: list[_Equation], output: _Value) -> list[_Equation]:
-    """Those that the output depends on: keys that no noise is drawn from are not."""
+    """Keeps the equations that the output depends on: those of unused keys are not."""
     needed, kept = {id(output)}, []
     for equation in reversed(equations):
         if any(id(value) in needed for value in equation.outputs):

@@ -41,7 +41,7 @@ class Graph:
         return name
 
     def numbers(self, values: Sequence[int]) -> str:
-        """Adds whole numbers, as of a shape."""
+        """Adds whole numbers, as of a shape; returns their name."""
         return self.constant(values, np.int64)
 
     def input(self, name: str, shape: Sequence[Any], dtype: Any) -> None:
@@ -49,21 +49,25 @@ class Graph:
         self._inputs.append(_like(name, shape, dtype))
 
     def output(self, value: str, name: str, shape: Sequence[Any], dtype: Any) -> None:
-        """Makes a value the model's output of this name."""
+        """Makes a value the model's output, under this name."""
         from onnx import helper
 
         self._nodes.append(helper.make_node("Identity", [value], [name]))
         self._outputs.append(_like(name, shape, dtype))
 
     def batch(self) -> str:
-        """The length of the batch, int64 [1]."""
+        """Adds the length of the batch, [1], int64; returns its name."""
         if not self._inputs:
             raise UserError("nothing of it depends on an input")
         shape = self.node("Shape", self._inputs[0].name)
         return self.node("Slice", shape, self.numbers([0]), self.numbers([1]))
 
     def serialized(self, opset: int, ir_version: int) -> bytes:
-        """The model, checked by ONNX itself."""
+        """Makes the bytes of the model, checked by ONNX itself.
+
+        Raises:
+          UserError: ONNX refuses the model.
+        """
         import onnx
         from onnx import helper
 
@@ -83,7 +87,7 @@ class Graph:
 
 
 def element_type(dtype: Any, of: str) -> int:
-    """ONNX's number of the dtype of something; raises UserError for one not in `DTYPES`."""
+    """Finds ONNX's number of a dtype; raises UserError for one that is not in `DTYPES`."""
     from onnx import helper
 
     if str(dtype) not in DTYPES:

@@ -33,18 +33,18 @@ def convert(
     """Adds the nodes of one equation of a jaxpr.
 
     Args:
-      graph: that gets them.
-      primitive: the equation's, by name.
-      inputs: names of what it is given.
-      before: what these are like.
-      after: what it makes is like.
-      params: of the equation.
+      graph: The graph that gets the nodes.
+      primitive: The name of the equation's primitive.
+      inputs: The names of what the primitive is given.
+      before: The shapes and dtypes of what it is given.
+      after: The shapes and dtypes of what it makes.
+      params: The parameters of the equation.
 
     Returns:
       The name of each thing that it makes.
 
     Raises:
-      UserError: a primitive, or a form of it, that has no equal here.
+      UserError: The primitive, or this form of it, has no equal here.
     """
     node, first = graph.node, after[0]
     for each in after:

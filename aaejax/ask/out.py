@@ -12,11 +12,11 @@ from aaejax.types import UserError
 
 
 def default_out(kind: str, shape: tuple[int, ...]) -> Path:
-    """The file of a kind where none is asked for: KIND.png, or .npz without a picture.
+    """Names the file of a kind by default: KIND.png, or KIND.npz without a picture.
 
     Args:
-      kind: any word; one that there is not is refused by `check_out`.
-      shape: of one example of the run.
+      kind: Any word; one that there is not is refused by `check_out`.
+      shape: The shape of one example of the run.
     """
     drawn = kind in KINDS and KINDS[kind].draw is not None and len(shape) == 3
     return Path(f"{kind}.{'png' if drawn else 'npz'}")
@@ -28,10 +28,10 @@ def check_out(
     """Raises UserError where `write` would refuse, before the work is done.
 
     Args:
-      out: of `write`.
-      kind: one of `KINDS`.
-      shape: of one example of the run.
-      columns: of the run, where it was trained on a table.
+      out: The file that would be written.
+      kind: The kind, one of `KINDS`.
+      shape: The shape of one example of the run.
+      columns: The columns of the run, where it was trained on a table.
     """
     if kind not in KINDS:
         # The last two are words of the command, of their own.
@@ -66,14 +66,14 @@ def write(
     """Writes a picture, arrays or a table, as the file's suffix says; its folder is made.
 
     Args:
-      out: the file.
-      kind: one of `KINDS`.
-      arrays: from `sample`.
-      columns: of the run, where it was trained on a table.
+      out: The file.
+      kind: The kind, one of `KINDS`.
+      arrays: The arrays, from `sample`.
+      columns: The columns of the run, where it was trained on a table.
 
     Raises:
-      UserError: a suffix that the kind can't have, or one that needs an extra.
-      OSError: it can't be written there.
+      UserError: The kind can't have this suffix, or the suffix needs an extra package.
+      OSError: The file can't be written there.
     """
     path, images = Path(out), arrays.get("images")
     shape = () if images is None or images.ndim < 4 else images.shape[-3:]

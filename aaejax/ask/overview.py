@@ -27,18 +27,18 @@ def describe(
     ask: Sequence[str] = ("python", "sample.py"),
     network: str | Path | None = None,
 ) -> str:
-    """What a run is, what it reached, and the command of each thing to ask it for.
+    """Says what a run is, what it reached, and the command of each thing to ask it for.
 
     Args:
-      trained: from `restore`.
-      ask: the words of the command that asks.
-      network: the file of networks that each of these commands needs, where there is one.
+      trained: The trained model, from `restore`.
+      ask: The words of the command that asks.
+      network: The file of networks that each of these commands needs, where there is one.
 
     Returns:
       Some lines, with nothing in them but text.
 
     Raises:
-      UserError: config.json is damaged, or of another aaejax.
+      UserError: The file config.json is damaged, or of another aaejax.
     """
     config, data, model = trained.config, trained.data, trained.model
     shape = "x".join(map(str, data.spec.shape))
@@ -90,7 +90,7 @@ def _narrowed(kind: Kind, by: Iterable[str]) -> str:
 
 
 def listing() -> str:
-    """A line for each word of `sample.py`, for --help."""
+    """Makes a line for each word of `sample.py`, for --help."""
     lines, needs = ["Kinds:", ""], NOTHING
     for name, kind in KINDS.items():
         if kind.needs != needs:

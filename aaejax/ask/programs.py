@@ -26,7 +26,7 @@ def programs(
     shape: tuple[int, ...],
     tell: Callable[[str], None] = print,
 ) -> dict[str, bytes]:
-    """What `jax.export.deserialize` reads, by name, each for all of `PLATFORMS`.
+    """Makes programs that `jax.export.deserialize` reads, by name, for all of `PLATFORMS`.
 
     - "decode": `(weights, codes float32 [B, Z]) -> examples float32 [B, ...]`
     - "encode": `(weights, examples float32 [B, ...], labels int32 [B], seed uint32 ()) ->
@@ -37,10 +37,10 @@ def programs(
     Of a model with conditions these, float32 [B, C], stand in the place of labels.
 
     Args:
-      model: the model.
-      variables: of its networks; only what they are like counts.
-      shape: of an example.
-      tell: gets a line about each program that can't be made, as of a network that one of
+      model: The model.
+      variables: The variables of its networks; only their shapes and dtypes count.
+      shape: The shape of an example.
+      tell: Takes a line about each program that can't be made, as of a network that one of
         the platforms can't run.
     """
     found = {}
@@ -64,11 +64,14 @@ def programs(
 def functions(
     model: Model, shape: tuple[int, ...]
 ) -> dict[str, tuple[Callable[..., Array], dict[str, jax.ShapeDtypeStruct]]]:
-    """Of one example each, with what a batch of their arguments is like, by name.
+    """Makes the functions of one example, with what a batch of their arguments is like.
 
     Args:
-      model: the model.
-      shape: of an example.
+      model: The model.
+      shape: The shape of an example.
+
+    Returns:
+      By name, each function and the shapes and dtypes of its arguments by name.
     """
 
     def decode(variables: Variables, code: Array) -> Array:
@@ -101,7 +104,7 @@ def functions(
 
 
 def of_a_batch(function: Callable[..., Array], variables: Variables) -> Callable:
-    """A function of one example's arrays, and perhaps a key -> one of weights and a batch.
+    """Turns a function of one example, and perhaps a key, into one of weights and a batch.
 
     Where there are more arguments than one, the last is a seed: an example's key follows
     from it and the example's position in the batch.
@@ -125,5 +128,5 @@ def _like(shape: tuple[Any, ...], dtype: Any) -> jax.ShapeDtypeStruct:
 
 
 def likes(arrays: Mapping[str, np.ndarray]) -> dict[str, jax.ShapeDtypeStruct]:
-    """What the arrays are like, by name."""
+    """Finds the shapes and dtypes of arrays, by name."""
     return {name: _like(x.shape, x.dtype) for name, x in arrays.items()}

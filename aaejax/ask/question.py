@@ -25,7 +25,8 @@ class Question:
     """What a kind is asked; each field after the first two is an option of `sample.py`.
 
     Raises:
-      UserError: a word that is none, a count below 1, or a seed out of range.
+      UserError: A word is none of those allowed, the count is below 1, or the seed is out
+        of range.
     """
 
     trained: Trained
@@ -53,7 +54,7 @@ class Question:
 
     @property
     def key(self) -> Key:
-        """Of all noise, and of the choice of examples."""
+        """The key of all noise, and of the choice of examples."""
         return jax.random.key(self.seed)
 
     @property
@@ -63,10 +64,10 @@ class Question:
         return model.classify is not None and LABELLED not in model.reads
 
     def label_number(self) -> int | None:
-        """The class that samples are asked for, in the numbering of the model.
+        """Finds the class that samples are asked for, in the numbering of the model.
 
         Raises:
-          UserError: the model can't be asked for one, or has no such class.
+          UserError: The model can't be asked for a class, or has no such class.
         """
         classes = self.trained.model.prior_classes
         if self.label is None:
@@ -87,12 +88,13 @@ class Question:
         return class_number(self.trained.class_names, self.label)
 
     def told(self) -> np.ndarray | None:
-        """What samples are asked for: their labels [count] or conditions [count, C].
+        """Makes what samples are asked for: labels [count] or conditions [count, C].
 
-        Conditions that are not said are those of the run's held-out examples, in turn.
+        Conditions that are not given are those of the run's held-out examples, in turn.
 
         Raises:
-          UserError: the model can't be asked for one, or for no such.
+          UserError: The model can't be asked for a label or a condition, or not for this
+            one.
         """
         size = self.trained.model.conditions
         if not size and self.condition:
@@ -119,7 +121,7 @@ class Question:
         return given[np.arange(self.count) % len(given)]
 
     def parts(self) -> list[Examples]:
-        """The parts of the user's data, or of the run's own as it was split."""
+        """Reads the parts of the user's data, or of the run's own as it was split."""
         if self.data is not None:
             return sources.given(self.trained, self.data, self.data_dir)
         dataset = sources.own(self.trained, None, self.data_dir)
@@ -130,7 +132,7 @@ class Question:
         ]
 
     def examples(self) -> Examples:
-        """The run's held-out examples, or all of the user's."""
+        """Reads the run's held-out examples, or all of the user's."""
         if self.data is not None:
             return sources.together(self.parts())
         kept = sources.heldout(self.trained)
@@ -141,16 +143,16 @@ class Question:
     def some_examples(
         self, most: int, key: Key, in_order: bool = False
     ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
-        """At most so many of them, picked or drawn by the key.
+        """Chooses some of the examples, picked by the user or drawn by the key.
 
         Args:
-          most: how many.
-          key: consumed.
-          in_order: whether those that are drawn come in the order of the data.
+          most: How many examples are drawn, at most; those picked are all taken.
+          key: A PRNG key, which is consumed.
+          in_order: Whether those that are drawn come in the order of the data.
 
         Returns:
-          Images, float32 [n, ...]; labels, [n] or None, or conditions, [n, C], where the
-          model has them; and their numbers, [n].
+          The images, [n, ...], float32; the labels, [n], or None, or the conditions,
+          [n, C], where the model has them; and the numbers of the examples, [n].
         """
         examples = self.examples()
         n = len(examples.images)
@@ -165,9 +167,10 @@ class Question:
         return np.asarray(to_unit(np.asarray(chosen.images))), told, numbers
 
     def mean_code(self, asked: str | int | Path, key: Key) -> np.ndarray:
-        """Of the examples of a class, by name or number, or of the user's data: [Z].
+        """Computes the mean code [Z] of the examples of a class, or of the user's data.
 
-        A class goes before data of that name; "./cat" and a `Path` are paths at any rate.
+        A class is given by its name or number, and goes before data of that name; "./cat"
+        and a `Path` are paths at any rate.
         """
         is_path = isinstance(asked, Path)
         of_class = None if is_path else self._of_class(str(asked))
@@ -178,7 +181,7 @@ class Question:
         return ask(variables, examples.images, told, key)["z"].mean(axis=0)
 
     def _of_class(self, name: str) -> Examples | None:
-        """Those of a class; None where the name can be none."""
+        """Finds the examples of a class; None where the name can be that of none."""
         examples = self.examples()
         known = examples.class_names
         if name not in known and not name.isdecimal():
@@ -209,7 +212,7 @@ class Question:
             ) from error
 
     def run(self, function: Callable, *arguments: Any) -> np.ndarray:
-        """`function(model, variables, *arguments)`, one program."""
+        """Runs `function(model, variables, *arguments)` as one program."""
         model = self.trained.model
         jitted = jax.jit(lambda *arguments: function(model, *arguments))
         return np.asarray(jitted(self.trained.variables, *arguments))

@@ -19,14 +19,14 @@ COMPONENTS = {"gaussian": (1,), "gmm": mixtures.COMPONENTS}
 
 
 def with_sampler(question: Question) -> Trained:
-    """The question's model with the density that it asks for in the place of the prior.
+    """Gives the question's model the density that it asks for in the place of the prior.
 
-    Of a code with a class in front the class stays the prior's, and the density is that of
+    In a code with a class in front the class stays the prior's, and the density is that of
     the styles.
 
     Raises:
-      UserError: a model without an encoder; training data that are not at hand; a label
-        where it is a part of the prior that has the label.
+      UserError: The model has no encoder, the training data are not at hand, or a label is
+        asked for that is a part of the prior.
     """
     trained, model = question.trained, question.trained.model
     if not model.encodes:
@@ -40,7 +40,7 @@ def with_sampler(question: Question) -> Trained:
 
 
 def _mixture(question: Question) -> mixtures.Mixture:
-    """As kept in the run folder for these very parameters, or fitted and then kept."""
+    """Reads the mixture kept in the run folder for this encoder, or fits and keeps it."""
     trained, name = question.trained, question.sampler
     file = trained.folder.path / f"sampler-{name}.npz"
     of = _checksum(trained)
@@ -74,7 +74,7 @@ def _fits(found: mixtures.Mixture, size: int) -> bool:
 
 
 def _checksum(trained: Trained) -> int:
-    """Of the encoder's variables: a density is that of one encoder's codes."""
+    """Computes a checksum of the encoder's variables, as a density is of its codes."""
     checksum = 0
     for leaf in jax.tree.leaves(trained.variables["encoder"]):
         checksum = zlib.crc32(np.asarray(leaf).tobytes(), checksum)

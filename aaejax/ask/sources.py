@@ -39,18 +39,18 @@ class Examples:
     beside: Beside = NOTHING  # condition and weights, where there are any
 
     def __getitem__(self, rows: np.ndarray) -> "Examples":
-        """Those of these numbers."""
+        """The examples with these numbers."""
         labels = None if self.labels is None else self.labels[rows]
         return Examples(self.images[rows], labels, self.class_names, self.beside[rows])
 
     def told(self, model: Model) -> np.ndarray | None:
-        """What the model is told of each: condition or label, as it reads."""
+        """Returns what the model is told of each example: a condition or a label."""
         return model.told(self.labels, self.beside.condition)
 
     def named(self) -> dict[str, np.ndarray]:
-        """Arrays of a file, where they are there.
+        """Returns the arrays that stand beside images in a file, where there are such.
 
-        "labels" [N] and "class_names" [K], "condition" [N, C], "weight" [N].
+        They are "labels" [N] and "class_names" [K], "condition" [N, C], "weight" [N].
         """
         if self.labels is None:
             return self.beside.arrays
@@ -59,7 +59,7 @@ class Examples:
 
 
 def together(parts: list[Examples]) -> Examples:
-    """The examples of parts of one dataset, one part after the other.
+    """Joins the examples of parts of one dataset, one part after the other.
 
     Where only some parts have labels, those of the others are -1.
     """
@@ -80,7 +80,7 @@ def together(parts: list[Examples]) -> Examples:
 
 
 def heldout(trained: Trained) -> Examples:
-    """The held-out examples in the run folder."""
+    """Reads the held-out examples in the run folder."""
     kept = trained.folder.read_heldout()
     labels = kept.get("labels")
     beside = Beside(kept.get("condition"))
@@ -88,13 +88,15 @@ def heldout(trained: Trained) -> Examples:
 
 
 def given(trained: Trained, name: str | Path, data_dir: Path) -> list[Examples]:
-    """The parts of a dataset, file or folder, checked against what the run was trained on.
+    """Reads the parts of a dataset, file or folder, checked against what the run had.
 
     Returns:
-      Training and test part of the data, each in its own order; an empty one is left out.
+      The training and the test part of the data, each in its own order; an empty one is
+      left out.
 
     Raises:
-      UserError: no such data, another shape or scale, or classes that the run never saw.
+      UserError: There are no such data, they have another shape or scale than those that
+        the run was trained on, or classes that the run never saw.
     """
     how = _as_trained(trained, name)
     how.pop("weight_key", None)  # nothing that is asked of other data reads weights
@@ -122,15 +124,15 @@ class NotAtHand(UserError):
 
 
 def own(trained: Trained, name: str | Path | None, data_dir: Path) -> Dataset:
-    """The data that the run was trained on, split as it was.
+    """Reads the data that the run was trained on, split as they were.
 
     Args:
-      trained: the run.
-      name: where the user says that they are; by default where config.json says.
-      data_dir: the user's folder of TFDS sets.
+      trained: The trained model, of the run.
+      name: The place where the user says that they are; by default where config.json says.
+      data_dir: The user's folder of TFDS sets.
 
     Raises:
-      NotAtHand: they are not there, or they are others.
+      NotAtHand: The data are not there, or they are others.
     """
     recorded = trained.config["data"].get("name", "data without a name")
     try:
@@ -194,7 +196,7 @@ def _harmless(name: str, data_dir: Path) -> str:
     """A name that a stranger may have opened, so that `load` takes it for what it is.
 
     Raises:
-      UserError: it is none; see the module's docstring.
+      UserError: The name is none such; see the module's docstring.
     """
     path = Path(os.path.expanduser(name))  # as it is, where there is no such user
     if name != "mnist5k" and path.exists():

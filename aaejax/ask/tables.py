@@ -13,11 +13,11 @@ SUFFIXES = (".csv", ".parquet")
 
 
 def columns(arrays: dict[str, np.ndarray], names: tuple[str, ...]) -> dict[str, np.ndarray]:
-    """The columns of a table, [N] each; an array [N, n] becomes name_0, name_1, ...
+    """Makes the columns of a table, [N] each; an array [N, n] becomes name_0, name_1, ...
 
     Args:
-      arrays: by name.
-      names: of those that have a row for each example; the others are left out.
+      arrays: The arrays, by name.
+      names: The names of those that have a row for each example; others are left out.
     """
     found: dict[str, np.ndarray] = {}
     for name in names:
@@ -34,17 +34,17 @@ def columns(arrays: dict[str, np.ndarray], names: tuple[str, ...]) -> dict[str, 
 def of_examples(
     images: np.ndarray, rows: np.ndarray | None, columns: Columns
 ) -> dict[str, np.ndarray]:
-    """Examples as a table like the one that the run was trained on.
+    """Makes a table of examples like the one that the run was trained on.
 
     Args:
-      images: features [N, F] as that table has them, or with their reconstructions
-        [N, 2, F].
-      rows: of reconstructions, the numbers of the examples in their data, [N].
-      columns: of the run.
+      images: The features as that table has them, [N, F], or [N, 2, F] with their
+        reconstructions.
+      rows: The numbers of the examples in their data, [N], for reconstructions; else None.
+      columns: The columns of the run.
 
     Returns:
-      Of samples the columns of the table. Of reconstructions "row", these columns with the
-      reconstruction in place of what is missing, and "reconstruction_..." of each.
+      For samples, the columns of the table. For reconstructions, "row", these columns with
+      the reconstruction in place of what is missing, and "reconstruction_..." of each.
     """
     if rows is None:
         return columns.table(images)
@@ -67,9 +67,9 @@ def write(path: Path, table: dict[str, np.ndarray], numbered: bool = True) -> No
     """Writes columns [N], in their order.
 
     Args:
-      path: whose suffix, one of `SUFFIXES`, says how.
-      table: the columns.
-      numbered: whether a .csv gets a first column "row", of numbers from 0.
+      path: The path of the file, whose suffix, one of `SUFFIXES`, says how.
+      table: The columns, by name.
+      numbered: Whether a .csv gets a first column "row", of numbers from 0.
     """
     if path.suffix.lower() == ".parquet":
         check_extra(path)

@@ -29,18 +29,19 @@ def read(path: Path, reading: Reading, tell: Tell) -> dict[str, Any]:
     """Reads an .npz or .npy file, told apart by what is in it, not by suffix.
 
     Args:
-      path: a regular file.
-      reading: its `condition_key` and `weight_key` are the names of arrays in an .npz file.
-      tell: takes what is to be said of arrays that are not read.
+      path: The file's path; it must be a regular file.
+      reading: How data are read: its `condition_key` and `weight_key` are the names of
+        arrays in an .npz file.
+      tell: Takes a line about the arrays that are not read.
 
     Returns:
-      Arguments of `aaejax.data.from_arrays`: images, and labels and a held-out part where
-      there are any, a condition and weights where they are asked for. An .npy file is
+      The arguments of `aaejax.data.from_arrays`: images, and labels and a held-out part
+      where there are any, a condition and weights where they are asked for. An .npy file is
       memory-mapped.
 
     Raises:
-      UserError: no images in it, or not what is asked for; or it cannot be read; pickles
-        are not.
+      UserError: The file has no images, or not what is asked for, or it cannot be read;
+        pickled objects are never read.
     """
     try:
         with path.open("rb") as file:
@@ -97,16 +98,16 @@ def _read_npz(path: Path, reading: Reading, tell: Tell) -> dict[str, Any]:
 
 
 def choose(keys: list[str], asked: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
-    """Which arrays of a file are images, labels and the like, by their names.
+    """Finds which arrays of a file are images, labels and the like, by their names.
 
     Args:
-      keys: names of the arrays.
-      asked: names of those of "condition" and "weight", where they are to be read: of
-        "w" these are w, or w_train, and w_test.
+      keys: The names of the arrays in the file.
+      asked: The names of the arrays of "condition" and "weight", where they are to be read:
+        the name "w" stands for w, or w_train, and w_test.
 
     Returns:
-      Arguments of `from_arrays` and the keys that they come from, of what is asked for also
-      one that is not there; keys that are left.
+      Two things: the key of the array for each argument of `from_arrays` (of what is asked
+      for also a key that is not there), and the keys that are left.
     """
     plain: dict[str, str] = {}
     for key in keys:

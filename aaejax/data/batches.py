@@ -30,13 +30,13 @@ def batch_indices(
     stream: int = 0,
     share: int = 0,
 ) -> np.ndarray:
-    """The examples of steps `start` ... `stop - 1`.
+    """Draws the examples of steps `start` ... `stop - 1`.
 
     Every epoch is a new permutation; what doesn't fill a batch at its end is left out.
     Each stream has an order of its own, as each share has (`step_rows`).
 
     Returns:
-      int32 [stop - start, batch_size].
+      The places of the examples in the data: [stop - start, batch_size], int32.
     """
     steps_per_epoch = examples // batch_size
     rows = []
@@ -52,20 +52,20 @@ def batch_indices(
 def labelled_indices(
     seed: int, start: int, stop: int, labelled: np.ndarray, batch_size: int, share: int = 0
 ) -> np.ndarray:
-    """The labelled examples of steps `start` ... `stop - 1`.
+    """Draws the labelled examples of steps `start` ... `stop - 1`.
 
     They come round in a new order each time; there may be fewer of them than a batch has.
 
     Args:
-      seed: of the order.
-      start: first step.
-      stop: last step + 1.
-      labelled: int [N], where in the data they are.
-      batch_size: B.
-      share: as of `step_rows`.
+      seed: The seed of the order.
+      start: The first step.
+      stop: The last step + 1.
+      labelled: The places of the labelled examples in the data, [N], int.
+      batch_size: B, the number of examples in a batch.
+      share: The part of all data that these are, as in `step_rows`.
 
     Returns:
-      int32 [stop - start, B].
+      The places of the examples in the data: [stop - start, B], int32.
     """
     first, last, n = start * batch_size, stop * batch_size, len(labelled)
     rounds = range(first // n, -(-last // n))
@@ -87,19 +87,20 @@ def step_rows(
     batch_size: int,
     share: int = 0,
 ) -> np.ndarray:
-    """All examples that steps `start` ... `stop - 1` see, of each batch that a step reads.
+    """Draws all examples that steps `start` ... `stop - 1` see, for each batch of a step.
 
     Args:
-      reads: `Model.reads`, R prefixes.
-      seed: of the order.
-      start: first step.
-      stop: last step + 1.
-      arrays: "image" [N, ...] and perhaps "label" [N].
-      batch_size: B.
-      share: which part of all data the arrays are, where each host has its own.
+      reads: The prefixes of the R batches that a step reads, as in `Model.reads`.
+      seed: The seed of the order.
+      start: The first step.
+      stop: The last step + 1.
+      arrays: The data by name: "image" [N, ...] and perhaps "label" [N].
+      batch_size: B, the number of examples in a batch.
+      share: The number of the part of all data that the arrays are, where each host has its
+        own.
 
     Returns:
-      int32 [stop - start, B, R].
+      The places of the examples in the data: [stop - start, B, R], int32.
     """
     rows = []
     for stream, prefix in enumerate(reads):
@@ -117,8 +118,10 @@ def step_rows(
 def step_batch(
     reads: Sequence[str], data: Mapping[str, Array], rows: Array
 ) -> dict[str, Array]:
-    """The batch of a step: the rows [B, R] of `step_rows`, of arrays [N, ...] under the
-    prefixes.
+    """Makes the batch of a step: the rows [B, R] of `step_rows` of each array [N, ...].
+
+    Each array is there once for each of the R prefixes in `reads`, under that prefix and
+    its name.
     """
     gathered = {name: values[rows] for name, values in data.items()}
     gathered["image"] = to_unit(gathered["image"])
@@ -142,21 +145,21 @@ def fits_on(device: Device, arrays: Mapping[str, Images]) -> bool:
 
 
 def fits_on_host(arrays: Mapping[str, Images]) -> bool:
-    """Whether what of the arrays is still to be read takes at most half of free memory."""
+    """Whether what is still to be read of the arrays takes at most half of free memory."""
     to_read = sum(x.nbytes for x in arrays.values() if isinstance(x, Rows))
     return 2 * to_read <= memory.free()
 
 
 def steps_at_once(arrays: Mapping[str, Images], batch_size: int, most: int) -> int:
-    """How many steps a chunk of streamed examples has: a divisor of `most`.
+    """Computes how many steps a chunk of streamed examples has: a divisor of `most`.
 
     Chunks are counted in bytes, so that memory is bounded and a chunk is soon done. The
     number depends on the data and the batch alone, not on the machine.
 
     Args:
-      arrays: of the data.
-      batch_size: examples that one step reads.
-      most: steps between lines of metrics.jsonl.
+      arrays: The arrays of the data, by name.
+      batch_size: The number of examples that one step reads.
+      most: The number of steps between two lines of metrics.jsonl.
     """
     each = sum(values.nbytes // max(1, len(values)) for values in arrays.values())
     room = CHUNK_BYTES // max(1, each * batch_size)
@@ -170,18 +173,20 @@ def stream(
     workers: int | None = None,
     own: slice = slice(None),
 ) -> Iterator[tuple[dict[str, np.ndarray], np.ndarray]]:
-    """Chunks of examples gathered on the host, ahead of time, by threads.
+    """Gathers chunks of examples on the host, ahead of time, by threads.
 
     Args:
-      arrays: [N, ...] each; `Rows` are read as needed.
-      indices: for each chunk a function that gives its int32 [steps, B, ...].
-      devices: to split each batch over.
-      workers: threads; by default as many as all arrays are worth. What comes is the same.
-      own: which of the devices are this host's; no row of another's is read.
+      arrays: The arrays by name, [N, ...] each; `Rows` are read as needed.
+      indices: For each chunk, a function that gives the places of its examples in the
+        arrays, [steps, B, ...], int32.
+      devices: The number of devices that each batch is split over.
+      workers: The number of threads; by default as many as all arrays are worth. The chunks
+        are the same with any number.
+      own: The devices that are this host's; no row of another host's is read.
 
     Yields:
-      For each chunk [own devices, steps * B / devices, ...] of every array, and where on
-      its device each example is: int32 [steps, B, ...], as the indices.
+      For each chunk, the examples of every array, [own devices, steps * B / devices, ...],
+      and where on its device each example is: [steps, B, ...], int32, as the indices.
     """
     workers = workers or min(map(lazy.workers, arrays.values()))
     with ThreadPoolExecutor(workers, "data") as pool:

@@ -13,11 +13,12 @@ _LARGE = 10.0  # numbers that a network reads as they are
 
 @dataclass(frozen=True, eq=False)
 class Beside:
-    """Of N examples.
+    """What N examples have beside their images and labels.
 
     Attributes:
-      condition: real numbers that a conditional model reads, float32 [N, C]; or None.
-      weight: how much each counts in means over a batch, float32 [N], 0 or more; or None.
+      condition: The real numbers that a conditional model reads, [N, C], float32; or None.
+      weight: How much each example counts in means over a batch, [N], float32, 0 or more;
+        or None.
     """
 
     condition: np.ndarray | None = None
@@ -25,17 +26,17 @@ class Beside:
 
     @property
     def arrays(self) -> dict[str, np.ndarray]:
-        """Those that are there, by name."""
+        """The arrays that are there, by name: "condition" and "weight"."""
         both = {"condition": self.condition, "weight": self.weight}
         return {name: x for name, x in both.items() if x is not None}
 
     @property
     def size(self) -> int:
-        """C; 0 without a condition."""
+        """C, how many numbers a condition has; 0 without a condition."""
         return 0 if self.condition is None else self.condition.shape[1]
 
     def __getitem__(self, rows: Any) -> "Beside":
-        """Those of these numbers."""
+        """The condition and weight of the examples with these numbers."""
         return Beside(**{name: x[rows] for name, x in self.arrays.items()})
 
 
@@ -43,16 +44,20 @@ NOTHING = Beside()
 
 
 def check_beside(condition: Any, weight: Any, n: int, what: str) -> Beside:
-    """Conditions and weights as given, [N, C] or [N], and [N]; either may be None.
+    """Checks conditions and weights that the user gives; either may be None.
 
     Args:
-      condition: real numbers.
-      weight: numbers from 0 on, not all of them 0.
-      n: how many examples there are.
-      what: names these in messages, "my.npz: train".
+      condition: The conditions, real numbers, [N, C] or [N].
+      weight: The weights, [N], numbers from 0 on, not all of them 0.
+      n: The number of examples, N.
+      what: The name of the examples in messages, such as "my.npz: train".
+
+    Returns:
+      The conditions and weights as float32.
 
     Raises:
-      UserError: of another shape or length, or a value that can't be; it names the row.
+      UserError: One of them has another shape or length, or a value that can't be; the
+        message names the row.
     """
     conditions = _numbers(condition, n, f"{what} condition")
     weights = _numbers(weight, n, f"{what} weights")
@@ -74,7 +79,7 @@ def check_beside(condition: Any, weight: Any, n: int, what: str) -> Beside:
 
 
 def _numbers(value: Any, n: int, what: str) -> np.ndarray | None:
-    """float32 [N, C]."""
+    """Checks numbers of N examples, and makes [N, C], float32, of them; None stays None."""
     if value is None:
         return None
     x = as_array(value, what)
@@ -110,7 +115,7 @@ def check_parts(train: Beside, test: Beside, what: str) -> None:
 
 
 def beside_notes(train: Beside, what: str) -> list[str]:
-    """Lines on what is read there, and may be other than expected."""
+    """Makes lines on what a condition or weight is that may be other than expected."""
     notes = []
     if train.condition is not None:
         most = float(np.abs(train.condition).max())

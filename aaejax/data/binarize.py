@@ -29,17 +29,17 @@ def check_grey(shape: tuple[int, ...], name: str) -> None:
 
 
 def bits(images: Images, part: int, what: str) -> Images:
-    """Each pixel as 1 with its own value as the probability (Salakhutdinov & Murray 2008).
+    """Draws each pixel: 1 with its own value as probability (Salakhutdinov & Murray 2008).
 
     The draws of an example follow from its position and the part alone.
 
     Args:
-      images: [N, ...], uint8 or float32 in [0, 1].
-      part: 0 of training examples, 1 of held-out ones.
-      what: names them in messages.
+      images: The images, [N, ...], uint8 or float32 in [0, 1].
+      part: 0 for training examples, 1 for held-out ones.
+      what: The name of the images in messages.
 
     Returns:
-      [N, ...] of the same dtype: 0 and 255, or 0.0 and 1.0.
+      The images as bits, [N, ...], of the same dtype: 0 and 255, or 0.0 and 1.0.
     """
     if isinstance(images, Rows):
         return images.then_by_position(

@@ -31,9 +31,9 @@ class Packing:
     """An array that is written from its first row to its last.
 
     Attributes:
-      shape: [N, ...].
-      dtype: of the values.
-      blocks: a function that gives its rows, some at a time.
+      shape: The shape of the array, [N, ...].
+      dtype: The dtype of its values.
+      blocks: A function that gives its rows, some at a time.
     """
 
     shape: tuple[int, ...]
@@ -42,12 +42,12 @@ class Packing:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all rows."""
+        """How many bytes all rows have."""
         return math.prod(self.shape) * self.dtype.itemsize
 
 
 def of_rows(rows: Rows) -> Packing:
-    """Rows, which several threads read."""
+    """Makes a `Packing` of rows, which several threads read."""
     return Packing(rows.shape, rows.dtype, partial(_in_parallel, rows))
 
 
@@ -56,9 +56,10 @@ class Expected:
     """What rows in a file must be.
 
     Attributes:
-      identity: of what they are made of; another one is another file.
-      shape: [N, ...], None where any length will do.
-      dtype: of the values.
+      identity: A text that stands for what the rows are made of; rows of another identity
+        are in another file.
+      shape: The shape of the array, [N, ...], None where any length will do.
+      dtype: The dtype of its values.
     """
 
     identity: str
@@ -85,7 +86,7 @@ def kept(
     what: str,
     tell: Tell,
 ) -> MappedFile:
-    """Rows from a file of a cache, which is written first where it is not there.
+    """Reads rows from a file of a cache, which is written first where it is not there.
 
     The file is written under another name, in blocks, and takes its own when all of it is
     on the disk: whoever finds it finds it whole, and of processes that write it at the same
@@ -93,15 +94,18 @@ def kept(
     checksum, which would have to be read in full at every start.
 
     Args:
-      cache: a folder of such files, made if need be.
-      expected: of the rows.
-      make: gives what is written. What it tells is kept with the rows, and told again
-        whenever they are read.
-      what: names them in messages.
-      tell: takes lines: those, and one when a file was written.
+      cache: The folder of such files, which is made if need be.
+      expected: What the rows must be.
+      make: A function that gives what is written. What it tells is kept with the rows, and
+        told again whenever they are read.
+      what: The name of the rows in messages.
+      tell: Takes lines: those that `make` tells, and one when a file was written.
+
+    Returns:
+      The rows in the file.
 
     Raises:
-      UserError: the cache can't be written; no part of a file is left there.
+      UserError: The cache can't be written; no part of a file is left there.
     """
     digest = zlib.crc32(expected.identity.encode())
     path = cache / f"{_plain(what)}-{digest:08x}.npy"

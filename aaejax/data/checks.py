@@ -16,14 +16,18 @@ _NARROWER = {
 
 
 def blocks(x: Any) -> Iterator[tuple[int, np.ndarray]]:
-    """Pieces of about 64 MB and their first index: a memmap or Rows may exceed the RAM."""
+    """Yields pieces of about 64 MB with their first index: all may be more than the RAM."""
     size = max(1, 2**26 // max(1, x[:1].nbytes))
     for start in range(0, len(x), size):
         yield start, x[start : start + size]
 
 
 def as_array(value: Any, what: str) -> np.ndarray:
-    """An array of what may be a list; a memory map stays one."""
+    """Makes an array of what may be a list; a memory map stays one.
+
+    Raises:
+      UserError: Some values are masked, or rows differ in shape.
+    """
     masked = [value] if isinstance(value, np.ndarray) else value
     if isinstance(masked, list | tuple) and any(map(np.ma.is_masked, masked)):
         raise UserError(
@@ -43,12 +47,18 @@ def as_array(value: Any, what: str) -> np.ndarray:
 
 
 def check_images(value: Any, what: str, missing: bool = False) -> np.ndarray:
-    """Images [N, H, W, C] or vectors [N, features], uint8 or float32, checked.
+    """Checks images or vectors that the user gives.
 
     Args:
-      value: an array, or what becomes one.
-      what: names it in messages.
-      missing: whether NaN stands for a value that is missing.
+      value: An array, or what becomes one.
+      what: The name of the array in messages.
+      missing: Whether NaN stands for a value that is missing.
+
+    Returns:
+      Images [N, H, W, C] or vectors [N, features], uint8 or float32.
+
+    Raises:
+      UserError: The dtype, the shape or a value is none that examples have.
     """
     x = as_array(value, what)
     check_kind(x, what)
@@ -65,9 +75,9 @@ def check_white(pieces: Iterable[np.ndarray], dtype: np.dtype, what: str) -> Non
     """Raises UserError for integers that are those of a narrower dtype: nearly black.
 
     Args:
-      pieces: of all values; they are read up to the first that is brighter.
-      dtype: of the values.
-      what: names them in messages.
+      pieces: All values, in pieces; they are read up to the first that is brighter.
+      dtype: The dtype of the values.
+      what: The name of the values in messages.
     """
     if dtype not in _NARROWER:
         return
@@ -107,7 +117,7 @@ def check_kind(x: np.ndarray, what: str) -> None:
 
 
 def converted(x: np.ndarray) -> np.ndarray:
-    """Examples of a kind that is allowed as uint8 or float32, grey images with a channel.
+    """Makes uint8 or float32 of examples of any allowed kind; grey ones get a channel.
 
     uint16 becomes float32 in [0, 1], by 65535; bool becomes 0.0 and 1.0.
     """
@@ -121,9 +131,9 @@ def converted(x: np.ndarray) -> np.ndarray:
 
 
 def check_values(x: np.ndarray, what: str, unit_range: bool, missing: bool = False) -> None:
-    """Raises UserError for floats that are not finite, or not in [0, 1] where they must.
+    """Raises UserError for floats that are not finite, or not in [0, 1] where they must be.
 
-    Where values may be missing NaN is one of those.
+    With `missing`, NaN stands for a missing value and is allowed.
     """
     bad, first, low, high = 0, None, np.inf, -np.inf
     for start, block in blocks(x):
@@ -162,7 +172,7 @@ def are_counts(x: np.ndarray) -> bool:
 
 
 def check_counts(x: np.ndarray, what: str) -> np.ndarray:
-    """The values as they are; raises UserError for some that are no counts."""
+    """Returns the values as they are; raises UserError where some are no counts."""
     for start, block in blocks(x):
         bad = (block < 0) | (block != np.floor(block))
         if bad.any():
@@ -176,7 +186,7 @@ def check_counts(x: np.ndarray, what: str) -> np.ndarray:
 
 
 def extremes(x: np.ndarray) -> tuple[float, float]:
-    """The smallest and the largest value, of those that are not NaN."""
+    """Finds the smallest and the largest value of those that are not NaN."""
     low, high = float(x.min()), float(x.max())
     if np.isnan(low):  # these take longer
         low, high = (float(f.reduce(x, axis=None)) for f in (np.fmin, np.fmax))

@@ -16,10 +16,12 @@ class Column:
     """A column of a table.
 
     Attributes:
-      name: as the table has it.
-      categories: of a column of texts, which becomes a feature for each; () of numbers.
-      mean: what is taken from the numbers.
-      std: what they are then divided by; with mean 0 and std 1 they stay as they are.
+      name: The column's name in the table.
+      categories: The categories of a column of texts, which becomes one feature for each of
+        them; () for a column of numbers.
+      mean: The number that is subtracted from the numbers.
+      std: The number that they are then divided by; with mean 0 and std 1 they stay as they
+        are.
     """
 
     name: str
@@ -29,12 +31,12 @@ class Column:
 
     @property
     def width(self) -> int:
-        """How many features it becomes."""
+        """How many features the column becomes."""
         return len(self.categories) or 1
 
     @property
     def features(self) -> list[str]:
-        """Their names: that of the column, or "colour=red", "colour=green", ..."""
+        """The features' names: the column's own, or "colour=red", "colour=green", ..."""
         return [f"{self.name}={each}" for each in self.categories] or [self.name]
 
 
@@ -43,9 +45,9 @@ class Columns:
     """The columns that the features [F] of examples are made of, in their order.
 
     Attributes:
-      columns: of the features.
-      label: name of the column that the labels are from; None where there is none.
-      missing: whether values may be missing, which are NaN among the features.
+      columns: The columns, in the order of their features.
+      label: The name of the column that the labels are from; None where there is none.
+      missing: Whether values may be missing, which are NaN among the features.
     """
 
     columns: tuple[Column, ...]
@@ -54,36 +56,37 @@ class Columns:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of the columns."""
+        """The names of the columns."""
         return tuple(column.name for column in self.columns)
 
     @property
     def features(self) -> tuple[str, ...]:
-        """Names of the features, [F]."""
+        """The names of the F features."""
         return tuple(name for column in self.columns for name in column.features)
 
     @cached_property
     def standardised(self) -> bool:
-        """Whether features are other numbers than the table has."""
+        """Whether the features are other numbers than the table has."""
         return any((column.mean, column.std) != (0.0, 1.0) for column in self.columns)
 
     def places(self) -> Iterator[tuple[Column, slice]]:
-        """Each column, and where its features are."""
+        """Yields each column, and where its features are."""
         at = 0
         for column in self.columns:
             yield column, slice(at, at + column.width)
             at += column.width
 
     def scaled(self, x: np.ndarray) -> np.ndarray:
-        """Features [..., F] as the table has them -> as they are trained on, float32.
+        """Turns features [..., F] as the table has them into those that are trained on.
 
-        uint8 stands for what it is over 255, as of pixels.
+        They become float32 where the columns are standardised, and stay as they are
+        elsewhere. A uint8 value stands for itself over 255, as that of a pixel does.
         """
         mean, std = self._scales
         return ((_floats(x) - mean) / std).astype(np.float32) if self.standardised else x
 
     def unscaled(self, x: np.ndarray) -> np.ndarray:
-        """Features [..., F] as they are trained on -> as the table has them, float32."""
+        """Turns features [..., F] as they are trained on into the table's own, float32."""
         mean, std = self._scales
         return (x * std + mean).astype(np.float32) if self.standardised else x
 
@@ -94,7 +97,7 @@ class Columns:
         return np.repeat(means, widths), np.repeat(stds, widths)
 
     def fitted(self, mean: np.ndarray, std: np.ndarray) -> "Columns":
-        """With the mean and the std of these features, [F]; categories stay 0 and 1."""
+        """Returns these columns with the mean and std [F]; categories stay 0 and 1."""
         columns = [
             column
             if column.categories
@@ -104,7 +107,7 @@ class Columns:
         return replace(self, columns=tuple(columns))
 
     def table(self, x: np.ndarray) -> dict[str, np.ndarray]:
-        """Features [N, F] as the table has them -> its columns by name, [N] each.
+        """Turns features [N, F] as the table has them into its columns by name, [N] each.
 
         Of categories the one with the largest value is taken; where all are missing, "".
         """
@@ -120,7 +123,7 @@ class Columns:
         return found
 
     def json(self) -> dict[str, Any]:
-        """As `columns_of` reads it."""
+        """Returns what is saved as JSON, which `columns_of` reads."""
         return {
             "names": list(self.names),
             "categories": {
@@ -138,14 +141,14 @@ def _largest(values: np.ndarray) -> np.ndarray:
 
 
 def columns_of(saved: Any, features: int) -> Columns:
-    """From JSON that anybody may have written.
+    """Makes `Columns` of JSON that anybody may have written.
 
     Args:
-      saved: as of `Columns.json`.
-      features: how many there must be.
+      saved: The JSON, as `Columns.json` gives it.
+      features: The number of features that there must be.
 
     Raises:
-      ValueError, TypeError, KeyError: it can't be.
+      ValueError, TypeError, KeyError: The JSON can't be that of columns.
     """
     names, label, missing = saved["names"], saved["label"], saved["missing"]
     _check_names(names, "columns")
@@ -182,19 +185,20 @@ def _check_names(names: Any, what: str) -> None:
 
 
 def numbered(features: int) -> Columns:
-    """Of features without names."""
+    """Makes columns of features without names: "x0", "x1", ..."""
     return Columns(tuple(Column(f"x{number}") for number in range(features)))
 
 
 def moments(blocks: Iterator[np.ndarray], features: int) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of the known values of each feature.
+    """Computes the mean and standard deviation of the known values of each feature.
 
     Args:
-      blocks: of [n, F], NaN where a value is missing.
-      features: F.
+      blocks: The values in blocks, [n, F] each, NaN where a value is missing.
+      features: The number of features, F.
 
     Returns:
-      float64 [F] each; a std of 0 becomes 1. NaN of a feature of which no value is known.
+      The means and the standard deviations, [F], float64, each; a std of 0 becomes 1. Both
+      are NaN for a feature of which no value is known.
     """
     count, mean, away = (np.zeros(features) for _ in range(3))
     # Small pieces, since what is made of one takes ten times its bytes.

@@ -59,7 +59,7 @@ class Dataset:
 
     @property
     def parts(self) -> tuple[tuple[Images, np.ndarray | None, Beside], ...]:
-        """Images, labels and what is beside: of the training part, then the held-out."""
+        """Images, labels and what is beside them, of each part, the training part first."""
         return (
             (self.train_images, self.train_labels, self.train_beside),
             (self.test_images, self.test_labels, self.test_beside),
@@ -67,16 +67,16 @@ class Dataset:
 
     @property
     def example_shape(self) -> tuple[int, ...]:
-        """Shape of one example: (H, W, C) or (features,)."""
+        """The shape of one example: (H, W, C) or (features,)."""
         return self.train_images.shape[1:]
 
     @property
     def classes(self) -> int:
-        """How many classes; 0 without labels."""
+        """The number of classes; 0 without labels."""
         return len(self.class_names)
 
     def unseen_classes(self) -> list[str]:
-        """Names of classes that no training example has."""
+        """Finds the names of the classes that no training example has."""
         known = self.train_labels
         seen = set() if known is None else set(np.unique(known).tolist())
         return [name for k, name in enumerate(self.class_names) if k not in seen]
@@ -85,11 +85,15 @@ class Dataset:
         """Forgets all training labels but some, drawn equally from each class.
 
         Args:
-          count: labels to keep, a multiple of the number of classes; 0 for none.
-          seed: of the draw.
+          count: The number of labels to keep, a multiple of the number of classes; 0 for
+            none.
+          seed: The seed of the draw.
+
+        Returns:
+          The data with the other training labels unknown.
 
         Raises:
-          UserError: a count that can't be had.
+          UserError: The data have no labels, or the count can't be had.
         """
         if self.train_labels is None or not self.classes:
             raise UserError(f"--labels {count}: {self.name} has no labels; leave it out")
@@ -112,10 +116,10 @@ class Dataset:
         return replace(self, train_labels=kept)
 
     def counted(self) -> "Dataset":
-        """Refuses vectors that are no counts; of `Rows` each when it is read.
+        """Refuses vectors that are no counts; those in `Rows` when they are read.
 
         Raises:
-          UserError: a value that is no whole number from 0 on.
+          UserError: A value is no whole number from 0 on.
         """
 
         def checked(images: Images, part: str) -> Images:
@@ -130,14 +134,15 @@ class Dataset:
         )
 
     def binarize(self, how: Binarize) -> "Dataset":
-        """Grey pixels become bits: 1 with the grey, in [0, 1], as the probability.
+        """Makes bits of grey pixels: 1 with the grey, in [0, 1], as the probability.
 
         Args:
-          how: "static", of all examples by a draw that is the same in every run; "dynamic",
-            of the held-out ones alone, as training is to draw its own at each step; "no".
+          how: Which bits are drawn here: "static", those of all examples, the same in every
+            run; "dynamic", those of the held-out ones alone, as training is to draw its own
+            at each step; "no", none.
 
         Raises:
-          UserError: vectors or colours, or data that are static already.
+          UserError: The examples are vectors or in colour, or are static bits already.
         """
         if how in ("no", self.binarized):
             return self
@@ -159,7 +164,8 @@ class Dataset:
     def fingerprint(self) -> str:
         """8 hex digits from shapes, dtypes and all bytes; no proof against intent.
 
-        Of `Rows` from what stands for their bytes: names, sizes and times of files.
+        In the place of the bytes of `Rows` it takes what stands for them, such as the
+        names, sizes and times of files.
         """
         total = 0
         parts = (self.train_images, self.train_labels, self.test_images, self.test_labels)
@@ -200,34 +206,38 @@ def from_arrays(
     """Checks arrays and makes a `Dataset` of them.
 
     Args:
-      train_images: uint8, uint16, bool or float; rank 4 is [N, H, W, C], rank 3 is
-        [N, H, W], rank 2 is vectors [N, features]. Float images lie in [0, 1], float
+      train_images: The training examples, uint8, uint16, bool or float: images [N, H, W, C]
+        or [N, H, W], or vectors [N, features]. Float images lie in [0, 1], float
         vectors are any finite values. Floats become float32, bools 0.0 and 1.0, uint16
         is divided by 65535; uint8 and float32 arrays are kept as they are. A memory map
         above 1 GiB, and `Rows`, are read when their rows are asked for.
-      train_labels: [N] (or [N, 1]) integers, with -1 for "unknown", or strings.
-      test_images, test_labels: as the train ones, or None.
-      train_condition: real numbers [N, C] (or [N]) that conditional models read.
-      train_weight: how much each example counts in a loss, [N], 0 or more.
-      test_condition, test_weight: as the train ones; none without test images.
-      name: names the data in messages.
-      class_names: of class 0, 1, ..., which integer labels then are. Without them every
-        value that there is names a class: 0, 1000 and 2000 are three, called so.
-      hold_out: without test images, hold every tenth example out (always the same ones):
-        from a random order, within each label. With False all examples are training
-        ones, in the order given, and the test part is empty ([0, ...]).
-      resize: "64" makes the shorter side of images 64 pixels and cuts out the middle,
-        "64x48" makes them 64 wide and 48 high.
-      grey: makes RGB images grey.
-      standardise: takes from each feature of vectors its mean and divides it by its
-        standard deviation, both of the training part; `Dataset.columns` has them.
-      columns: what the features of vectors are, which are as the table has them. Where they
+      train_labels: The labels, [N] (or [N, 1]), integers with -1 for "unknown", or strings.
+      test_images, test_labels: The held-out ones, as the train ones, or None.
+      train_condition: The real numbers [N, C] (or [N]) that conditional models read.
+      train_weight: How much each example counts in a loss, [N], 0 or more.
+      test_condition, test_weight: The held-out ones, as the train ones; None without test
+        images.
+      name: The name of the data in messages.
+      class_names: The names of class 0, 1, ..., which integer labels then are. Without them
+        every value that there is names a class: 0, 1000 and 2000 are three, called so.
+      hold_out: Whether, without test images, every tenth example is held out (always the
+        same ones): from a random order, within each label. With False all examples are
+        training ones, in the order given, and the test part is empty ([0, ...]).
+      resize: The size that images get: "64" makes their shorter side 64 pixels and cuts out
+        the middle, "64x48" makes them 64 wide and 48 high.
+      grey: Whether RGB images become grey.
+      standardise: Whether each feature of vectors has its mean subtracted and is divided by
+        its standard deviation, both of the training part; `Dataset.columns` has them.
+      columns: What the features of vectors are, which are as the table has them. Where they
         are those of a run that was standardised, so are the vectors. Where values may be
         missing, NaN stands for one.
-      tell: takes a line on what may be other than expected; by default to stderr.
+      tell: Takes a line on what may be other than expected; by default it goes to stderr.
+
+    Returns:
+      The checked data.
 
     Raises:
-      UserError: anything else; the message says what to do.
+      UserError: The arrays are anything else; the message says what to do.
     """
     name = printable(name)
     reading = Reading(resize=resize, grey=grey)
@@ -315,20 +325,20 @@ def from_source(
     """Makes a `Dataset` of an object that reads examples when they are asked for.
 
     Args:
-      train: an `aaejax.data.Source`, or a random-access source of Grain or TFDS, which
-        answers one row number with a dict that has "image" and perhaps "label",
-        "condition" and "weight".
-      test: as train, or None.
-      name: names the data in messages.
-      class_names: as of `from_arrays`.
-      hold_out: as of `from_arrays`, without a test part.
-      resize: as of `from_arrays`.
-      grey: as of `from_arrays`.
-      standardise: as of `from_arrays`.
-      tell: as of `from_arrays`.
+      train: The training examples: an `aaejax.data.Source`, or a random-access source of
+        Grain or TFDS, which answers one row number with a dict that has "image" and perhaps
+        "label", "condition" and "weight".
+      test: The held-out examples, as train, or None.
+      name: The name of the data in messages.
+      class_names: The names of the classes, as in `from_arrays`.
+      hold_out: Whether, without a test part, examples are held out, as in `from_arrays`.
+      resize: The size that images get, as in `from_arrays`.
+      grey: Whether RGB images become grey.
+      standardise: Whether the features of vectors are standardised, as in `from_arrays`.
+      tell: Takes a line on what may be other than expected, as in `from_arrays`.
 
     Raises:
-      UserError: rows that can't be examples; of those that are read now.
+      UserError: Some of the rows that are read now can't be examples.
     """
     reading = Reading(resize=resize, grey=grey)
     arguments: dict[str, Any] = {}
@@ -365,7 +375,7 @@ def _is_large_file(images: Any) -> bool:
 def hold_out_indices(
     n: int, labels: np.ndarray | None, every: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Splits 0..n-1 into train and test indices, ascending; always the same.
+    """Splits 0 ... n - 1 into train and test indices, ascending; always the same.
 
     The only example of a class stays in training, if anything else is held out.
     """

@@ -16,16 +16,16 @@ from aaejax.types import UserError
 
 
 class Decoders:
-    """So many processes, which end with this object and with this process.
+    """A number of processes that decode, which end with this object and with this process.
 
-    They have no more memory than what they are asked for at once.
+    They take no more memory than what they are asked for at once.
     """
 
     def __init__(self, count: int):
-        """Starts them.
+        """Starts `count` processes.
 
         Raises:
-          OSError: no process can be started.
+          OSError: No process can be started.
         """
         self._idle: queue.Queue[subprocess.Popen[bytes]] = queue.Queue()
         self._processes: list[subprocess.Popen[bytes]] = []
@@ -34,15 +34,15 @@ class Decoders:
             self._idle.put(self._start())
 
     def heads(self, paths: list[Path]) -> list[Head]:
-        """As `picture_files.heads`, by a process that is idle, or waits for one.
+        """Reads heads as `picture_files.heads`, by an idle process, or waits for one.
 
         Raises:
-          UserError: a file that is no picture, or a process that died.
+          UserError: A file is no picture, or the process died.
         """
         return [Head(*head) for head in self._ask("heads", paths)]
 
     def decoded(self, paths: list[Path], how: picture_files.How) -> list[Any]:
-        """As `picture_files.decoded`; otherwise as `heads`."""
+        """Decodes pictures as `picture_files.decoded`; otherwise as `heads`."""
         return self._ask("decoded", paths, tuple(how))
 
     def _start(self) -> subprocess.Popen[bytes]:
@@ -72,7 +72,7 @@ class Decoders:
         return answer
 
     def _replaced(self, process: subprocess.Popen[bytes]) -> subprocess.Popen[bytes]:
-        """Another one for a process that may still give an answer to what nobody asks."""
+        """Ends a process whose answer nobody may read any more, and starts another."""
         process.kill()
         process.wait()
         try:

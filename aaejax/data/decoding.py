@@ -49,22 +49,23 @@ class PictureFiles:
     the ground under it is in colour, else 1.
 
     Attributes:
-      identity: names, sizes and times of the files, and how they are read.
-      workers: how many threads are worth it.
+      identity: A text that stands for the names, sizes and times of the files, and for how
+        they are read.
+      workers: The number of threads that are worth it.
     """
 
     def __init__(self, paths: Sequence[Path], root: Path, reading: Reading, what: str):
-        """Reads the heads of all.
+        """Reads the heads of all files.
 
         Args:
-          paths: N regular files, 1 or more.
-          root: that their names are counted from.
-          reading: how they are read.
-          what: names the pictures in messages.
+          paths: The paths of N regular files, 1 or more.
+          root: The folder that the files' names are counted from.
+          reading: How the pictures are read.
+          what: The name of the pictures in messages.
 
         Raises:
-          UserError: pictures of several sizes that are not resized, of over 8 bits a pixel,
-            or one that cannot be opened.
+          UserError: Pictures have several sizes and are not resized, one has over 8 bits
+            a pixel, or one cannot be opened.
         """
         self._paths = paths
         self.identity = files_identity(paths, root, repr(reading))
@@ -103,7 +104,7 @@ class PictureFiles:
         return len(self._paths)
 
     def __getitem__(self, rows: np.ndarray) -> dict[str, np.ndarray]:
-        """The pictures of these numbers, uint8 [n, H, W, C]."""
+        """The pictures with these numbers: "image" [n, H, W, C], uint8."""
         images = np.empty((len(rows), *self.shape), np.uint8)
         paths = [self._paths[row] for row in rows.tolist()]
         if self._decoders is not None and len(rows) >= _WORTH_A_PROCESS:
@@ -118,12 +119,14 @@ class PictureFiles:
         return {"image": images}
 
     def name_of(self, row: int) -> str:
-        """The file of a row."""
+        """Returns the path of a row's file."""
         return str(self._paths[row])
 
     def _heads(self) -> list[Head]:
-        """The heads of all: by one thread, by many where it would wait for the disk, or by
-        processes, which are kept, where there are many pictures.
+        """Reads the heads of all files.
+
+        One thread reads them, or many where it would wait for the disk, or processes, which
+        are kept, where there are many pictures.
         """
         paths = list(self._paths)
         first, rest = paths[:100], paths[100:]
@@ -150,7 +153,7 @@ def _times_asleep() -> int:
 
 
 def _read(function: Callable[..., list[Any]], *arguments: Any) -> list[Any]:
-    """As of `picture_files`, whose error becomes one of the user's."""
+    """Calls a function of `picture_files`, whose error becomes one of the user's."""
     try:
         return function(*arguments)
     except UnreadableError as error:
@@ -165,7 +168,7 @@ def _check_sizes(sizes: Sequence[tuple[int, int]], what: str) -> None:
 
 
 def _refuse_sizes(counts: Counter[tuple[int, int]], what: str) -> None:
-    """Which sizes, how many of each, and one that would do for all."""
+    """Raises UserError that says the sizes, how many of each, and one that would do."""
     sides = sorted(side for size, n in counts.items() for side in [min(size)] * n)
     proposal = min(64, sides[len(sides) // 2])
     names = (f"{width}x{height} ({n:,})" for (width, height), n in counts.most_common())

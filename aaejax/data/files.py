@@ -13,7 +13,7 @@ from aaejax.data.reading import Reading
 
 @dataclass(frozen=True)
 class How:
-    """How a file is read: arguments of `aaejax.data.load`."""
+    """How a file is read: what the arguments of `aaejax.data.load` say of it."""
 
     reading: Reading
     columns: Columns | None  # of a run
@@ -22,7 +22,7 @@ class How:
 
     @property
     def raw(self) -> Tell:
-        """Takes a line on numbers that should not be trained on as they are."""
+        """What takes a line on numbers that should not be trained on as they are."""
         fresh = self.columns is None and not self.reading.standardise
         return self.tell if fresh else ignore
 
@@ -70,15 +70,17 @@ KINDS: dict[str, tuple[Callable[[Path, How], dict[str, Any]], tuple[str, ...]]] 
 
 
 def options(path: Path) -> tuple[str, ...]:
-    """Those of `reading.PLACES` that a file of this suffix has."""
+    """Returns the options of `reading.PLACES` that a file of this suffix has."""
     return KINDS.get(path.suffix.lower(), KINDS[".npz"])[1]
 
 
 def read(path: Path, how: How) -> dict[str, Any]:
-    """Arguments of `aaejax.data.from_arrays`, from a file; of no known suffix: arrays.
+    """Reads the arguments of `aaejax.data.from_arrays` from a file.
+
+    A file of no known suffix is read as one of arrays, .npz or .npy.
 
     Raises:
-      UserError: no data, or options that data of this kind have not.
+      UserError: The file has no data, or files of this kind have not such options.
     """
     reader, _ = KINDS.get(path.suffix.lower(), KINDS[".npz"])
     how.reading.check_reads(str(path), *options(path))

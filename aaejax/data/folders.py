@@ -67,26 +67,26 @@ def read(
 ) -> dict[str, Any]:
     """Reads a folder of pictures.
 
-    What is larger than `lazy.READ_BELOW` is decoded when its rows are asked for.
+    Pictures of more than `lazy.READ_BELOW` bytes are decoded when their rows are asked for.
 
     Sub-folders are classes, or the parts of the data where they are named for them: train
     and test, or else validation, by `parts.part_of`. Hidden files and folders are left out;
     links to folders are followed.
 
     Args:
-      folder: with pictures in it, or in sub-folders.
-      reading: how the pictures are read.
-      tell: takes what is to be said of what is not read.
-      most: files and folders that are looked at; None for no bound.
-      cache: a folder that keeps what was decoded, see `cache.kept`; or None.
+      folder: The folder, with pictures in it or in sub-folders.
+      reading: How the pictures are read.
+      tell: Takes a line about what is not read.
+      most: How many files and folders are looked at, at most; None for no bound.
+      cache: A folder that keeps what was decoded, see `cache.kept`; or None.
 
     Returns:
-      Arguments of `aaejax.data.from_arrays`: images, and labels (names) and a test part
+      The arguments of `aaejax.data.from_arrays`: images, and labels (names) and a test part
       where there are any. The order is that of the sorted paths.
 
     Raises:
-      UserError: no pictures, parts or classes that are not clear, a file that is none, or
-        more files than `most`.
+      UserError: There are no pictures, it is not clear which folders are parts or classes,
+        a picture is no regular file, or there are more files than `most`.
     """
     seen = _Seen(most)
     parts = {part: _part(path, seen) for part, path in _parts(folder, seen).items()}
@@ -218,10 +218,10 @@ def _check_unlike(folder: Path, others: list[Path], named: bool, seen: _Seen) ->
     """Raises UserError for folders that may be parts or classes.
 
     Args:
-      folder: that they are in.
-      others: those that are not named for a part.
-      named: whether there are any that are.
-      seen: of this reading.
+      folder: The folder that they are in.
+      others: The folders in it that are not named for a part.
+      named: Whether there are any that are.
+      seen: What this reading came across.
     """
     like = parts_like(path.name for path in others if _is_class(path))
     parts = set().union(*like.values())

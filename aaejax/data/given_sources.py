@@ -21,7 +21,7 @@ _TOLD = {
 
 
 def told_of(source: Source) -> dict[str, np.ndarray]:
-    """What all rows of a source have beside their images: arguments of `from_arrays`.
+    """Reads what all rows of a source have beside images, as arguments of `from_arrays`.
 
     Where it has no `labels`, `conditions` or `weights`, but its rows have such, every row
     is read for them.
@@ -74,7 +74,7 @@ class ByExample:
         return len(self._source)
 
     def __getitem__(self, rows: np.ndarray) -> dict[str, np.ndarray]:
-        """The rows of these numbers, of each the image and the label."""
+        """The rows with these numbers: the image and what is beside it in the row."""
         numbers = [int(row) for row in rows]
         several = getattr(self._source, "__getitems__", None)
         examples: Sequence[Any]
@@ -107,10 +107,10 @@ class ByExample:
 
 
 def as_source(value: Any) -> Source:
-    """A source of anything that can be one: see `aaejax.data.Source`.
+    """Makes a source of anything that can be one: see `aaejax.data.Source`.
 
     Raises:
-      UserError: it has no length or no rows, or is a collection of Python's own.
+      UserError: The value has no length or no rows, or is a collection of Python's own.
     """
     if isinstance(value, str | bytes | list | tuple | Mapping | np.ndarray | type):
         raise UserError(

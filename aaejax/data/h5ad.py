@@ -24,7 +24,7 @@ from aaejax.types import UserError
 
 
 class H5adRows:
-    """A source of the rows of X; of a sparse one they are made dense when they are read."""
+    """A source of the rows of X; those of a sparse X are made dense when they are read."""
 
     def __init__(self, file: File):
         self._file, self.identity = file, files_identity([file.path], file.path.parent)
@@ -40,7 +40,7 @@ class H5adRows:
             raise UserError(f"{file.path}: X has shape {list(self.shape)}, no table")
 
     def _sparse(self, x: Any) -> np.ndarray:
-        """Where each row starts."""
+        """Finds where each row of a sparse X starts in its values."""
         kind = x.attrs.get("encoding-type", x.attrs.get("h5sparse_format", "?"))
         shape = x.attrs.get("shape", x.attrs.get("h5sparse_shape"))
         wanted = ("data", "indices", "indptr")
@@ -61,7 +61,7 @@ class H5adRows:
         return self.shape[0]
 
     def __getitem__(self, rows: np.ndarray) -> dict[str, np.ndarray]:
-        """The rows of these numbers, float32 [n, columns]."""
+        """The rows with these numbers: "image" [n, columns], float32."""
         with self._file.lock:
             return {"image": gathered(rows, self._read).astype(np.float32, copy=False)}
 
@@ -90,18 +90,18 @@ def read(
     """Reads an .h5ad file.
 
     Args:
-      path: of it.
-      told: names of the columns of obs that have labels, condition and weights.
-      columns: of a run, as of `tables.read`.
-      raw: as of `tables.read`.
-      cache: as of `hdf5.read`: rows are kept dense.
-      tell: takes a line where they were.
+      path: The file's path.
+      told: The names of the columns of obs that have labels, condition and weights.
+      columns: The columns of a run, as in `tables.read`; or None.
+      raw: Takes a line on numbers that differ much in scale, as in `tables.read`.
+      cache: A folder that keeps rows of more than 1 GiB, dense; None for none.
+      tell: Takes a line where rows were kept.
 
     Returns:
-      Arguments of `aaejax.data.from_arrays`; features of more than 1 GiB are `Rows`.
+      The arguments of `aaejax.data.from_arrays`; features of more than 1 GiB are `Rows`.
 
     Raises:
-      UserError: no such file, or columns that are lacking or not known.
+      UserError: The file is none such, or columns are lacking or not known.
     """
     with contextlib.closing(File(path)) as file:
         source = H5adRows(file)
@@ -158,7 +158,7 @@ def _index(file: File, group: str) -> list[str]:
 
 
 def _cells(file: File, name: str) -> np.ndarray:
-    """A column of obs, as of `tables.Table`."""
+    """Reads the cells of a column of obs, as a `table_files.Table` has them."""
     obs = file.file.get("obs", {})
     if name not in obs:
         raise UserError(

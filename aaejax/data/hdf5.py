@@ -23,10 +23,10 @@ class File:
     """An open HDF5 file, for one thread at a time: the library takes no more."""
 
     def __init__(self, path: Path):
-        """Opens it.
+        """Opens the file.
 
         Raises:
-          UserError: h5py is not installed, or the file is none.
+          UserError: The package h5py is not installed, or the file is no HDF5 file.
         """
         try:
             import h5py
@@ -44,7 +44,7 @@ class File:
             ) from error
 
     def datasets(self) -> list[str]:
-        """Names of all arrays in the file itself, those in groups with their paths."""
+        """Lists the names of all arrays in the file itself, those in groups with paths."""
         found: list[str] = []
 
         def visit(name: str, node: Any) -> None:
@@ -55,10 +55,10 @@ class File:
         return found
 
     def array(self, name: str) -> Any:
-        """An array by name, not read yet.
+        """Finds an array by name, and reads none of it yet.
 
         Raises:
-          UserError: there is none.
+          UserError: The file has no such array.
         """
         there = self.datasets()
         if name.strip("/") not in there:
@@ -69,7 +69,7 @@ class File:
         return self.file[name]
 
     def read(self, name: str) -> np.ndarray:
-        """All values of an array; texts as such."""
+        """Reads all values of an array; texts become strings."""
         array = self.array(name)
         with self.lock:
             if self._h5py.check_string_dtype(array.dtype) is not None:
@@ -77,13 +77,16 @@ class File:
             return array[()]
 
     def loaded(self, rows: Rows, what: str, cache: Path | None, tell: Tell) -> Images:
-        """Rows of this file: in memory where they are few, else in a cache, or as they are.
+        """Reads rows of this file into memory, or into a cache, or leaves them to be read.
+
+        Rows of up to `lazy.READ_BELOW` bytes are read into memory; more go into the cache
+        where there is one.
 
         Args:
-          rows: of the file.
-          what: names them.
-          cache: as of `cache.kept`; None for none.
-          tell: as of `cache.kept`.
+          rows: The rows, which are of this file.
+          what: The name of the rows in messages.
+          cache: The folder of the cache, as in `cache.kept`; None for none.
+          tell: Takes a line where rows were kept, as in `cache.kept`.
         """
         if rows.nbytes <= READ_BELOW:
             return np.asarray(rows)
@@ -97,7 +100,7 @@ class File:
         return rows
 
     def close(self) -> None:
-        """Where no rows are read later, so that others may write the file."""
+        """Closes the file where no rows are read later, so that others may write it."""
         if not self._needed:
             self.file.close()
 
@@ -115,13 +118,16 @@ class HDF5Rows:
         return self._array.shape[0]
 
     def __getitem__(self, rows: np.ndarray) -> dict[str, np.ndarray]:
-        """The rows of these numbers."""
+        """The rows with these numbers."""
         with self._file.lock:
             return {"image": gathered(rows, lambda some: self._array[some])}
 
 
 def gathered(rows: np.ndarray, read: Callable[[slice], np.ndarray]) -> np.ndarray:
-    """Rows [n] of what reads neighbours at once, in any order and perhaps twice."""
+    """Reads the rows with these numbers [n], in any order, some perhaps twice.
+
+    Rows that follow each other are read at once: `read` is given their slice.
+    """
     wanted, places = np.unique(rows, return_inverse=True)
     starts = np.flatnonzero(np.diff(wanted, prepend=-2) != 1).tolist()
     ends = [*starts[1:], len(wanted)]
@@ -136,20 +142,20 @@ def read(path: Path, reading: Reading, cache: Path | None, tell: Tell) -> dict[s
     """Reads an .h5 or .hdf5 file.
 
     Args:
-      path: of it.
-      reading: its `key` is the name of the array of images or vectors; by default those
-        that have the names which arrays of an .npz may have, or the only one that there is.
-        Its `label_key` is that of labels; by default by their names, where `key` is None.
-        Its `condition_key` and `weight_key` are those of conditions and weights, as of an
-        .npz where `key` is None.
-      cache: a folder that keeps images of more than 1 GiB, unpacked; None for none.
-      tell: takes a line on arrays that are not read, and where some were kept.
+      path: The file's path.
+      reading: How data are read. Its `key` is the name of the array of images or vectors;
+        by default those that have the names which arrays of an .npz may have, or the only
+        one that there is. Its `label_key` is the name of the array of labels; by default
+        they are found by their names, where `key` is None. Its `condition_key` and
+        `weight_key` are those of conditions and weights, as in an .npz where `key` is None.
+      cache: A folder that keeps images of more than 1 GiB, unpacked; None for none.
+      tell: Takes a line on arrays that are not read, and where some were kept.
 
     Returns:
-      Arguments of `aaejax.data.from_arrays`; images of more than 1 GiB are `Rows`.
+      The arguments of `aaejax.data.from_arrays`; images of more than 1 GiB are `Rows`.
 
     Raises:
-      UserError: no such arrays.
+      UserError: The file has no such arrays.
     """
     named = {} if reading.label_key is None else {"train_labels": reading.label_key}
     with contextlib.closing(File(path)) as file:

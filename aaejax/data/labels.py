@@ -14,10 +14,10 @@ from aaejax.types import UserError
 
 
 def check_labels(value: Any, n: int, what: str) -> np.ndarray | None:
-    """Labels as int64 >= -1 or as strings, [N].
+    """Checks labels that the user gives, and makes int64 >= -1 or strings, [N], of them.
 
     Raises:
-      UserError: of another shape, length or dtype, or below -1.
+      UserError: The labels have another shape, length or dtype, or some are below -1.
     """
     if value is None:
         return None
@@ -54,20 +54,21 @@ def check_labels(value: Any, n: int, what: str) -> np.ndarray | None:
 def name_classes(
     labels: Sequence[np.ndarray | None], what: str, class_names: Sequence[str] | None
 ) -> tuple[list[np.ndarray | None], tuple[str, ...]]:
-    """Indices of classes, and the names of all classes.
+    """Turns labels into the numbers of classes, and finds the names of all classes.
 
     Args:
-      labels: of each part, as `check_labels` gives them.
-      what: names the data in messages.
-      class_names: of class 0, 1, ...; by default the values that there are, those that are
-        numbers first and by their size.
+      labels: The labels of each part of the data, as `check_labels` gives them.
+      what: The name of the data in messages.
+      class_names: The names of class 0, 1, ...; by default the values that there are, those
+        that are numbers first and by their size.
 
     Returns:
-      int32 [N] with -1 for "unknown" of each part, or None, and the K names.
+      The class numbers of each part, [N], int32, with -1 for "unknown", or None for a part
+      without labels (for all parts where no label is known); and the K names.
 
     Raises:
-      UserError: integers and strings, a label without a name, names given twice, or so
-        many values that they are no classes.
+      UserError: Labels are integers in one part and strings in another, a label has no
+        name, a name is given twice, or there are so many values that they are no classes.
     """
     given = [y for y in labels if y is not None]
     if not given or all(y.dtype.kind != "U" and y.max() < 0 for y in given):
@@ -121,7 +122,7 @@ def check_count(names: Sequence[str], known: int, what: str) -> None:
 
 
 def sorted_names(names: Iterable[str]) -> tuple[str, ...]:
-    """Those that are numbers first and by their size."""
+    """Sorts names: those that are numbers first and by their size."""
     return tuple(sorted(names, key=_order))
 
 

@@ -33,9 +33,9 @@ MOST_WORKERS = 8
 
 
 def workers(of: Any = None) -> int:
-    """How many threads read rows: as many as this process may use cores, at most 8.
+    """Says how many threads read rows: as many as this process may use cores, at most 8.
 
-    Fewer where a source, or that of some `Rows`, says that fewer are worth it.
+    There are fewer where a source, or that of some `Rows`, says that fewer are worth it.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 4
     source = getattr(of, "source", of)
@@ -49,14 +49,14 @@ class Rows:
     float32 of finite values, those of images in [0, 1].
 
     Attributes:
-      shape: [N, ...].
-      dtype: uint8 or float32.
-      unit_range: whether all values lie in [0, 1], by some rows that were read at the
+      shape: The shape of the whole, [N, ...].
+      dtype: The dtype, uint8 or float32.
+      unit_range: Whether all values lie in [0, 1], by some rows that were read at the
         start; a later one that does not is refused.
-      prepared: says in a fingerprint what was done to rows that were read.
+      prepared: A text that says in a fingerprint what was done to rows that were read.
 
     Raises:
-      UserError: rows that can't be examples; when they are read.
+      UserError: Rows can't be examples; it is raised when they are read.
     """
 
     def __init__(
@@ -70,11 +70,11 @@ class Rows:
         """Reads a few rows, to see what they are.
 
         Args:
-          source: of the images.
-          what: names them in messages.
-          prepare: what is done to rows that were read and checked.
-          prepared: says in a fingerprint what that is.
-          missing: whether NaN stands for a value that is missing.
+          source: The source of the images.
+          what: The name of the images in messages.
+          prepare: A function of rows that were read and checked; it makes what is given.
+          prepared: A text that says in a fingerprint what that function does.
+          missing: Whether NaN stands for a value that is missing.
         """
         self.source, self._what = source, what
         self._prepare, self.prepared, self._missing = prepare, prepared, missing
@@ -104,22 +104,22 @@ class Rows:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """[N, ...]."""
+        """The shape of the whole, [N, ...]."""
         return (len(self._numbers), *self._shape)
 
     @property
     def ndim(self) -> int:
-        """Its rank."""
+        """The number of dimensions of the whole."""
         return len(self._shape) + 1
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all rows, were they in memory."""
+        """How many bytes all rows have, once they are in memory."""
         return int(np.prod(self.shape)) * self.dtype.itemsize
 
     @property
     def identity(self) -> str:
-        """What stands for all bytes in a fingerprint."""
+        """A text that stands for all bytes in a fingerprint."""
         which = zlib.crc32(np.ascontiguousarray(self._numbers).data)
         own = getattr(self.source, "identity", None)
         if own is None:
@@ -147,7 +147,7 @@ class Rows:
         return images.reshape(*numbers.shape, *self._shape)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        """All rows in memory; raises UserError where they don't fit."""
+        """Reads all rows into memory; raises UserError where they don't fit."""
         memory.check(self.nbytes, self._what)
         whole = np.empty(self.shape, self.dtype)
         step = max(1, BLOCK // max(1, self.nbytes // len(self)))
@@ -167,7 +167,7 @@ class Rows:
         return whole if dtype is None else whole.astype(dtype, copy=False)
 
     def then(self, prepare: Callable[[np.ndarray], np.ndarray], prepared: str) -> "Rows":
-        """Those whose values become others once more: float32, of any range."""
+        """Returns these rows with their values changed once more: float32, of any range."""
         chosen, before = copy.copy(self), self._prepare
         chosen._prepare = lambda images: prepare(before(images))
         chosen.prepared = f"{self.prepared} {prepared}"
@@ -175,7 +175,7 @@ class Rows:
         return chosen
 
     def counted(self) -> "Rows":
-        """Those of which each must be counts, whole numbers from 0 on, when it is read."""
+        """Returns these rows, of which each must be whole numbers from 0 on when read."""
         chosen = copy.copy(self)
         chosen._counts = True
         return chosen
@@ -183,9 +183,9 @@ class Rows:
     def then_by_position(
         self, prepare: Callable[[np.ndarray, np.ndarray], np.ndarray], prepared: str
     ) -> "Rows":
-        """Those that a function of images and their positions here, int [n], makes anew.
+        """Returns these rows as a function of images and their positions here makes them.
 
-        Of the same shape, dtype and range.
+        The positions are [n], int. What it makes must have the same shape, dtype and range.
         """
         chosen = copy.copy(self)
         chosen._placed, chosen._positions = prepare, np.arange(len(self))
@@ -193,14 +193,14 @@ class Rows:
         return chosen
 
     def take(self, numbers: np.ndarray | slice) -> "Rows":
-        """Those of these numbers, in their order; nothing is read."""
+        """Returns the rows with these numbers, in their order; nothing is read."""
         chosen = copy.copy(self)
         chosen._numbers = self._numbers[numbers]
         chosen._positions = self._positions[numbers]
         return chosen
 
     def _blocks(self, size: int) -> Iterator[np.ndarray]:
-        """All rows as the source has them; in pieces of `BLOCK`, as rows of `size` are."""
+        """Yields all rows as the source has them, in pieces of up to `BLOCK` bytes."""
         step = max(1, BLOCK // max(1, size))
         for start in range(0, len(self), step):
             yield self._read(self._numbers[start : start + step])
@@ -233,7 +233,7 @@ class Rows:
         return images
 
     def _checked(self, images: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """As uint8 or float32, [n, H, W, C] or [n, features]."""
+        """Checks images, and makes uint8 or float32, [n, H, W, C] or [n, features]."""
         check_kind(images, self._what)
         images = converted(images)
         if images.dtype == np.uint8:
@@ -259,14 +259,14 @@ Images = np.ndarray | Rows
 
 
 def in_unit_range(images: Images) -> bool:
-    """Whether all values lie in [0, 1]; of `Rows` by what is known of them."""
+    """Whether all values lie in [0, 1]; for `Rows` by what is known of them."""
     if isinstance(images, Rows):
         return images.unit_range
     return _in_unit(images)
 
 
 def in_counts(images: Images) -> bool:
-    """Whether all values are whole numbers from 0 on; of `Rows` by some of them."""
+    """Whether all values are whole numbers from 0 on; for `Rows` by the first 64 rows."""
     return are_counts(images[:64] if isinstance(images, Rows) else images)
 
 
@@ -276,7 +276,13 @@ def _in_unit(x: np.ndarray) -> bool:
 
 
 def some_labels(these: bool, name: str = "label") -> str:
-    """What is said where some rows have a label, or the like, and others none."""
+    """Makes the message for rows some of which have a label, or the like, and others none.
+
+    Args:
+      these: Whether the rows at hand have one and the first row has none, or the other way
+        round.
+      name: The name of what they have.
+    """
     have, others = ("", "not the first") if these else ("no ", "the first has one")
     unknown = ", -1 where it is unknown" * (name == "label")
     return f'{have}"{name}" here, but {others}: give all one{unknown}'

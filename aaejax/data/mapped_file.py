@@ -18,11 +18,12 @@ class MappedFile:
     """
 
     def __init__(self, array: np.memmap, identity: str | None = None):
-        """Of a memory map of the whole file or of rows of it.
+        """Makes a source of a memory map of the whole file or of rows of it.
 
         Args:
-          array: [N, ...], in C order.
-          identity: of the file that it was made from; by default of its own.
+          array: The memory map, [N, ...], in C order.
+          identity: A text that stands for what the file was made from; by default one for
+            the file itself.
         """
         filename = array.filename
         assert filename is not None and array.flags.c_contiguous
@@ -45,7 +46,7 @@ class MappedFile:
         return self._shape[0]
 
     def __getitem__(self, rows: np.ndarray) -> dict[str, np.ndarray]:
-        """The rows of these numbers."""
+        """The rows with these numbers."""
         found = np.empty((len(rows), *self._shape[1:]), self._dtype)
         flat = found.reshape(len(rows), -1).view(np.uint8)
         size = flat.shape[1]
@@ -62,12 +63,12 @@ class MappedFile:
 
 
 def files_identity(paths: Sequence[Path], root: Path, more: str = "") -> str:
-    """What stands for the bytes of files: their names, sizes and times.
+    """Makes a text that stands for the bytes of files: of their names, sizes and times.
 
     Args:
-      paths: of the files.
-      root: that their names are counted from.
-      more: what else decides what is made of them.
+      paths: The paths of the files.
+      root: The folder that their names are counted from.
+      more: What else decides what is made of the files.
     """
     total, inside = zlib.crc32(more.encode()), os.path.join(root, "")
     for path in map(os.fspath, paths):

@@ -11,7 +11,7 @@ _CGROUPS = Path("/sys/fs/cgroup")
 
 
 def free() -> int:
-    """Bytes that this process may still take, by the machine and by its container."""
+    """Says how many bytes this process may still take, by the machine and its container."""
     return min([psutil.virtual_memory().available, *_left_to_cgroups()])
 
 

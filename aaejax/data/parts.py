@@ -23,7 +23,7 @@ _BETWEEN = re.compile(
 
 
 def part_of(name: str) -> str | None:
-    """Of which part of the data the name of a folder says that it is.
+    """Returns the part of the data that a folder is by its name; None where it is none.
 
     "train", "Test Set", "val_images" and "train2017" are parts, whatever the case and the
     signs between words; "test2" and "trains" are none.
@@ -33,10 +33,10 @@ def part_of(name: str) -> str | None:
 
 
 def parts_like(names: Iterable[str]) -> dict[str, set[str]]:
-    """Names that have the word of a part in them but say more: "test2", "trainA".
+    """Finds names that have the word of a part in them but say more: "test2", "trainA".
 
     Returns:
-      Of each such name the parts that its words are of.
+      For each such name, the parts that its words are of.
     """
     found = {}
     for name in names:

@@ -48,10 +48,10 @@ class How(NamedTuple):
     """How pictures are made of files.
 
     Attributes:
-      mode: PIL's, "L" or "RGB".
-      ground: what transparent pixels lie on, (R, G, B) of 0..255.
-      size: width and height that they get; None where they keep theirs.
-      cut: whether the middle is cut out first, as wide as high.
+      mode: The mode of PIL that they get, "L" or "RGB".
+      ground: The colour that transparent pixels lie on, (R, G, B) of 0..255.
+      size: The width and height that they get; None where they keep theirs.
+      cut: Whether the middle is cut out first, as wide as high.
     """
 
     mode: str
@@ -61,17 +61,21 @@ class How(NamedTuple):
 
 
 def heads(paths: list[Path]) -> list[Head]:
-    """Those of all; raises UnreadableError for what is no picture, as do the next ones."""
+    """Reads the heads of all files; raises UnreadableError for one that is no picture."""
     return list(map(_head, paths))
 
 
 def decoded(paths: list[Path], how: How) -> list[np.ndarray]:
-    """Pictures, uint8 [H, W, C] each, upright, without alpha, at the size that they get."""
+    """Decodes pictures: [H, W, C], uint8, each, upright, without alpha, at its new size.
+
+    Raises:
+      UnreadableError: A file is no picture.
+    """
     return [_pixels(path, how) for path in paths]
 
 
 def resized(image: Any, size: tuple[int, int] | None, cut: bool) -> Any:
-    """A PIL image at the size that it gets; arguments as of `How`."""
+    """Brings a PIL image to the size that it gets; the arguments are as in `How`."""
     if size is None or size == image.size:
         return image
     box = None

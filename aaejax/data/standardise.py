@@ -12,10 +12,19 @@ from aaejax.types import UserError
 def fitted(
     images: Images, columns: Columns | None, standardise: bool, name: str, tell: Tell
 ) -> Columns:
-    """The columns with mean and std of these training features, where that is asked for.
+    """Returns the columns, with the mean and std of these training features if asked for.
+
+    Args:
+      images: The training examples, which must be vectors.
+      columns: What their features are; None for features without names.
+      standardise: Whether the columns get the mean and std; those of columns that have them
+        already are kept.
+      name: The name of the data in messages.
+      tell: Takes a line on values that float32 hardly tells apart.
 
     Raises:
-      UserError: images, or vectors of other features than the columns are.
+      UserError: The examples are images, or vectors of other features than the columns are,
+        or a feature has no value at all.
     """
     if images.ndim != 2:
         raise UserError(
@@ -50,7 +59,7 @@ def fitted(
 
 
 def scaled(images: Images, columns: Columns) -> Images:
-    """Vectors as the columns have them: on their scale where that is a standardised one."""
+    """Brings vectors to the scale of the columns, where that is a standardised one."""
     if not columns.standardised:
         return images
     if isinstance(images, Rows):

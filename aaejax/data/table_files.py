@@ -28,25 +28,25 @@ class Table(Protocol):
 
     @property
     def identity(self) -> str:
-        """What stands for all bytes."""
+        """A text that stands for all bytes."""
         ...
 
     def blocks(self) -> Iterator[list[Cells]]:
-        """Some rows of all columns, then the next ones."""
+        """Yields some rows of all columns, then the next ones."""
         ...
 
 
 class TextTable:
-    """A .csv or .tsv file whose first row names the columns; text in quotes may be any."""
+    """A .csv or .tsv file whose first row names the columns; quoted text may be any."""
 
     first = 2  # as a spreadsheet counts, with the names above
     categorical: frozenset[str] = frozenset()
 
     def __init__(self, path: Path):
-        """Reads the names.
+        """Reads the names of the columns.
 
         Raises:
-          UserError: no names, or names that can't be.
+          UserError: There are no names, or names that can't be.
         """
         self.path, self.what = path, str(path)
         self._delimiter = "\t"
@@ -64,14 +64,14 @@ class TextTable:
 
     @property
     def identity(self) -> str:
-        """Name, size and time of the file."""
+        """A text that stands for the name, size and time of the file."""
         return files_identity([self.path], self.path.parent)
 
     def _open(self):
         return self.path.open(encoding="utf-8-sig", newline="")
 
     def _rows(self) -> Iterator[list[str]]:
-        """All rows but empty ones, the names first."""
+        """Yields all rows but empty ones, the names first."""
         with self._open() as file:
             reader = csv.reader(file, delimiter=self._delimiter, strict=True)
             try:
@@ -87,7 +87,7 @@ class TextTable:
                 ) from error
 
     def blocks(self) -> Iterator[list[Cells]]:
-        """Columns of texts."""
+        """Yields blocks of rows, as columns of texts."""
         rows = itertools.islice(self._rows(), 1, None)
         size, done = max(1, _CELLS // len(self.names)), 0
         while some := list(itertools.islice(rows, size)):
@@ -107,10 +107,10 @@ class ParquetTable:
     first = 0
 
     def __init__(self, path: Path):
-        """Reads its head.
+        """Reads the file's head.
 
         Raises:
-          UserError: pyarrow is not installed, or the file is none.
+          UserError: The package pyarrow is not installed, or the file is no Parquet file.
         """
         try:
             from pyarrow import parquet
@@ -137,11 +137,11 @@ class ParquetTable:
 
     @property
     def identity(self) -> str:
-        """Name, size and time of the file."""
+        """A text that stands for the name, size and time of the file."""
         return files_identity([self.path], self.path.parent)
 
     def blocks(self) -> Iterator[list[Cells]]:
-        """Columns of numbers or texts, by their types in the file."""
+        """Yields blocks of rows, as columns of numbers or texts by their types."""
         try:
             with self._open() as file:
                 for batch in file.iter_batches(self._rows_of_block):
@@ -183,15 +183,15 @@ def _of_arrow(column: Any, what: str) -> Cells:
 
 
 class FrameTable:
-    """A data frame of pandas, or what has `columns` and `[name]` as one has."""
+    """A data frame of pandas, or an object that has `columns` and `[name]` as one has."""
 
     first = 0
 
     def __init__(self, frame: Any, what: str):
-        """Nothing is copied yet.
+        """Takes the names of the columns; nothing is copied yet.
 
         Raises:
-          UserError: it has no columns, or names that can't be.
+          UserError: The frame has no columns, or names that can't be.
         """
         names = getattr(frame, "columns", None)
         if names is None or not hasattr(frame, "__getitem__"):
@@ -211,11 +211,11 @@ class FrameTable:
 
     @property
     def identity(self) -> str:
-        """None is needed: frames are in memory."""
+        """An empty text: frames are in memory, and none is needed."""
         return ""
 
     def blocks(self) -> Iterator[list[Cells]]:
-        """All rows at once; they are in memory at any rate."""
+        """Yields all rows at once; they are in memory at any rate."""
         yield [
             _of_series(self._frame[key], f"{self.what}, column {name!r}")
             for key, name in zip(self._keys, self.names, strict=True)
@@ -245,7 +245,7 @@ def _is_scalar(value: Any) -> bool:
 
 
 def _check_names(names: Sequence[str], what: str) -> None:
-    """Raises UserError where columns have no names, or one name."""
+    """Raises UserError where a column has no name, or two have the same name."""
     for number, name in enumerate(names):
         if not name.strip():
             raise UserError(

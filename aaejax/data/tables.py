@@ -35,9 +35,9 @@ class Told:
     """Names of the columns that are no features, but tell something of an example.
 
     Attributes:
-      label: of its label; None for none, as of the next ones.
-      condition: of the numbers of its condition.
-      weight: of its weight.
+      label: The column of the labels; None for none.
+      condition: The columns of the numbers of the condition; () for none.
+      weight: The column of the weights; None for none.
     """
 
     label: str | None = None
@@ -46,7 +46,7 @@ class Told:
 
     @property
     def numbers(self) -> tuple[str, ...]:
-        """Those of numbers."""
+        """The columns that must have numbers: the condition's and the weights'."""
         return (*self.condition, *filter(None, [self.weight]))
 
     def check(self, what: str, there: Collection[str]) -> None:
@@ -67,7 +67,7 @@ class Told:
             )
 
     def arrays(self, seen: Mapping[str, Seen]) -> dict[str, np.ndarray]:
-        """Arguments of `from_arrays` of the columns of numbers that were seen."""
+        """Makes arguments of `from_arrays` of the columns of numbers that were seen."""
         of = {n: x.numbers_of_all for n, x in seen.items() if isinstance(x, SeenNumbers)}
         found = {}
         if self.condition:
@@ -91,20 +91,21 @@ def read(
     """Reads a table, twice: to see what its columns are, and their values.
 
     Args:
-      table: of which nothing was read yet but the names.
-      told: names of the columns that are no features.
-      columns: of a run, which the table's must be, in any order; the label may be lacking.
-      raw: takes a line where numbers differ so much in scale that they should not be
+      table: The table, of which nothing was read yet but the names.
+      told: The names of the columns that are no features.
+      columns: The columns of a run, which the table's must be, in any order; the label and
+        the weight may be lacking.
+      raw: Takes a line where numbers differ so much in scale that they should not be
         trained on as they are.
-      cache: a folder that keeps the features of a table that is too large for memory.
-      tell: takes a line on columns of texts, and where something was kept.
+      cache: A folder that keeps the features of a table of more than 1 GiB.
+      tell: Takes a line on columns of texts, and where something was kept.
 
     Returns:
-      Arguments of `aaejax.data.from_arrays`: features, NaN where a value is missing, and
-      labels where there are any.
+      The arguments of `aaejax.data.from_arrays`: features, NaN where a value is missing,
+      and labels, a condition and weights where there are any.
 
     Raises:
-      UserError: columns that are lacking or not known, cells that can't be.
+      UserError: Columns are lacking or not known, or a cell can't be.
     """
     if columns is not None:  # of other data the label and the weight may be lacking
         weight = told.weight if told.weight in table.names else None
@@ -164,7 +165,11 @@ def _features(
 
 
 def encoded(table: Table, columns: Columns) -> Generator[np.ndarray]:
-    """The features [n, F] of some rows as the table has them, then of the next ones."""
+    """Yields features [n, F] of some rows as the table has them, then of the next ones.
+
+    Raises:
+      UserError: A cell can't be a value of its column.
+    """
     places = {column.name: (column, at) for column, at in columns.places()}
     at = 0
     for block in table.blocks():
@@ -182,7 +187,7 @@ def encoded(table: Table, columns: Columns) -> Generator[np.ndarray]:
 
 
 def tell_of_scales(x: Images, columns: Columns, what: str, tell: Tell) -> None:
-    """Says where numbers of a table differ much in scale; of `Rows` by some of them."""
+    """Says where numbers of a table differ much in scale; for `Rows` by some of them."""
     if tell is ignore:
         return
     if isinstance(x, Rows):
@@ -238,14 +243,14 @@ def check_columns(what: str, there: Sequence[str], columns: Columns) -> None:
 
 
 def class_labels(cells: Cells, what: str) -> dict[str, Any]:
-    """Arguments of `from_arrays` from a column of labels; {} where none is known."""
+    """Makes arguments of `from_arrays` of a column of labels; {} where none is known."""
     seen = SeenLabels("")
     seen.add(cells)
     return seen.labels(what)
 
 
 def _finite(cells: Cells, column: Column, table: Table, at: int) -> np.ndarray:
-    """Numbers [n]; raises UserError for others."""
+    """Reads cells as finite numbers [n]; raises UserError where one is none."""
     values = as_numbers(cells)
     if values is None:
         known = np.flatnonzero(~missing_cells(cells))
@@ -265,7 +270,7 @@ def _finite(cells: Cells, column: Column, table: Table, at: int) -> np.ndarray:
 
 
 def _one_hot(cells: Cells, column: Column, table: Table, at: int) -> np.ndarray:
-    """[n, categories] of 0 and 1, NaN where the cell is missing."""
+    """Makes [n, categories] of 0 and 1 of cells, NaN where a cell is missing."""
     if cells.dtype == np.float64:  # categories may be written as numbers
         cells = np.array([None if x != x else f"{x:g}" for x in cells], object)
     gone = missing_cells(cells)

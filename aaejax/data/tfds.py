@@ -62,18 +62,20 @@ def read(
     their rows are asked for.
 
     Args:
-      name: of the set.
-      data_dir: where TFDS keeps its data.
-      tell: takes a line on splits that are not read, and where something was kept.
-      cache: a folder that keeps the larger ones once they are decoded, see `cache.kept`.
+      name: The name of the set.
+      data_dir: The folder where TFDS keeps its data.
+      tell: Takes a line on splits that are not read, and where something was kept.
+      cache: A folder that keeps the larger ones once they are decoded, see `cache.kept`;
+        None for none.
 
     Returns:
-      Arguments of `aaejax.data.from_arrays`: images uint8 [N, H, W, C], and labels
-      int32 [N] with class names where there is a `ClassLabel` called "label". The test
+      The arguments of `aaejax.data.from_arrays`: images [N, H, W, C], uint8, and labels
+      [N], int32, with class names where there is a `ClassLabel` called "label". The test
       part is "test", or else "validation"; without either there is none.
 
     Raises:
-      UserError: unknown name, failed preparation, or no images of a fixed size.
+      UserError: The name is unknown, the preparation failed, or the set has no images of
+        a fixed size.
     """
     builder = _builder(name, data_dir)
     if not builder.is_prepared():
@@ -173,8 +175,8 @@ class SplitImages:
     """The images of a prepared split as a source, decoded when they are read.
 
     Attributes:
-      identity: names, sizes and times of the files.
-      workers: how many threads are worth it.
+      identity: A text that stands for the names, sizes and times of the files.
+      workers: The number of threads that are worth it.
     """
 
     def __init__(self, builder: Any, split: str, keys: tuple[str, ...]):
@@ -191,12 +193,12 @@ class SplitImages:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all images once they are decoded."""
+        """How many bytes all images have once they are decoded."""
         return math.prod(self.shape)
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """[N, H, W, C]."""
+        """The shape of all images, [N, H, W, C]."""
         return (len(self), *self._shape)
 
     @cached_property
@@ -207,7 +209,7 @@ class SplitImages:
         return 255 if max(example["image"].max() for example in examples) == 1 else 1
 
     def __getitem__(self, rows: np.ndarray) -> dict[str, np.ndarray]:
-        """Those of these numbers: "image" uint8 [n, H, W, C], and "label" int32 [n]."""
+        """The rows with these numbers: "image" [n, H, W, C], uint8; "label" [n], int32."""
         examples = self._images.__getitems__(rows.tolist())
         found = {"image": np.stack([example["image"] for example in examples])}
         if self._white != 1:
@@ -222,7 +224,7 @@ class SplitImages:
         return found
 
     def label_blocks(self) -> Generator[np.ndarray]:
-        """The labels of all, some at a time, for which no image is decoded."""
+        """Yields the labels of all images, some at a time; no image is decoded for them."""
         import tensorflow_datasets as tfds
 
         skip = {"image": tfds.decode.SkipDecoding()}

@@ -4,31 +4,31 @@ import numpy as np
 
 
 def names_by_confidence(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """The paper's rule: cluster k is called what the example surest to be in it is called.
+    """Names clusters by the paper's rule: each as the example that is surest to be in it.
 
     The surest is the one of the smallest probability for all other clusters together: that
     tells apart examples whose q(k|x) is 1 to the last bit of a float32.
 
     Args:
-      probabilities: [N, K], q(y|x) of labelled validation examples.
-      labels: int [N], from 0 on.
+      probabilities: q(y|x) of labelled validation examples, [N, K].
+      labels: The labels of these examples, [N], int, from 0 on.
 
     Returns:
-      int [K], a class for each cluster.
+      The class of each cluster, [K], int.
     """
     others = 1.0 - np.eye(probabilities.shape[1])
     return labels[(probabilities.astype(np.float64) @ others).argmin(axis=0)]
 
 
 def names_by_majority(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Cluster k is called what most of its members are called.
+    """Names clusters by majority: cluster k is called what most of its members are called.
 
     Args:
-      probabilities: [N, K], q(y|x) of labelled validation examples.
-      labels: int [N], from 0 on.
+      probabilities: q(y|x) of labelled validation examples, [N, K].
+      labels: The labels of these examples, [N], int, from 0 on.
 
     Returns:
-      int [K]; -1, which is never right, for a cluster without members.
+      The class of each cluster, [K], int; -1, which is never right, without members.
     """
     clusters, classes = probabilities.shape[1], int(labels.max()) + 1
     counts = np.zeros((clusters, classes), np.int64)
@@ -37,11 +37,11 @@ def names_by_majority(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarr
 
 
 def error(probabilities: np.ndarray, labels: np.ndarray, names: np.ndarray) -> float:
-    """The percentage of examples whose cluster has the name of another class.
+    """Computes the percentage of examples whose cluster has the name of another class.
 
     Args:
-      probabilities: [N, K], q(y|x).
-      labels: int [N].
-      names: int [K], or `np.arange(K)` where y is a class already.
+      probabilities: q(y|x) of the examples, [N, K].
+      labels: The labels of the examples, [N], int.
+      names: The class of each cluster, [K], int; `np.arange(K)` where y is a class already.
     """
     return float(100 * (names[probabilities.argmax(axis=1)] != labels).mean())

@@ -13,23 +13,24 @@ from aaejax.types import Array, UserError
 
 
 def mmd_p_value(codes: Array, prior: Array, seed: int, permutations: int = 200) -> float:
-    """How often chance alone separates two samples as far as codes and prior are.
+    """Computes how often chance alone separates two samples as far as codes and prior are.
 
-    A permutation test (Gretton et al. 2012) with the statistic of `losses.mmd`. Where codes
-    follow the prior, p is uniform in [0, 1]; a small one says that they don't.
+    It is a permutation test (Gretton et al. 2012) with the statistic of `losses.mmd`. Where
+    codes follow the prior, p is uniform in [0, 1]; a small one says that they don't.
 
     Args:
-      codes: [N, Z].
-      prior: [M, Z], samples of the prior.
-      seed: of the permutations.
-      permutations: more than 1 / p of the smallest p of interest.
+      codes: The codes, [N, Z].
+      prior: Samples of the prior, [M, Z].
+      seed: The seed of the permutations.
+      permutations: The number of permutations: more than 1 / p of the smallest p of
+        interest.
 
     Returns:
       (1 + permutations at least as far apart) / (1 + permutations).
 
     Raises:
-      UserError: fewer than 2 of either, codes or prior not finite, or a prior sample
-        without variance, which sets no scale.
+      UserError: There are fewer than 2 codes or samples, some are not finite, or the
+        samples have no variance and so set no scale.
     """
     observed, *permuted = permuted_mmds(codes, prior, seed, permutations)
     # A permutation that swaps equals is as far apart, whatever the rounding.
@@ -37,12 +38,12 @@ def mmd_p_value(codes: Array, prior: Array, seed: int, permutations: int = 200) 
 
 
 def permuted_mmds(codes: Array, prior: Array, seed: int, permutations: int) -> np.ndarray:
-    """The squared MMDs, first with the labels as they are, then with permuted ones.
+    """Computes squared MMDs, first with the labels as they are, then with permuted ones.
 
     Arguments and errors are those of `mmd_p_value`.
 
     Returns:
-      float64 [1 + permutations].
+      The squared distances, [1 + permutations], float64.
     """
     codes, prior = np.asarray(codes, np.float64), np.asarray(prior, np.float64)
     n, m = len(codes), len(prior)
@@ -69,23 +70,23 @@ def permuted_mmds(codes: Array, prior: Array, seed: int, permutations: int) -> n
 
 
 def classifier_two_sample(codes: Array, prior: Array, seed: int) -> float:
-    """The accuracy at telling codes from prior samples (Lopez-Paz & Oquab 2017).
+    """Measures how well codes and prior samples are told apart (Lopez-Paz & Oquab 2017).
 
-    Extremely randomized trees, in 5-fold cross-validation: they see both the blur of a
-    swiss roll, which an RBF kernel misses, and a wrong scale in 20 dimensions, which
+    Extremely randomized trees do so, in 5-fold cross-validation: they see both the blur of
+    a swiss roll, which an RBF kernel misses, and a wrong scale in 20 dimensions, which
     nearest neighbours miss.
 
     Args:
-      codes: [N, Z].
-      prior: [N, Z], as many samples of the prior.
-      seed: of the folds and trees.
+      codes: The codes, [N, Z].
+      prior: As many samples of the prior, [N, Z].
+      seed: The seed of the folds and trees.
 
     Returns:
       The share of held-out samples told right: 0.5 where codes follow the prior (with
       N = 500 give or take 0.02), 1 where the two don't overlap.
 
     Raises:
-      UserError: not as many of both, since 0.5 wouldn't be chance.
+      UserError: There are not as many codes as samples, so that 0.5 wouldn't be chance.
     """
     if len(codes) != len(prior):
         raise UserError(f"{len(codes)} codes and {len(prior)} prior samples: draw as many")
@@ -101,16 +102,16 @@ def classifier_two_sample(codes: Array, prior: Array, seed: int) -> float:
 def linear_accuracy(
     train_codes: Array, train_labels: Array, test_codes: Array, test_labels: Array
 ) -> float:
-    """What a linear classifier reads from codes.
+    """Measures how well a linear classifier reads the class from codes.
 
-    Multinomial logistic regression, its L2 penalty that of a unit Gaussian on weights, on
-    codes standardised by the training codes.
+    It is a multinomial logistic regression, its L2 penalty that of a unit Gaussian on
+    weights, on codes standardised by the training codes.
 
     Args:
-      train_codes: [N, Z].
-      train_labels: int [N], all known, of at least two classes.
-      test_codes: [M, Z].
-      test_labels: int [M].
+      train_codes: The training codes, [N, Z].
+      train_labels: Their labels, [N], int, all known, of at least two classes.
+      test_codes: The test codes, [M, Z].
+      test_labels: Their labels, [M], int.
 
     Returns:
       The share of test codes named right.
@@ -129,14 +130,14 @@ def knn_accuracy(
     test_labels: Array,
     k: int = 5,
 ) -> float:
-    """What the k nearest training codes, by Euclidean distance, say about a code.
+    """Measures how well the k nearest training codes, by Euclidean distance, tell classes.
 
     Args:
-      train_codes: [N, Z], N >= k.
-      train_labels: int [N], all known.
-      test_codes: [M, Z].
-      test_labels: int [M].
-      k: neighbours that vote.
+      train_codes: The training codes, [N, Z], N >= k.
+      train_labels: Their labels, [N], int, all known.
+      test_codes: The test codes, [M, Z].
+      test_labels: Their labels, [M], int.
+      k: The number of neighbours that vote.
 
     Returns:
       The share of test codes named right.

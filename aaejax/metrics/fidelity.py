@@ -16,17 +16,18 @@ BLOCK = 1000  # rows of a matrix of all pairs that are held at once
 
 
 def frechet_distance(real: Array, made: Array) -> float:
-    """The squared Fréchet distance between Gaussians fitted to each (Heusel et al. 2017).
+    """Computes the squared Fréchet distance of fitted Gaussians (Heusel et al. 2017).
 
-    ||mu - mu'||^2 + Tr(S + S' - 2 (S S')^(1/2)), the covariances S with N - 1 degrees of
-    freedom. It is biased upwards, the more the fewer the samples.
+    It is ||mu - mu'||^2 + Tr(S + S' - 2 (S S')^(1/2)) of a Gaussian fitted to each, the
+    covariances S with N - 1 degrees of freedom. It is biased upwards, the more the fewer
+    the samples.
 
     Args:
-      real: [N, D].
-      made: [M, D].
+      real: The features of the real images, [N, D].
+      made: The features of the made images, [M, D].
 
     Raises:
-      UserError: not two such arrays of finite numbers, or fewer than 2 rows.
+      UserError: The two are not such arrays of finite numbers, or have fewer than 2 rows.
     """
     real, made = _features(real, made)
     shift = real.mean(axis=0) - made.mean(axis=0)
@@ -45,17 +46,17 @@ def frechet_distance(real: Array, made: Array) -> float:
 
 
 def kernel_distance(real: Array, made: Array) -> float:
-    """Kernel inception distance (KID; Binkowski et al. 2018, section 4), on all samples.
+    """Computes the kernel inception distance (KID; Binkowski et al. 2018, section 4).
 
-    The unbiased squared maximum mean discrepancy with the kernel (x.y / D + 1)^3: about 0,
-    of either sign, where both are from one distribution.
+    It is the unbiased squared maximum mean discrepancy with the kernel (x.y / D + 1)^3, of
+    all samples: about 0, of either sign, where both are from one distribution.
 
     Args:
-      real: [N, D].
-      made: [M, D].
+      real: The features of the real images, [N, D].
+      made: The features of the made images, [M, D].
 
     Raises:
-      UserError: not two such arrays of finite numbers, or fewer than 2 rows.
+      UserError: The two are not such arrays of finite numbers, or have fewer than 2 rows.
     """
     real, made = _features(real, made)
     dimensions = real.shape[1]
@@ -76,22 +77,23 @@ def kernel_distance(real: Array, made: Array) -> float:
 
 
 def precision_recall(real: Array, made: Array, k: int = 3) -> tuple[float, float]:
-    """Improved precision and recall (Kynkäänniemi et al. 2019, section 2).
+    """Computes improved precision and recall (Kynkäänniemi et al. 2019, section 2).
 
     Precision is the share of made samples within the real manifold, recall the share of
     real samples within the made one. A manifold is the union of closed balls around its
     samples that reach to their k-th nearest neighbour.
 
     Args:
-      real: [N, D].
-      made: [M, D].
-      k: neighbours, not counting the sample itself.
+      real: The features of the real images, [N, D].
+      made: The features of the made images, [M, D].
+      k: The number of neighbours, not counting the sample itself.
 
     Returns:
-      Precision and recall, in [0, 1].
+      The precision and the recall, in [0, 1].
 
     Raises:
-      UserError: not two such arrays of finite numbers, or k not in 1 ... N - 1, M - 1.
+      UserError: The two are not such arrays of finite numbers, or have fewer than 2 rows,
+        or k is not in both 1 ... N - 1 and 1 ... M - 1.
     """
     real, made = _features(real, made)
     around_made, _ = _balls(made, real, k)
@@ -100,23 +102,25 @@ def precision_recall(real: Array, made: Array, k: int = 3) -> tuple[float, float
 
 
 def density_coverage(real: Array, made: Array, k: int = 5) -> tuple[float, float]:
-    """Density and coverage (Naeem et al. 2020, section 3).
+    """Computes density and coverage (Naeem et al. 2020, section 3).
 
     Density is the number of real balls (see `precision_recall`) around a made sample over
     k, the mean over made samples; coverage is the share of real balls with a made sample in
     them. Unlike recall it isn't raised by made samples far from everything.
 
     Args:
-      real: [N, D].
-      made: [M, D].
-      k: neighbours, not counting the sample itself.
+      real: The features of the real images, [N, D].
+      made: The features of the made images, [M, D].
+      k: The number of neighbours, not counting the sample itself.
 
     Returns:
-      Density, about 1 for samples of the real distribution and more where samples crowd
-      into its densest parts; coverage, in [0, 1], for them about 1 - 2^-k where N = M.
+      The density, about 1 for samples of the real distribution and more where samples crowd
+      into its densest parts; and the coverage, in [0, 1], for samples of the real
+      distribution about 1 - 2^-k where N = M.
 
     Raises:
-      UserError: not two such arrays of finite numbers, or k not in 1 ... N - 1.
+      UserError: The two are not such arrays of finite numbers, or have fewer than 2 rows,
+        or k is not in 1 ... N - 1.
     """
     real, made = _features(real, made)
     around, within = _balls(made, real, k)
@@ -124,15 +128,18 @@ def density_coverage(real: Array, made: Array, k: int = 5) -> tuple[float, float
 
 
 def nearest(images: Array, training: Array, count: int) -> np.ndarray:
-    """The training examples closest to each image, to show that samples are no copies.
+    """Finds the training examples closest to each image, to show that none is a copy.
 
     Args:
-      images: [n, ...], uint8 or float in [0, 1], not necessarily what training is.
-      training: [N, ...], uint8 or float in [0, 1]; held once more as float32.
-      count: neighbours.
+      images: The images, [n, ...], uint8 or float in [0, 1], not necessarily the dtype of
+        `training`.
+      training: The training examples, [N, ...], uint8 or float in [0, 1]; they are held
+        once more as float32.
+      count: The number of neighbours.
 
     Returns:
-      int [n, count], places in `training`, the closest first by Euclidean distance.
+      The neighbours' places in `training`, [n, count], int, the closest first by Euclidean
+      distance.
     """
     query, known = (
         np.asarray(to_unit(x), np.float32).reshape(len(x), -1) for x in (images, training)

@@ -24,14 +24,14 @@ class HeldOut:
         labels: np.ndarray | None,
         key: Key,
     ):
-        """Compiles nothing yet.
+        """Takes what is evaluated; compiles nothing yet.
 
         Args:
-          model: to evaluate.
-          images: [N, ...], uint8 or float32, in any order.
-          labels: int [N], -1 where unknown, or None; of a model with conditions these,
-            float32 [N, C].
-          key: of the posterior's noise and the prior's samples, the same each time.
+          model: The model to evaluate.
+          images: The held-out examples, [N, ...], uint8 or float32, in any order.
+          labels: The labels, [N], int, -1 where unknown, or None; for a model with
+            conditions these, [N, C], float32.
+          key: The key of the posterior's noise and the prior's samples, the same each time.
         """
         self._model, self._images, self._labels = model, images, labels
         self._encode_key, self._match_key = jax.random.split(key)
@@ -108,22 +108,27 @@ class HeldOut:
         return tuple(found)
 
     def __call__(self, variables: Variables) -> tuple[dict[str, float], np.ndarray | None]:
-        """Scores and codes.
+        """Computes the scores, and where codes are drawn.
+
+        Args:
+          variables: The variables of the model's networks.
 
         Returns:
-          "heldout/reconstruction": the training loss of the reconstruction, the mean over
-          examples. "heldout/prior_mmd": squared MMD between codes and the prior.
-          "heldout/prior_mmd_chance": the same between two samples of the prior. Of a model
-          without an encoder "heldout/sample_mmd" and "..._chance" in their place: between
-          samples and held-out images, and between two halves of those. Of a model whose
-          likelihood is known, "heldout/nll" alone, -log p(x) in nats (-log p(x|y) of a
-          conditional model), and the same as "heldout/bits_per_dimension". Where there are
-          densities, "heldout/elbo" in nats, one sample of z an image. Where the encoder has
-          classes, "heldout/error_percent"; where it has clusters, they are named by one
-          half of the held-out examples and scored on the other, by the paper's rule
-          ("heldout/error_percent") and by majority ("heldout/majority_error_percent").
-          A score that too few examples have, or that is not finite, is left out.
-          And the codes as they are drawn, float32 [N, 2], or None.
+          The scores by name, and the codes as they are drawn, [N, 2], float32, or None.
+
+          "heldout/reconstruction" is the training loss of the reconstruction, the mean over
+          examples. "heldout/prior_mmd" is the squared MMD between codes and the prior,
+          "heldout/prior_mmd_chance" the same between two samples of the prior. A model
+          without an encoder has "heldout/sample_mmd" and "..._chance" in their place:
+          between samples and held-out images, and between two halves of those. A model
+          whose likelihood is known has "heldout/nll", -log p(x) in nats (-log p(x|y) of a
+          conditional model), and the same as "heldout/bits_per_dimension", and no others.
+          Where there are densities, "heldout/elbo" is in nats, with one sample of z an
+          image. Where the encoder has classes, there is "heldout/error_percent"; where it
+          has clusters, they are named by one half of the held-out examples and scored on
+          the other, by the paper's rule ("heldout/error_percent") and by majority
+          ("heldout/majority_error_percent"). A score that too few examples have, or that is
+          not finite, is left out.
         """
         scores, plane = self._scores(variables)
         return {name: x for name, x in scores.items() if np.isfinite(x)}, plane
@@ -191,20 +196,23 @@ def importance_bound(
     samples: int,
     labels: Array | None = None,
 ) -> Array:
-    """The importance-weighted bound of log p(x) (Burda et al. 2015, eq. 8).
+    """Computes the importance-weighted bound of log p(x) (Burda et al. 2015, eq. 8).
 
-    With one sample it is the ELBO; it grows towards log p(x) with their number.
+    With one sample it is the ELBO; it grows towards log p(x) with the number of samples.
 
     Args:
-      model: with `log_weights`.
-      variables: of its networks.
-      images: [B, ...], in [0, 1].
-      key: consumed.
-      samples: of z, for each image.
-      labels: [B] or None.
+      model: The model, which must have `log_weights`.
+      variables: The variables of its networks.
+      images: The images, [B, ...], in [0, 1].
+      key: A PRNG key, which is consumed.
+      samples: The number of samples of z for each image.
+      labels: The labels, [B], or None; for a model with conditions these, [B, C].
 
     Returns:
-      float32 [B], nats.
+      The bound for each image, [B], float32, in nats.
+
+    Raises:
+      UserError: The model has no densities.
     """
     log_weights = model.log_weights
     if log_weights is None:
@@ -219,7 +227,7 @@ def importance_bound(
 
 
 def mixed_order(n: int) -> np.ndarray:
-    """Puts 0 ... n - 1 in a random order that is always the same: int [n].
+    """Puts 0 ... n - 1 in a random order that is always the same: [n], int.
 
     Data come sorted, by class more often than not; a part of them that stands for all is
     taken from this order.

@@ -25,16 +25,17 @@ class Mixture(NamedTuple):
 
 
 def fit(codes: np.ndarray, components: tuple[int, ...] = COMPONENTS) -> Mixture:
-    """Fits the mixture that a tenth of the codes, not fitted, are likeliest under.
+    """Fits the mixture under which a tenth of the codes, which is not fitted, is likeliest.
 
     Numbers of components are tried upwards, until one is worse than that before it.
 
     Args:
-      codes: [N, Z], in any order.
-      components: the numbers to choose from, the smallest first.
+      codes: The codes, [N, Z], in any order.
+      components: The numbers of components to choose from, the smallest first.
 
     Raises:
-      UserError: fewer than 20 codes, or codes that are not finite.
+      UserError: There are fewer than 20 codes, or too few for their dimensions, or some are
+        not finite.
     """
     from sklearn.mixture import GaussianMixture  # over a second
 
@@ -62,7 +63,7 @@ def fit(codes: np.ndarray, components: tuple[int, ...] = COMPONENTS) -> Mixture:
 
 
 def floored(mixture: Mixture) -> Mixture:
-    """With no variance in any direction below the floor: a covariance that has a factor."""
+    """Raises variances below the floor in any direction: covariances then have factors."""
     covariances = [_floored(each) for each in np.asarray(mixture.covariances, np.float64)]
     return Mixture(*(np.asarray(x, np.float32) for x in (*mixture[:2], covariances)))
 

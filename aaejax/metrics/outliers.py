@@ -35,17 +35,19 @@ class Outliers:
         labels: np.ndarray | None = None,
         seed: int = 0,
     ):
-        """Calibrates.
+        """Calibrates the scores on held-out examples.
 
         Args:
-          model: with an encoder.
-          variables: of its networks.
-          images: held-out examples [N, ...], uint8 or float32.
-          labels: int [N], -1 where unknown, or None.
-          seed: of the noise of q(z|x), where it has any.
+          model: The model, which must have an encoder.
+          variables: The variables of its networks.
+          images: The held-out examples, [N, ...], uint8 or float32.
+          labels: Their labels, [N], int, -1 where unknown, or None; for a model with
+            conditions these, [N, C], float32.
+          seed: The seed of the noise of q(z|x), where it has any.
 
         Raises:
-          UserError: a model without an encoder, or fewer than 2 held-out examples.
+          UserError: The model has no encoder, there are fewer than 2 held-out examples, or
+            the model gives no finite numbers for them.
         """
         measures = Measures(model)
         if len(images) < 2:
@@ -61,24 +63,25 @@ class Outliers:
     def __call__(
         self, images: Any, labels: np.ndarray | None = None
     ) -> dict[str, np.ndarray]:
-        """Scores.
+        """Scores examples.
 
         Args:
-          images: [N, ...], uint8 or float32.
-          labels: int [N] or None.
+          images: The examples, [N, ...], uint8 or float32.
+          labels: Their labels, [N], int, or None; for a model with conditions these.
 
         Returns:
-          "reconstruction" and "latent" as of `Measures.of`. "score": float32 [N], higher is
-          more unlike; 0 is the median of held-out examples, 1 a standard deviation from it.
+          "reconstruction" and "latent", as from `Measures.of`, and "score", [N], float32:
+          the mean of both in robust standard deviations from the median of held-out
+          examples; higher is more unlike.
         """
         found = self._measured(images, labels)
         return {**found, "score": combined(found, self._scales)}
 
     def threshold(self, contamination: float) -> float:
-        """The score that this share of the held-out examples lies above.
+        """Finds the score that a share `contamination` of the held-out examples lies above.
 
         Raises:
-          UserError: a share that is not in (0, 0.5].
+          UserError: The share is not in (0, 0.5].
         """
         if not 0 < contamination <= 0.5:
             raise UserError(
@@ -92,14 +95,15 @@ class Measures:
     """The parts of a score, of one model with any variables; compiled once."""
 
     def __init__(self, model: Model, batch: int = 500, filled: bool = False):
-        """Of a model.
+        """Makes the parts of a model's scores.
 
         Args:
-          model: with an encoder.
-          batch: as of `sampling.in_batches`, as is `filled`.
+          model: The model, which must have an encoder.
+          batch: How many examples are measured at once, as in `sampling.in_batches`.
+          filled: Whether batches are filled up, as in `sampling.in_batches`.
 
         Raises:
-          UserError: a model without an encoder.
+          UserError: The model has no encoder.
         """
         if not model.encodes:
             raise UserError("this model has no encoder: it scores no examples")
@@ -126,19 +130,20 @@ class Measures:
     def of(
         self, variables: Variables, seed: int = 0, mixture: Mixture | None = None
     ) -> Callable[[Any, np.ndarray | None], dict[str, np.ndarray]]:
-        """Measures by these variables.
+        """Makes the function that measures examples by these variables.
 
         Args:
-          variables: of the model's networks.
-          seed: of the noise of q(z|x), where it has any.
-          mixture: what codes are like, where that is not to be the prior.
+          variables: The variables of the model's networks.
+          seed: The seed of the noise of q(z|x), where it has any.
+          mixture: The density of codes, where that is not to be the prior's.
 
         Returns:
-          `(images [N, ...], labels [N] or None)` to arrays by name. "reconstruction":
-          float32 [N], the reconstruction loss: nats of a cross-entropy or a density, else
-          half the squared error. "latent": float32 [N], -log p(z) of the code in nats, by
-          the mixture or the prior, or, where the prior's density is not known, half the
-          squared Mahalanobis distance of the code from samples of the prior.
+          A function of images [N, ...] and labels, [N] or None, to arrays by name.
+          "reconstruction", [N], float32, is the reconstruction loss: nats of
+          a cross-entropy or a density, else half the squared error. "latent", [N], float32,
+          is -log p(z) of the code in nats, by the mixture or the prior, or, where the
+          prior's density is not known, half the squared Mahalanobis distance of the code
+          from samples of the prior.
         """
         prior_key, encode_key = jax.random.split(jax.random.key(seed))
         moments = None
@@ -150,10 +155,13 @@ class Measures:
 
 
 def scales(found: Mapping[str, np.ndarray]) -> Scales:
-    """Of these examples, which are like the training data.
+    """Finds the median and the spread of each part of the scores of held-out examples.
+
+    Args:
+      found: The parts of the scores of examples that are like the training data, [N] each.
 
     Raises:
-      UserError: the model gives no finite numbers for them.
+      UserError: The model gives no finite numbers for them.
     """
     for name in PARTS:
         if not np.isfinite(found[name]).all():
@@ -164,7 +172,7 @@ def scales(found: Mapping[str, np.ndarray]) -> Scales:
 
 
 def combined(found: Mapping[str, np.ndarray], scales: Scales) -> np.ndarray:
-    """The mean of both parts, each on its scale: float32 [N].
+    """Computes the mean of both parts, each on its scale: [N], float32.
 
     An example that overflows in the network is infinitely unlike the others.
     """

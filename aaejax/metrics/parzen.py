@@ -20,15 +20,16 @@ SIGMAS = tuple(np.logspace(-1, 0, 10))  # of Goodfellow et al.
 def log_likelihoods(
     images: np.ndarray, samples: Iterable[Array], sigmas: tuple[float, ...]
 ) -> np.ndarray:
-    """The log p(x) of each image under each width, the samples seen once and never kept.
+    """Computes log p(x) of each image under each width; samples are seen once, never kept.
 
     Args:
-      images: [N, D], in [0, 1].
-      samples: blocks [M, D] of any sizes: ten of 1,000 are the usual 10,000 samples.
-      sigmas: widths, std.
+      images: The images, [N, D], in [0, 1].
+      samples: The samples, in blocks [M, D] of any sizes: ten of 1,000 are the usual
+        10,000 samples.
+      sigmas: The widths of the Gaussians, as standard deviations.
 
     Returns:
-      float64 [sigmas, N], nats.
+      The values of log p(x), [sigmas, N], float64, in nats.
     """
     points = jnp.asarray(images, jnp.float32)
     widths = jnp.asarray(sigmas, jnp.float32)
