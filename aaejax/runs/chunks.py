@@ -50,8 +50,7 @@ class Ran:
 
 
 def chunk_ends(first: int, steps: int, every: int) -> list[int]:
-    """The steps at which chunks after step `first` end: multiples of `every`, and `steps`.
-    """
+    """The steps where chunks after step `first` end: multiples of `every`, and the last."""
     return [*range(first - first % every + every, steps, every), steps]
 
 

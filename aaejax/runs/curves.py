@@ -18,9 +18,10 @@ def curve(name: str, line: Line, beside: Line | None = None) -> str:
     A dot is at the end of the curve: of a single point it is all that is seen.
 
     Args:
-      name: of the metric.
-      line: at least one point, all finite.
-      beside: drawn dashed on the same scale, such as what chance gives.
+      name: The name of the metric.
+      line: The steps and values of the curve, at least one point, all finite.
+      beside: A curve that is drawn dashed on the same scale, such as what chance gives;
+        None for none.
     """
     drawn = [line] if beside is None else [line, beside]
     steps = np.concatenate([np.asarray(each[0], float) for each in drawn])
