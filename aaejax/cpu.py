@@ -48,7 +48,7 @@ def row_major(x: Array) -> Array:
 
 
 def flat(x: Array) -> Array:
-    """Makes an array [B, ...] one of [B, P], for sums over all values of an example.
+    """Reshapes [B, ...] to [B, P], for sums over all values of an example.
 
     XLA:CPU sums over the last axis of [B, 28, 28, 1] slowly. The cross-entropy at batch
     1000 goes from 43 to 7 ms of CPU.

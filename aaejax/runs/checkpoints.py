@@ -221,7 +221,7 @@ class Checkpoints:
         return step, replace(like, **items).variables  # type: ignore[arg-type]
 
     def segments(self, step: int) -> list[Segment]:
-        """What the good checkpoints up to this step hold of metrics.jsonl, oldest first."""
+        """The parts of metrics.jsonl in good checkpoints up to this step, oldest first."""
         return [segment(about) for about in self._good.abouts(step)]
 
     def best(self, step: int | None = None) -> Best:

@@ -32,7 +32,7 @@ class Program(Protocol):
 
 @dataclass(frozen=True)
 class Ran:
-    """What one chunk left: the steps done, the state, and each step's metrics.
+    """The results of one chunk: the steps done, the state, and each step's metrics.
 
     Attributes:
       step: The number of steps done since the start of the run.

@@ -66,7 +66,7 @@ _RUN |= {each.name for each in (*fields(HostOptions), *fields(CompileCache))}
 
 
 def group_of(option: str) -> str:
-    """Which of `GROUPS` an option stands in, in --help; "optimization" has the losses."""
+    """The one of `GROUPS` that --help has an option in; "optimization" has the losses."""
     name = option.replace("-", "_")
     if name in _DATA:
         return "data"

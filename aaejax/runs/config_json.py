@@ -115,7 +115,7 @@ def saved_model(saved: dict[str, Any]) -> ModelOptions:
 
 
 def made_of(saved: dict[str, Any]) -> str:
-    """What is recorded of a model built by hand, for messages."""
+    """The record of a model built by hand, as words for messages."""
     sizes = saved.get("networks")
     if not isinstance(sizes, dict):
         return ""

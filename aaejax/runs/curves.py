@@ -50,7 +50,7 @@ def curve(name: str, line: Line, beside: Line | None = None) -> str:
 
 
 def _points(line: Line, box: tuple[float, float, float, float]) -> str:
-    """In the drawing's units; of many points the means of neighbours."""
+    """The points of a line in the drawing's units; of many the means of neighbours."""
     left, right, low, high = box
     x, y = (np.asarray(each, float) for each in line)
     if len(x) > MOST:

@@ -120,7 +120,7 @@ def _sharding(devices: Sequence[Device], *axes: str) -> NamedSharding:
 
 
 def _on_all_hosts(x: Any, sharding: NamedSharding) -> jax.Array:
-    """As `jax.device_put`, which would compare all hosts' values by a collective first."""
+    """Does as `jax.device_put`, but without comparing all hosts' values collectively."""
     if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
         data = _on_all_hosts(jax.random.key_data(x), sharding)
         return jax.random.wrap_key_data(data, impl=jax.random.key_impl(x))
@@ -195,7 +195,7 @@ def train_chunk(
 def _sharded(
     function: Callable, devices: Sequence[Device], one_by_one: bool, streamed: bool
 ) -> Any:
-    """What `jax.pmap` makes of a chunk's function, by `jax.shard_map`."""
+    """Maps a chunk's function over devices as `jax.pmap` does, by `jax.shard_map`."""
 
     def of_part(state, data, rows, key, *count):
         # Of the axis over devices each has one.

@@ -74,7 +74,7 @@ class Shown(NamedTuple):
     condition: np.ndarray | None = None
 
     def told(self, model: Model) -> np.ndarray | None:
-        """What the model is told of each example: its condition or label, as it reads."""
+        """The condition or the label of each example, whichever the model reads."""
         return model.told(self.labels, self.condition)
 
     def first(self, count: int) -> dict[str, np.ndarray]:

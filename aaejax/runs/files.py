@@ -77,7 +77,6 @@ def append(path: Path, text: str) -> None:
 def open_own(path: Path, flags: int) -> int:
     """Opens a plain file for writing, made if need be; gives its descriptor as `os.open`.
 
-
     Raises:
       UserError: The file is a link, or no plain file.
     """

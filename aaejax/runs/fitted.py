@@ -147,8 +147,8 @@ class Fitted:
       mean: The value that is subtracted from each feature, float64 [F].
       std: The value that each feature is then divided by, float64 [F].
       scales: The median and spread of each part of a score on the training data.
-      mixture: What the codes of the training data are like, where the latent part of a
-        score is by it; None where that is by the prior.
+      mixture: The mixture that the codes of the training data are like, where the latent
+        part of a score is by it; None where that is by the prior.
     """
 
     recipe: Recipe
@@ -164,12 +164,12 @@ class Fitted:
         return programs(self.recipe)
 
     def scaled(self, rows: np.ndarray) -> np.ndarray:
-        """Makes rows [N, F] of the user's the model's examples [N, ...], float32."""
+        """Turns rows [N, F] of the user into examples [N, ...] of the model, float32."""
         x = ((rows - self.mean) / self.std).astype(np.float32)
         return x.reshape(len(x), *self.recipe.shape)
 
     def unscaled(self, examples: np.ndarray) -> np.ndarray:
-        """Makes examples [N, ...] of the model's rows [N, F] of the user's, float64."""
+        """Turns examples [N, ...] of the model into rows [N, F] of the user, float64."""
         return examples.reshape(len(examples), -1) * self.std + self.mean
 
     def measured(self, rows: np.ndarray) -> dict[str, np.ndarray]:

@@ -105,7 +105,7 @@ class GoodCheckpoints:
         return found
 
     def abouts(self, last: int | None = None) -> list[dict[str, Any]]:
-        """What the good checkpoints up to this step say of themselves, oldest first."""
+        """The items "about" of the good checkpoints up to this step, oldest first."""
         found = []
         for each in sorted(self.steps()):
             if last is not None and each > last:

@@ -37,7 +37,7 @@ class HostOptions:
     host_count: int | None = None
     """How many hosts there are."""
     host_index: int | None = None
-    """Which of the hosts this is: 0, 1, ..."""
+    """The number of this host: 0, 1, ..."""
     hosts_timeout: int = 300
     """How many seconds to wait for the others at the start, and later for one that is
     silent (then not less than 10)."""

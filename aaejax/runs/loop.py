@@ -80,7 +80,7 @@ def _train(
     hooks: Sequence[Hook],
     hosts: Hosts,
 ) -> Result:
-    """As `train`, on hosts that have joined."""
+    """Trains as `train` does, on hosts that have joined."""
     own = devices[own_part(devices)]
     if {device.process_index for device in devices} != set(range(hosts.count)):
         raise UserError(

@@ -31,7 +31,7 @@ class Mark(NamedTuple):
 
 
 class Segment(NamedTuple):
-    """What a checkpoint holds of the log: the lines from a mark to its own step."""
+    """The part of the log in a checkpoint: the lines from a mark to its own step."""
 
     before: Mark
     lines: tuple[str, ...]

@@ -16,7 +16,7 @@ MOST_VALUES, MOST_CLASSES = 2**28, 10**6  # of one example, of a run
 
 @dataclass(frozen=True)
 class RunData:
-    """What config.json records of the data that the run was trained on."""
+    """The record in config.json of the data that the run was trained on."""
 
     spec: DataSpec
     class_names: tuple[str, ...]  # [K], of class 0, 1, ...

@@ -61,7 +61,7 @@ def _changed(options: Any, usual: dict[str, Any], prefix: str = "--") -> Iterato
 
 
 def command(words: Sequence[object]) -> str:
-    """Makes words a line to type, quoted where a shell asks for it."""
+    """Joins words to a line to type, quoted where a shell asks for it."""
     return printable(shlex.join(map(str, words)))
 
 

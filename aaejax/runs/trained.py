@@ -65,7 +65,7 @@ class Trained:
 
     @cached_property
     def data(self) -> RunData:
-        """What the run records of its data.
+        """The record of the run's data.
 
         Raises:
           UserError: The file config.json has no such record, or one that can't be.
@@ -154,7 +154,7 @@ class Trained:
         return self._asked("reconstruct", self.checked(x), self._known(labels, x), seed)
 
     def table(self, x: Any) -> dict[str, np.ndarray]:
-        """Makes examples columns, as the table has them that the run was trained on.
+        """Turns examples into columns, as of the table that the run was trained on.
 
         Args:
           x: The examples, [N, features], as from `sample`, `decode` or `reconstruct`.
@@ -196,7 +196,6 @@ class Trained:
 
         Raises:
           UserError: They have another shape or scale than what the run was trained on.
-
         """
         if isinstance(x, Rows) and self.config:  # they are checked when they are read
             self.data.check_shape(what, x.shape[1:])
@@ -233,7 +232,7 @@ class Trained:
         return None if labels is None else _labels(labels, len(x), self._most_classes)
 
     def _conditions(self, given: Any, n: int) -> np.ndarray:
-        """float32 [n, C]; raises UserError for others."""
+        """The conditions as float32 [n, C]; raises UserError for others."""
         wanted = self.model.conditions
         found = check_beside(given, None, n, "the examples:").condition
         if found is None or found.shape[1] != wanted:
