@@ -16,7 +16,7 @@ def train(name: str = "aaejax-train") -> int:
 
 
 def sample(name: str = "aaejax-sample") -> int:
-    """Asks a trained model, as `aaejax.ask.command` says; returns the exit status."""
+    """Asks a trained model for what `aaejax.ask.command` says; returns the exit status."""
     return _run("aaejax.ask.command", name)
 
 

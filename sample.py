@@ -1,4 +1,4 @@
-"""Asks a trained model; needs nothing but the run folder.
+"""Asks a trained model for samples, codes and more; needs nothing but the run folder.
 
     python sample.py runs/aae-mnist5k --out samples.png
     python sample.py runs/aae-mnist5k codes --out codes.npz --data my_images.npz

@@ -21,7 +21,7 @@ def beta1(momentum: float) -> float:
     """Adam's beta1 for this momentum: 0.5 becomes the next float32, which is as good.
 
     XLA:CPU turns 0.5 m + 0.5 g into 0.5 (m + g), which it computes twice, from a copy of m.
-    A step: 0.96 of the CPU time.
+    A step takes 0.96 of the CPU time.
     """
     return 0.5 + 2**-24 if momentum == 0.5 else momentum
 
@@ -29,17 +29,17 @@ def beta1(momentum: float) -> float:
 def unshared(tree: Array) -> Array:
     """The same arrays, of which XLA shares no intermediate result with other users.
 
-    For the norm of gradients: their squares are Adam's too, and to share them XLA:CPU would
-    write them all to memory. A step: 0.94 of the CPU time.
+    It is for the norm of gradients: their squares are Adam's too, and to share them XLA:CPU
+    would write them all to memory. A step takes 0.94 of the CPU time.
     """
     return jax.lax.optimization_barrier(tree)
 
 
 def row_major(x: Array) -> Array:
-    """The same array; where it is a transposed one, laid out anew on a CPU.
+    """The same array, which is laid out anew on a CPU where it is a transposed one.
 
-    For operands in bfloat16: XLA:CPU multiplies transposed ones as float32. A step in bf16:
-    0.72 of the time at batch 100, 0.60 at batch 1000.
+    It is for operands in bfloat16: XLA:CPU multiplies transposed ones as float32. A step in
+    bfloat16 takes 0.72 of the time at batch 100, 0.60 at batch 1000.
     """
     layout = Layout(major_to_minor=tuple(range(x.ndim)))
     return jax.lax.platform_dependent(
@@ -48,9 +48,9 @@ def row_major(x: Array) -> Array:
 
 
 def flat(x: Array) -> Array:
-    """[B, ...] as [B, P], for sums over all of an example.
+    """Reshapes [B, ...] to [B, P], for sums over all values of an example.
 
     XLA:CPU sums over the last axis of [B, 28, 28, 1] slowly. The cross-entropy at batch
-    1000: from 43 to 7 ms of CPU.
+    1000 goes from 43 to 7 ms of CPU.
     """
     return x.reshape(x.shape[0], math.prod(x.shape[1:]))

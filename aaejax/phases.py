@@ -44,7 +44,8 @@ def init_state(model: Model, key: Key, ema: float = 0.0) -> TrainState:
       ema: The decay of a moving average, as of `train_step`; 0 for none.
 
     Raises:
-      UserError: phases that don't fit each other or the networks.
+      UserError: Phases don't fit each other or the networks, or an optimizer is none or has
+        a random key in its state.
     """
     variables = model.init(key)
     _check_phases(model.phases, variables)
@@ -142,8 +143,8 @@ def train_step(
       ema: The decay of the exponential moving average of all parameters after each step,
         as of `optax.ema` with its bias correction; 0 for none. The state must be of
         `init_state(..., ema)`.
-      augment: Changes the batch that all phases of a step see, by draws of its own, as
-        `distortions.flipped` does.
+      augment: A function that changes the batch that all phases of a step see, by draws of
+        its own, as `distortions.flipped` does; None for no change.
 
     Returns:
       `(state, batch, key) -> (state, metrics)`; the key is the run's, the same at every
@@ -176,7 +177,7 @@ def train_step(
 
 
 def averaged_params(state: TrainState, ema: float) -> dict[str, Any]:
-    """The moving average of the parameters, by network name, its start corrected for."""
+    """The moving average of the parameters, by network name, corrected for its start."""
     return optax.tree.bias_correction(state.ema.ema, ema, state.ema.count)
 
 
@@ -185,8 +186,9 @@ def phase_losses(
 ) -> Callable[[TrainState, Batch, Key], list[Array]]:
     """Makes a step without its gradients: `(state, batch, key) -> losses`, float32 () each.
 
-    All are of the parameters before the step. To be traced, in a third of the time that a
-    step takes, for a look at what the phases compute; raises UserError as `phase_step`.
+    All are of the parameters before the step. It is meant to be traced, in a third of the
+    time that a step takes, for a look at what the phases compute; it raises UserError as
+    `phase_step` does.
     """
 
     def losses(state: TrainState, batch: Batch, key: Key) -> list[Array]:
@@ -267,7 +269,7 @@ def _of_each_device(params: Any, axis_name: str) -> Any:
     return jax.tree.map(vary, params)
 
 
-def _check_phases(phases: Sequence[Phase], networks: Any) -> None:
+def _check_phases(phases: Sequence[Phase], variables: Any) -> None:
     """Raises UserError for a network that is not there, or one name for unlike phases."""
     first: dict[str, Phase] = {}
     for phase in phases:
@@ -277,10 +279,10 @@ def _check_phases(phases: Sequence[Phase], networks: Any) -> None:
                 "it must be an optax.GradientTransformation, such as optax.adam(1e-3)"
             )
         for name in phase.trains:
-            if name not in networks:
+            if name not in variables:
                 raise UserError(
                     f"phase {phase.name} trains {name!r}: the model has the networks "
-                    f"{', '.join(networks)}"
+                    f"{', '.join(variables)}"
                 )
         same = first.setdefault(phase.name, phase)
         if set(same.trains) != set(phase.trains):

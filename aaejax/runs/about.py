@@ -19,20 +19,20 @@ FORMAT = 1
 
 
 class OtherRun(ValueError):
-    """A good checkpoint of a run with other values; says which."""
+    """Raised for a good checkpoint of a run with other values; the message says which."""
 
 
 def about_json(
     step: int, run: Any, trees: dict[str, Any], log: Segment, best: Best
 ) -> dict[str, Any]:
-    """The item, with its own checksum.
+    """The item "about" of a checkpoint, with its own checksum.
 
     Args:
-      step: of the checkpoint.
-      run: what decides the result of the run, as JSON.
-      trees: the other items, by name.
-      log: the lines of metrics.jsonl up to this step.
-      best: evaluation up to this step.
+      step: The step of the checkpoint.
+      run: What decides the result of the run, as JSON.
+      trees: The other items, each a pytree of arrays, by name.
+      log: The lines of metrics.jsonl since the checkpoint before, up to this step.
+      best: The best evaluation up to this step.
     """
     about = {
         "format": FORMAT,
@@ -46,11 +46,11 @@ def about_json(
 
 
 def read_about(place: Path, step: int, run: Any) -> dict[str, Any] | None:
-    """What the checkpoint in that folder says of itself; None where it is older than such
-    words.
+    """Reads the item "about" of the checkpoint in a folder; None where the checkpoint is
+    older than such items.
 
     Raises:
-      OSError, ValueError: it can't be read, or the checkpoint is not of this run.
+      OSError, ValueError: It can't be read, or the checkpoint is not of this run.
     """
     try:
         if not (place / "about").exists():
@@ -81,13 +81,13 @@ def read_about(place: Path, step: int, run: Any) -> dict[str, Any] | None:
 
 
 def segment(about: dict[str, Any]) -> Segment:
-    """The log's part of it; raises KeyError or TypeError where that is damaged."""
+    """The log's part of the item; raises KeyError or TypeError where that is damaged."""
     log = about["log"]
     return Segment(Mark(*log["before"]), tuple("" + line for line in log["lines"]))
 
 
 def best_of(about: dict[str, Any]) -> Best:
-    """The best evaluation; raises TypeError where that is damaged."""
+    """The best evaluation, as the item has it; raises TypeError where that is damaged."""
     return Best(*about.get("best", ()))  # an older checkpoint has none
 
 

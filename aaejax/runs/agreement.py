@@ -28,32 +28,32 @@ class Hosts(Protocol):
         return self.index == 0
 
     def agree(self, said: Any) -> list[Any]:
-        """What each host says, JSON, in the order of the hosts: the same on all.
+        """Gathers what each host says, as JSON, in the order of the hosts: the same on all.
 
-        It comes back when all have said theirs.
+        It returns when all have said theirs.
         """
         ...
 
 
 class Alone(Hosts):
-    """One process."""
+    """One process, which trains alone."""
 
     count, index = 1, 0
 
     def agree(self, said: Any) -> list[Any]:
-        """What it says itself."""
+        """A list of what this process says itself."""
         return [said]
 
 
 class Agreement(Hosts):
-    """Those that `jax.distributed` knows."""
+    """The processes that `jax.distributed` knows."""
 
     def __init__(self) -> None:
         self.count, self.index = jax.process_count(), jax.process_index()
         self._client = global_state.client
 
     def agree(self, said: Any) -> list[Any]:
-        """By the first host, which hears all and tells all."""
+        """Gathers it by way of the first host, which hears all and tells all."""
         client, number = self._client, next(_numbers)
         assert client is not None, "jax.distributed is not initialised"
 

@@ -22,13 +22,13 @@ def check_alike(hosts: Hosts, config: dict[str, Any], devices: Sequence[Device])
     """Compares what decides a run with that of the first host.
 
     Args:
-      hosts: that take part.
-      config: config.json, as this host would write it.
-      devices: of all hosts, in their order.
+      hosts: The hosts that take part.
+      config: The contents of config.json, as this host would write it.
+      devices: The devices of all hosts, in their order.
 
     Raises:
-      UserError: a host has other options, data, devices, or versions of what is installed;
-        the same on all hosts.
+      UserError: A host has other options, data, devices, or versions of what is installed;
+        all hosts raise the same.
     """
     if hosts.count == 1:
         return
@@ -66,7 +66,7 @@ def check_alike(hosts: Hosts, config: dict[str, Any], devices: Sequence[Device])
 
 
 def code() -> str:
-    """Stands for the code of aaejax that this process runs."""
+    """12 hexadecimal digits that stand for the code of aaejax that this process runs."""
     total, root = hashlib.sha256(), Path(aaejax.__file__).parent
     for path in sorted(root.rglob("*.py")):
         total.update(path.relative_to(root).as_posix().encode() + path.read_bytes())

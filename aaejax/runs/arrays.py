@@ -23,12 +23,12 @@ class ArrayTrainer:
     """
 
     def __init__(self, model: Model, steps: int, batch_size: int):
-        """Of a model that reads no labels.
+        """Takes a model that reads no labels.
 
         Args:
-          model: built for so many steps.
-          steps: of each training.
-          batch_size: B.
+          model: The model, built for so many steps.
+          steps: The number of steps of each training.
+          batch_size: B, the number of examples in a batch.
         """
         self._model, self._steps, self._batch_size = model, steps, batch_size
         self._every = min(CHUNK, steps)
@@ -37,17 +37,17 @@ class ArrayTrainer:
         self._start = jax.jit(partial(seed_start, model=model))
 
     def __call__(self, images: np.ndarray, seed: int) -> Variables:
-        """Trains.
+        """Trains the model from its first step to its last.
 
         Args:
-          images: float32 [N, ...], N >= B.
-          seed: of the parameters, the order and all noise.
+          images: The training examples, float32 [N, ...], N >= B.
+          seed: The seed of the parameters, the order and all noise.
 
         Returns:
           The variables of the networks, on the host.
 
         Raises:
-          NonFiniteLoss: training diverged.
+          NonFiniteLoss: Training diverged.
         """
         arrays = {"image": _filled(images)}
         reads, count = self._model.reads, {"image": images}

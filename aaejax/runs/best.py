@@ -12,12 +12,12 @@ LARGER_IS_BETTER = ("heldout/elbo",)
 
 @dataclass(frozen=True)
 class Best:
-    """The best evaluation so far; what a checkpoint keeps of it.
+    """The best evaluation so far, as a checkpoint keeps it.
 
     Attributes:
-      step: of that evaluation; 0 before the first.
-      score: there, the less the better; None before the first.
-      since: evaluations after it.
+      step: The step of that evaluation; 0 before the first.
+      score: The score of that evaluation, the less the better; None before the first.
+      since: The number of evaluations after it.
     """
 
     step: int = 0
@@ -25,22 +25,23 @@ class Best:
     since: int = 0
 
     def after(self, step: int, score: float) -> "Best":
-        """The best when one more evaluation has come."""
+        """The best evaluation when one more has come, at this step with this score."""
         if math.isfinite(score) and (self.score is None or score < self.score):
             return Best(step, score)
         return Best(self.step, self.score, self.since + 1)
 
 
 def best_metrics(chosen: str, scores: Sequence[str], needed: bool) -> tuple[str, ...]:
-    """The held-out scores whose sum is to be small.
+    """The names of the held-out scores whose sum is to be small.
 
     Args:
-      chosen: `RunConfig.best`; "" for reconstruction and match.
-      scores: those that an evaluation of the run has, as of `HeldOut.names`.
-      needed: whether there must be any.
+      chosen: The score of `RunConfig.best`; "" for reconstruction and match, or without an
+        encoder for nll or sample_mmd.
+      scores: The scores that an evaluation of the run has, as of `HeldOut.names`.
+      needed: Whether there must be any.
 
     Raises:
-      UserError: there is no such score.
+      UserError: There is no such score.
     """
     scores = [name for name in scores if not name.endswith("_chance")]
     if chosen and chosen not in scores:

@@ -29,7 +29,7 @@ def check_folder(folder: Path) -> None:
 
 
 def is_checkpoint(path: Path) -> bool:
-    """Whether that is a checkpoint, or what a killed writing left of one, by its name."""
+    """Whether a path is a checkpoint, or what a killed writing left of one, by its name."""
     step, _, more = path.name.partition(".orbax-checkpoint-tmp")
     named = step.isascii() and step.isdigit() and (not more or more[0] in "-.")
     return named and path.is_dir() and not path.is_symlink()

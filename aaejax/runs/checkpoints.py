@@ -44,14 +44,14 @@ class Checkpoints:
         """Opens the folder; with `keep` to write there, else only to read.
 
         Args:
-          folder: need not exist yet when writing.
-          keep: how many checkpoints stay, the best one beside them.
-          tell: gets a line about each checkpoint that can't be used.
-          run: what decides the result of the run, as JSON. It goes into each checkpoint,
+          folder: The folder of the checkpoints, which need not exist yet when writing.
+          keep: How many checkpoints stay, the best one beside them; None to read only.
+          tell: A function that gets a line about each checkpoint that can't be used.
+          run: What decides the result of the run, as JSON. It goes into each checkpoint,
             and one of a run with other values is not used; None for no such check.
 
         Raises:
-          UserError: the folder can't be one of checkpoints.
+          UserError: The folder can't be one of checkpoints.
         """
         self._tell, self._run = tell, json.loads(json.dumps(run))
         self._folder = folder.absolute()
@@ -93,10 +93,10 @@ class Checkpoints:
                 raise
 
     def close(self) -> None:
-        """Waits until all is on disk.
+        """Waits until all checkpoints are on disk, and ends the writing.
 
         Raises:
-          OSError: the writing in the background failed.
+          OSError: The writing in the background failed.
         """
         with self._writing():
             self._manager.wait_until_finished()
@@ -114,12 +114,15 @@ class Checkpoints:
         """Writes a checkpoint in the background.
 
         Args:
-          state: finite, as `finite.finite_copy` gives it, and not changed any more.
-          log: the lines of metrics.jsonl up to this step.
-          best: evaluation up to this step, whose checkpoint stays.
+          state: A finite state, as `finite.finite_copy` gives it, which is not changed any
+            more.
+          log: The lines of metrics.jsonl since the checkpoint before, up to this step.
+          best: The best evaluation up to this step, whose checkpoint stays; None where
+            there is none.
 
         Raises:
-          OSError: too little room on the disk, or the checkpoint before was not written.
+          OSError: There is too little room on the disk, or the checkpoint before was not
+            written.
         """
         needed = sum(leaf.nbytes for leaf in jax.tree.leaves(state)) + 2**20
         free = shutil.disk_usage(self._folder).free
@@ -143,7 +146,7 @@ class Checkpoints:
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        """Orbax's and TensorStore's many kinds of error as the one kind that they are."""
+        """Turns the many kinds of error of Orbax and TensorStore into an OSError."""
         try:
             yield
         except Exception as error:
@@ -157,10 +160,10 @@ class Checkpoints:
         """The newest good state, as NumPy arrays; None where there is no checkpoint.
 
         Args:
-          like: a state (or its shapes) of the model that was saved.
+          like: A state (or its shapes) of the model that was saved.
 
         Raises:
-          UserError: there are checkpoints, but none can be used.
+          UserError: There are checkpoints, but none can be used.
         """
         found = self._good.newest(_items(like), None)
         if found is None:
@@ -176,12 +179,12 @@ class Checkpoints:
         """The newest good state, or that at `step`, without the optimizers' part.
 
         Args:
-          like: as of `restore_state`; its moving average is read where it has one.
-          step: of the checkpoint; None for the newest, "best" for that of the best
+          like: A state, as of `restore_state`; its moving average is read where it has one.
+          step: The step of the checkpoint; None for the newest, "best" for that of the best
             evaluation.
 
         Raises:
-          UserError: there is none that can be used.
+          UserError: There is no such checkpoint, or none that can be used.
         """
         if step == "best":
             step = self.best().step
@@ -198,16 +201,16 @@ class Checkpoints:
         return replace(like, step=np.int32(found[0]), opt_state={}, **found[1])  # type: ignore[arg-type]
 
     def shapes(self, step: int) -> dict[str, dict[str, tuple[int, ...]]]:
-        """As of `GoodCheckpoints.shapes`."""
+        """The shapes of a checkpoint's arrays, as of `GoodCheckpoints.shapes`."""
         return self._good.shapes(step)
 
     def read_networks(self, like: TrainState) -> tuple[int, Variables]:
-        """The networks that `like` has, of the newest good checkpoint, and its step.
+        """The step of the newest good checkpoint, and its networks that `like` has.
 
         The checkpoint may have others beside them.
 
         Raises:
-          UserError: there is no checkpoint that can be used.
+          UserError: There is no checkpoint that can be used.
         """
         part = {"params": like.params, "network_state": like.network_state}
         wanted = {name: part[name] for name in part if jax.tree.leaves(part[name])}
@@ -218,7 +221,7 @@ class Checkpoints:
         return step, replace(like, **items).variables  # type: ignore[arg-type]
 
     def segments(self, step: int) -> list[Segment]:
-        """What the good checkpoints up to this step hold of metrics.jsonl, oldest first."""
+        """The parts of metrics.jsonl in good checkpoints up to this step, oldest first."""
         return [segment(about) for about in self._good.abouts(step)]
 
     def best(self, step: int | None = None) -> Best:

@@ -17,10 +17,10 @@ from aaejax.types import Key, Phase, TrainState
 
 
 class Program(Protocol):
-    """Many steps, as `devices.Chunk` has them."""
+    """A program of many steps, such as `devices.Chunk`."""
 
     def compile(self, state: TrainState, data: Any, rows: np.ndarray, key: Key, /) -> None:
-        """Compiles, so that calls take no longer than their steps."""
+        """Compiles the program, so that calls take no longer than their steps."""
         ...
 
     def __call__(
@@ -32,13 +32,15 @@ class Program(Protocol):
 
 @dataclass(frozen=True)
 class Ran:
-    """What one chunk left: the steps done, the state, and each step's metrics.
+    """The results of one chunk: the steps done, the state, and each step's metrics.
 
     Attributes:
-      step: steps done since the start of the run.
-      state: on the devices.
-      metrics: by name, in the order of the phases: float32 [steps], or [steps, seeds].
-      seconds: that the chunk took, with the waiting for its data, without compiling.
+      step: The number of steps done since the start of the run.
+      state: The state, on the devices.
+      metrics: The metrics by name, in the order of the phases: float32 [steps], or
+        [steps, seeds].
+      seconds: The seconds that the chunk took, with the waiting for its data, without
+        compiling.
     """
 
     step: int
@@ -48,7 +50,7 @@ class Ran:
 
 
 def chunk_ends(first: int, steps: int, every: int) -> list[int]:
-    """Where the chunks after step `first` end: at multiples of `every`, and at the end."""
+    """The steps where chunks after step `first` end: multiples of `every`, and the last."""
     return [*range(first - first % every + every, steps, every), steps]
 
 
@@ -66,18 +68,19 @@ def run_chunks(
     """Runs chunk after chunk, for as long as it is asked for the next.
 
     Args:
-      program: many steps as few dispatches.
-      state: before the first chunk, on the devices; it is donated.
-      key: of the run.
-      fed: data and rows for each chunk, as of `devices.feed`. All have as many rows, so
+      program: A program of many steps in few dispatches.
+      state: The state before the first chunk, on the devices; it is donated.
+      key: The key of the run.
+      fed: The data and rows for each chunk, as of `devices.feed`. All have as many rows, so
         that one program serves them; a shorter chunk runs the first of them.
-      ends: of the chunks, as of `chunk_ends`.
-      phases: of the model, in order.
-      compiled: is called before each chunk is timed.
-      ready: is called when a chunk could begin, and waits until it may: for other hosts.
+      ends: The steps at which the chunks end, as of `chunk_ends`.
+      phases: The phases of the model, in order.
+      compiled: A function that is called before each chunk is timed.
+      ready: A function that is called when a chunk could begin, and returns when it may: it
+        waits for other hosts.
 
     Raises:
-      NonFiniteLoss: a loss or a gradient became NaN or infinite.
+      NonFiniteLoss: A loss or a gradient became NaN or infinite.
     """
     first = int(state.step)
     started = time.perf_counter()

@@ -66,7 +66,7 @@ _RUN |= {each.name for each in (*fields(HostOptions), *fields(CompileCache))}
 
 
 def group_of(option: str) -> str:
-    """Which of `GROUPS` an option stands in, in --help; "optimization" has the losses."""
+    """The one of `GROUPS` that --help has an option in; "optimization" has the losses."""
     name = option.replace("-", "_")
     if name in _DATA:
         return "data"
@@ -78,7 +78,7 @@ def group_of(option: str) -> str:
 
 
 def parse_run(args: Sequence[str], name: str = "train.py") -> tuple[Any, RunConfig]:
-    """`[MODEL] [OPTIONS]` -> the options of a model, and the settings of a run."""
+    """Reads `[MODEL] [OPTIONS]` as the options of a model and the settings of a run."""
     parsed = _parse(args, name)
     return parsed.model, parsed.run
 
@@ -125,19 +125,19 @@ def _parse(args: Sequence[str], name: str) -> Any:
 
 
 def list_models() -> str:
-    """A line for each model, for --help."""
+    """The list of the models for --help, with a line for each."""
     what = {name: models.options(name).__doc__.partition("\n")[0] for name in models.NAMES}
     lines = [f"    {name:20}{what[name]}" for name in models.NAMES]
     return "\n".join(["Models (aae where none is given):", "", *lines])
 
 
 def describe(result: Result, sample: str = "python sample.py", network: str = "") -> str:
-    """What was reached, where everything is, and what to do next.
+    """Says what was reached, where everything is, and what to do next.
 
     Args:
-      result: of the run.
-      sample: the command that asks.
-      network: the option that it needs too, where the run has a file of networks.
+      result: The result of the run.
+      sample: The command that asks a trained model.
+      network: The option that this command needs too, where the run has a file of networks.
     """
     run, line = result.folder, result.metrics
     if result.stopped_by not in (None, "stop-early"):
@@ -174,10 +174,11 @@ def main(name: str = "train.py") -> int:
     """Runs the command line; a mistake of the user's is one line and status 2.
 
     Args:
-      name: what messages call the command.
+      name: The name of the command in messages.
 
     Returns:
-      The exit status: 0 done, 1 diverged, 2 the user's mistake, 128 + n signal n.
+      The exit status: 0 for a run that is done, 1 for one that diverged, 2 for a mistake of
+      the user's, 128 + n for signal n.
     """
     try:
         status = script(name)(lambda: _main(name))()

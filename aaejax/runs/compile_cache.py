@@ -14,14 +14,14 @@ OFF = "no"
 
 @dataclass(frozen=True)
 class CompileCache:
-    """Where compiled programs are kept."""
+    """The place where compiled programs are kept."""
 
     compile_cache: str | None = None
-    """A folder in which compiled programs are kept, for any later start; or no. By default
-    ~/.cache/aaejax, or what JAX_COMPILATION_CACHE_DIR says."""
+    """The folder in which compiled programs are kept, for any later start, or no, to keep
+    none. By default it is ~/.cache/aaejax, or what JAX_COMPILATION_CACHE_DIR says."""
 
     def start(self) -> None:
-        """Tells JAX, before it compiles.
+        """Tells JAX where to keep programs, before it compiles any.
 
         JAX's key of an entry is the program, its options and the version of jaxlib. The
         default folder is a host's own, for XLA:CPU compiles for the instructions of the
@@ -29,7 +29,7 @@ class CompileCache:
         no home, or none that can be written to, nothing is kept.
 
         Raises:
-          UserError: the folder that is asked for can't be written to.
+          UserError: The folder that is asked for can't be written to.
         """
         if self.compile_cache == OFF:
             jax.config.update("jax_enable_compilation_cache", False)

@@ -19,7 +19,7 @@ FORMAT = 3  # of config.json
 
 
 def model_name(model: Model | ModelOptions) -> str | None:
-    """The word that chooses the model on the command line; None of one built by hand."""
+    """The word that chooses the model on the command line; None for one built by hand."""
     name = type(model).__module__.rpartition(".")[2].replace("_", "-")
     named = name in models.NAMES and type(model) is models.options(name)
     return name if named else None
@@ -29,9 +29,9 @@ def model_json(model: Model | ModelOptions, built: Model, state: TrainState) -> 
     """The part of config.json that says what the model is.
 
     Args:
-      model: as it was passed to `train`.
-      built: the model of that.
-      state: its first state, or the shapes of it.
+      model: The model or its options, as passed to `train`.
+      built: The model itself, built from these.
+      state: The first state of the model, or the shapes of it.
     """
     name = model_name(model)
     if name is None:
@@ -62,7 +62,7 @@ def model_options_json(options: Any) -> dict[str, Any]:
 
 
 def run_json(config: RunConfig) -> dict[str, Any]:
-    """What of the settings decides the result of the run: all but places."""
+    """The settings that decide the result of the run: all but places, such as folders."""
     return {
         f.name: getattr(config, f.name)
         for f in dataclasses.fields(config)
@@ -99,7 +99,7 @@ def saved_model(saved: dict[str, Any]) -> ModelOptions:
     """The options of the model that a config.json names.
 
     Raises:
-      UserError: the model was built by hand; the file is damaged, or of another aaejax.
+      UserError: The model was built by hand, or the file is damaged or of another aaejax.
     """
     if saved.get("custom_model"):
         raise UserError(
@@ -115,7 +115,7 @@ def saved_model(saved: dict[str, Any]) -> ModelOptions:
 
 
 def made_of(saved: dict[str, Any]) -> str:
-    """What is recorded of a model built by hand, for messages."""
+    """The record of a model built by hand, as words for messages."""
     sizes = saved.get("networks")
     if not isinstance(sizes, dict):
         return ""
@@ -127,7 +127,7 @@ def saved_run(saved: dict[str, Any]) -> RunConfig:
     """The settings that a config.json has; places take their defaults.
 
     Raises:
-      UserError: the file is damaged, or of another aaejax.
+      UserError: The file is damaged, or of another aaejax.
     """
     return _build(RunConfig, _of_this_format(saved).get("run"), "run")
 
@@ -136,7 +136,7 @@ def completed(saved: dict[str, Any]) -> dict[str, Any]:
     """A config.json with the defaults of the options that are younger than it.
 
     Raises:
-      UserError: it is damaged, or of another aaejax.
+      UserError: The file is damaged, or of another aaejax.
     """
     whole = {**_of_this_format(saved), "run": run_json(saved_run(saved))}
     if isinstance(saved.get("data"), dict):
@@ -150,8 +150,8 @@ def completed(saved: dict[str, Any]) -> dict[str, Any]:
 def decides(config: dict[str, Any]) -> dict[str, Any]:
     """The part of config.json that decides what a step does.
 
-    No places; of the data what they are, not what they are called; and not how long the run
-    is, so that it can go on for longer.
+    It has no places; of the data it has what they are, not what they are called; and it
+    does not have how long the run is, so that the run can go on for longer.
     """
     kept = {name: config[name] for name in config if name not in ("where", "went_on")}
     for part, name in (
@@ -174,7 +174,7 @@ def _of_this_format(saved: dict[str, Any]) -> dict[str, Any]:
     """A config.json of this format, from one of this or the one before.
 
     Raises:
-      UserError: it is of another.
+      UserError: It is of another format.
     """
     if saved["format"] == 1 and isinstance(saved.get("options"), dict):
         # "generator" was the name of a loss, a phase and a network.
@@ -195,7 +195,7 @@ def _as_they_were(options: dict[str, Any], model: Any) -> dict[str, Any]:
     """Options of format 2, with what they left open, or was not read, as it then was.
 
     Raises:
-      UserError: the model is none of this aaejax any more.
+      UserError: The model is none of this aaejax any more.
     """
     if model == "nade" and options.get("masked"):
         raise UserError(
@@ -224,7 +224,7 @@ def differences(old: Any, new: Any) -> list[str]:
 
 
 def leaves_that_differ(one: Any, other: Any, name: str = "") -> list[tuple[str, str, str]]:
-    """Of two JSON trees: the dotted name of each such leaf, and what it is in either."""
+    """The leaves in which two JSON trees differ: dotted name, and what it is in either."""
     if isinstance(one, dict) and isinstance(other, dict):
         return [
             leaf
@@ -240,7 +240,7 @@ def leaves_that_differ(one: Any, other: Any, name: str = "") -> list[tuple[str, 
 
 
 def changes(old: Any, new: Any) -> list[str]:
-    """As `differences`, but for the leaves that `new` alone has."""
+    """The `differences` of two JSON trees, without the leaves that `new` alone has."""
     return differences(old, _shared(new, old))
 
 
@@ -258,7 +258,7 @@ def _build(cls: type, values: Any, name: str, **more: Any) -> Any:
     `_of_this_format`.)
 
     Raises:
-      UserError: a field that the class has not, or a value of another type than its.
+      UserError: The class does not have a field, or a value is not of its field's type.
     """
     if not isinstance(values, dict):
         raise _damaged(f"{name} is {_short(values)}, no object")

@@ -18,9 +18,10 @@ def curve(name: str, line: Line, beside: Line | None = None) -> str:
     A dot is at the end of the curve: of a single point it is all that is seen.
 
     Args:
-      name: of the metric.
-      line: at least one point, all finite.
-      beside: drawn dashed on the same scale, such as what chance gives.
+      name: The name of the metric.
+      line: The steps and values of the curve, at least one point, all finite.
+      beside: A curve that is drawn dashed on the same scale, such as what chance gives;
+        None for none.
     """
     drawn = [line] if beside is None else [line, beside]
     steps = np.concatenate([np.asarray(each[0], float) for each in drawn])
@@ -49,7 +50,7 @@ def curve(name: str, line: Line, beside: Line | None = None) -> str:
 
 
 def _points(line: Line, box: tuple[float, float, float, float]) -> str:
-    """In the drawing's units; of many points the means of neighbours."""
+    """The points of a line in the drawing's units; of many the means of neighbours."""
     left, right, low, high = box
     x, y = (np.asarray(each, float) for each in line)
     if len(x) > MOST:

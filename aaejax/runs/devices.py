@@ -42,15 +42,15 @@ def check_batch_size(batch_size: int, devices: Sequence[Device]) -> None:
 
 
 def all_devices() -> list[Device]:
-    """Those of all hosts, host by host."""
+    """The devices of all hosts, host by host."""
     return sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
 
 
 def own_part(devices: Sequence[Device]) -> slice:
-    """Which of the devices are this host's.
+    """The part of the devices that are this host's.
 
     Raises:
-      UserError: none is, or they do not stand together.
+      UserError: No device is this host's, or they do not stand together.
     """
     own = [
         number
@@ -66,7 +66,7 @@ def own_part(devices: Sequence[Device]) -> slice:
 
 
 def replicate(tree: Any, devices: Sequence[Device]) -> Any:
-    """One unstacked copy of the arrays on every device; all hosts have the same."""
+    """Puts one unstacked copy of the arrays on every device; all hosts have the same."""
     sharding = _sharding(devices)
     if sharding.is_fully_addressable:
         return jax.device_put(tree, sharding)
@@ -74,15 +74,15 @@ def replicate(tree: Any, devices: Sequence[Device]) -> Any:
 
 
 def from_first(tree: Any, devices: Sequence[Device], hosts: Hosts) -> Any:
-    """The arrays of the first host, bit for bit, on the others too.
+    """Gives the arrays of the first host, bit for bit, to the others too.
 
     Args:
-      tree: arrays; of other hosts those of the same shapes and dtypes.
-      devices: of all hosts.
-      hosts: that take part.
+      tree: A pytree of arrays; other hosts have some of the same shapes and dtypes.
+      devices: The devices of all hosts.
+      hosts: The hosts that take part.
 
     Returns:
-      The same, as NumPy arrays where there are several hosts.
+      The arrays of the first host, as NumPy arrays where there are several hosts.
     """
     if hosts.count == 1:
         return tree
@@ -120,7 +120,7 @@ def _sharding(devices: Sequence[Device], *axes: str) -> NamedSharding:
 
 
 def _on_all_hosts(x: Any, sharding: NamedSharding) -> jax.Array:
-    """As `jax.device_put`, which would compare all hosts' values by a collective first."""
+    """Does as `jax.device_put`, but without comparing all hosts' values collectively."""
     if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
         data = _on_all_hosts(jax.random.key_data(x), sharding)
         return jax.random.wrap_key_data(data, impl=jax.random.key_impl(x))
@@ -148,18 +148,19 @@ def train_chunk(
     streamed: bool = False,
     parallel: Parallel = "pmap",
 ) -> "Chunk":
-    """Many steps as few dispatches.
+    """Makes a program of many steps in few dispatches.
 
     Args:
-      make_step: from the name of the axis to average over to a step; None, on one device,
-        for nothing to average (XLA:CPU would copy every gradient: 4 % of a step).
-      make_batch: from the data and the rows of one step, int32 [B / devices, ...], to its
-        batch; runs on the device.
-      devices: to run on.
-      one_by_one: a dispatch for each step, in place of one for all (`steps_alone`).
-      streamed: the data hold the examples of this chunk alone, split over devices
+      make_step: A function from the name of the axis to average over to a step; the name is
+        None, on one device, for nothing to average (XLA:CPU would copy every gradient: 4 %
+        of a step).
+      make_batch: A function from the data and the rows of one step, int32
+        [B / devices, ...], to its batch; it runs on the device.
+      devices: The devices to run on.
+      one_by_one: Whether each step is a dispatch, in place of one for all (`steps_alone`).
+      streamed: Whether the data hold the examples of this chunk alone, split over devices
         (leading axis), in place of the whole set on each.
-      parallel: "pmap", or "shard_map": jit over a mesh.
+      parallel: What runs a step on many devices: "pmap", or "shard_map": jit over a mesh.
     """
     # Inlined, it changes no program, and is traced once: `scan_steps` asks for its shapes
     # first. A function of its arguments alone, for JAX keeps what a closure traced.
@@ -194,7 +195,7 @@ def train_chunk(
 def _sharded(
     function: Callable, devices: Sequence[Device], one_by_one: bool, streamed: bool
 ) -> Any:
-    """What `jax.pmap` makes of a chunk's function, by `jax.shard_map`."""
+    """Maps a chunk's function over devices as `jax.pmap` does, by `jax.shard_map`."""
 
     def of_part(state, data, rows, key, *count):
         # Of the axis over devices each has one.
@@ -220,7 +221,7 @@ def _sharded(
 
 
 class Chunk:
-    """Many steps as few dispatches, compiled once for each shape of its arguments."""
+    """A program of many steps, compiled once for each shape of its arguments."""
 
     def __init__(self, mapped: Any, devices: Sequence[Device], one_by_one: bool):
         self._mapped, self._devices, self._one_by_one = mapped, devices, one_by_one
@@ -240,8 +241,8 @@ class Chunk:
         With a count, runs the first of them alone, by the same program.
 
         Returns:
-          The state, and metrics [steps] by name, of which the first `count` are those of a
-          step.
+          The state, and metrics [steps] by name, of which the first `count` are those of
+          the steps that ran.
         """
         count = len(rows) if count is None else count
         program, split = self._program(state, data, rows, key)
@@ -257,8 +258,8 @@ class Chunk:
     def compile(
         self, state: TrainState, data: dict[str, Any], rows: np.ndarray, key: Key
     ) -> None:
-        """Compiles for these arguments, unless that is done, so that calls take no longer
-        than their steps.
+        """Compiles the program for these arguments, unless that is done, so that calls take
+        no longer than their steps.
         """
         self._program(state, data, rows, key)
 
@@ -302,13 +303,13 @@ def feed(
     *,
     streamed: bool,
 ) -> Iterator[tuple[dict[str, Any], np.ndarray]]:
-    """The data and the indices that a `Chunk` takes, one pair for each chunk.
+    """Yields the data and the indices that a `Chunk` takes, one pair for each chunk.
 
     Args:
-      arrays: the whole set, [N, ...] each.
-      indices: for each chunk a function that gives its int32 [steps, B, ...].
-      devices: to run on.
-      streamed: as of `train_chunk`.
+      arrays: The arrays of the whole set by name, [N, ...] each.
+      indices: For each chunk, a function that gives its row numbers, int32 [steps, B, ...].
+      devices: The devices to run on.
+      streamed: Whether each chunk brings its own examples, as of `train_chunk`.
     """
     if streamed:
         # Each chunk goes to the devices once, though each of its steps may be a dispatch.
@@ -340,5 +341,5 @@ def steps_alone(
 
 
 def to_host(metrics: dict[str, Any]) -> dict[str, np.ndarray]:
-    """A chunk's metrics as float32 [steps], one transfer."""
+    """Copies a chunk's metrics to the host in one transfer: float32 [steps] by name."""
     return {name: np.asarray(value) for name, value in jax.device_get(metrics).items()}

@@ -15,15 +15,15 @@ from aaejax.types import DataSpec, Device, Model
 
 @dataclass(frozen=True)
 class Examples:
-    """What a run takes of a dataset.
+    """The examples that a run takes of a dataset.
 
     Attributes:
-      arrays: what steps read: "image" [N, ...] and perhaps "label" [N], "condition" [N, C]
-        and "weight" [N].
-      streamed: whether the arrays are too large for a device, so that each chunk of steps
-        brings its own.
-      shown: held-out ones, as of `held_out`.
-      class_names: of class 0, 1, ...
+      arrays: The arrays that steps read: "image" [N, ...] and perhaps "label" [N],
+        "condition" [N, C] and "weight" [N].
+      streamed: Whether each chunk of steps brings its own examples, as the arrays are too
+        large for a device, or not the same on all hosts.
+      shown: The held-out examples, as of `held_out`.
+      class_names: The names of class 0, 1, ...
     """
 
     arrays: dict[str, Images]
@@ -40,10 +40,10 @@ class Examples:
         hosts: Hosts | None = None,
         own: bool = False,
     ) -> "Examples":
-        """Images that are read as they are needed are read now where they fit.
+        """Takes a dataset; images that are read as needed are read now where they fit.
 
-        Of several hosts on each; the first alone takes what is held out. Where each has its
-        own data they are streamed, since they are not the same on all devices.
+        Of several hosts each reads them; the first alone takes what is held out. Where each
+        has its own data they are streamed, since they are not the same on all devices.
         """
         hosts = hosts or Alone()
         arrays: dict[str, Images] = {"image": dataset.train_images}
@@ -61,12 +61,12 @@ class Examples:
 
 
 class Shown(NamedTuple):
-    """Held-out examples, which a run is looked at by.
+    """The held-out examples by which a run is looked at.
 
     Attributes:
-      images: [M, ...].
-      labels: [M], or None.
-      condition: [M, C], or None.
+      images: The examples themselves, [M, ...].
+      labels: The label of each, [M], or None.
+      condition: The condition of each, [M, C], or None.
     """
 
     images: np.ndarray
@@ -74,20 +74,21 @@ class Shown(NamedTuple):
     condition: np.ndarray | None = None
 
     def told(self, model: Model) -> np.ndarray | None:
-        """What the model is told of each: condition or label, as it reads."""
+        """The condition or the label of each example, whichever the model reads."""
         return model.told(self.labels, self.condition)
 
     def first(self, count: int) -> dict[str, np.ndarray]:
-        """The first of them, by the names of what is there."""
+        """The arrays of the first examples, by the names of those that are there."""
         return {name: x[:count] for name, x in self._asdict().items() if x is not None}
 
 
 def held_out(dataset: Dataset) -> Shown:
-    """Held-out examples: at most 10,000, of all classes.
+    """Takes the held-out examples of a dataset: at most 10,000, of all classes.
 
-    In an order that is always the same and has nothing to do with that of the data, so
-    that a part of them is like the whole: a folder's images come class by class. Of data
-    that are read as they are needed no more than take 256 MiB, but 256 at least.
+    They are in an order that is always the same and has nothing to do with that of the
+    data, so that a part of them is like the whole: a folder's images come class by class.
+    Of data that are read as they are needed there are no more than fill 256 MiB, but 256 at
+    least.
     """
     most = 10_000
     if isinstance(dataset.test_images, Rows) and len(dataset.test_images):
@@ -103,7 +104,7 @@ def held_out(dataset: Dataset) -> Shown:
 
 
 def data_spec(dataset: Dataset) -> DataSpec:
-    """What a model has to know of a dataset."""
+    """Finds what a model has to know of a dataset."""
     unit = dataset.train_images.dtype == np.uint8 or len(dataset.example_shape) == 3
     if not unit:
         # The test part too: what is scaled by the training part may lie outside.

@@ -33,7 +33,7 @@ class Exported:
 
 
 def flat(variables: Variables) -> dict[str, np.ndarray]:
-    """Arrays by their place, as encoder/params/mlp/hidden_0/kernel."""
+    """The arrays of networks by their place, such as encoder/params/mlp/hidden_0/kernel."""
     leaves = jax.tree_util.tree_leaves_with_path(jax.device_get(variables))
     return {name_of(path): np.asarray(leaf) for path, leaf in leaves}
 
@@ -42,9 +42,9 @@ def write_weights(folder: RunFolder, found: Exported, config: dict[str, Any]) ->
     """Writes model.safetensors.
 
     Args:
-      folder: that gets it.
-      found: what is written.
-      config: config.json of the run.
+      folder: The folder that gets the file.
+      found: The parameters to write, and which they are.
+      config: The contents of config.json of the run.
     """
     tensors = flat(found.variables)
     about = {
@@ -67,14 +67,15 @@ def read_weights(
     """Reads model.safetensors.
 
     Args:
-      folder: an exported one.
-      like: variables of its model, or their shapes.
-      step: that is asked for; None for the one that is there.
-      weights: "last" for those that are there, "ema" for a moving average.
-      run: what of config.json decides the result of the run.
+      folder: An exported folder.
+      like: The variables of its model, or their shapes.
+      step: The step that is asked for; None for the one that is there.
+      weights: The weights that are asked for: "last" for those that are there, "ema" for a
+        moving average.
+      run: The part of config.json that decides the result of the run.
 
     Raises:
-      UserError: it can't be read, or has not what is asked for.
+      UserError: The file can't be read, or has not what is asked for.
     """
     try:
         tensors, metadata = read_tensors(folder.weights)
@@ -110,7 +111,7 @@ def read_weights(
 
 
 def in_places(tensors: dict[str, np.ndarray], like: Variables) -> Variables:
-    """Arrays in their places; raises ValueError where they are none of such a model."""
+    """Puts arrays in their places; raises ValueError where they are not of such a model."""
     leaves, structure = jax.tree_util.tree_flatten_with_path(like)
     wanted = {name_of(path): leaf for path, leaf in leaves}
     for name in dict.fromkeys([*wanted, *tensors]):

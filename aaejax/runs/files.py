@@ -39,7 +39,7 @@ def atomic(path: Path) -> Iterator[BinaryIO]:
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Names the file in an error of a write, which the system says of no file."""
+    """Names the file in an error of a write, where the system's own names none."""
     try:
         yield
     except OSError as error:
@@ -65,20 +65,20 @@ def remove_temporary(folder: Path, names: tuple[str, ...]) -> None:
 
 
 def append(path: Path, text: str) -> None:
-    """Adds text to a file, made if need be.
+    """Adds text to a file, which is made if need be.
 
     Raises:
-      UserError: it is a link.
+      UserError: The file is a link, or no plain file.
     """
     with naming(path), open(open_own(path, os.O_WRONLY | os.O_APPEND), "ab") as file:
         file.write(text.encode())
 
 
 def open_own(path: Path, flags: int) -> int:
-    """A descriptor of a plain file for writing, made if need be, as `os.open`.
+    """Opens a plain file for writing, made if need be; gives its descriptor as `os.open`.
 
     Raises:
-      UserError: it is a link, or no plain file.
+      UserError: The file is a link, or no plain file.
     """
     check_no_link(path)
     more = os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
@@ -99,10 +99,10 @@ def check_no_link(path: Path) -> None:
 
 
 def read_bytes(path: Path) -> bytes:
-    """What a plain file holds.
+    """Reads the bytes of a plain file.
 
     Raises:
-      OSError: it can't be read, or is a folder, pipe or device.
+      OSError: The file can't be read, or is a folder, pipe or device.
     """
     if not stat.S_ISREG(path.stat().st_mode):
         raise OSError(f"{path} is no plain file")

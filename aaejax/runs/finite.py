@@ -14,9 +14,9 @@ def check_finite(metrics: dict[str, np.ndarray], first: int) -> None:
     """Raises NonFiniteLoss for the first step, and there the first phase, gone wrong.
 
     Args:
-      metrics: by "<phase>/<name>", in the order of the phases: [steps], or
+      metrics: The metrics by "<phase>/<name>", in the order of the phases: [steps], or
         [steps, seeds], of which none may go wrong.
-      first: the steps done before these.
+      first: The number of steps done before these.
     """
     good = {
         name: np.logical_and.reduce(np.isfinite(values).reshape(len(values), -1), axis=1)
@@ -40,10 +40,11 @@ def finite_copy(state: TrainState) -> TrainState:
     seen here alone.
 
     Args:
-      state: on one device or on many.
+      state: The state, on one device or on many.
 
     Raises:
-      NonFiniteLoss: an array of the parameters or of the optimizers is not finite.
+      NonFiniteLoss: An array of the state, as of the parameters or of an optimizer, is not
+        finite.
     """
     # A copy: on a CPU it would be a view of what the next step overwrites.
     host = jax.tree.map(lambda x: np.array(x), jax.device_get(state))
@@ -55,5 +56,5 @@ def finite_copy(state: TrainState) -> TrainState:
 
 
 def name_of(path: tuple) -> str:
-    """A leaf's place in a pytree, as params/encoder/layer0/kernel."""
+    """The place of a leaf in a pytree, such as params/encoder/layer0/kernel."""
     return jax.tree_util.keystr(path, simple=True, separator="/")

@@ -26,14 +26,14 @@ KEPT = 16  # recipes whose compiled programs are kept
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a training is but for its data and its seed.
+    """All that decides a training but for its data and its seed.
 
     Attributes:
-      options: of a model, as `aaejax.models.options` has them.
-      shape: of an example.
-      unit_range: whether all values of the training data lie in [0, 1].
-      steps: of the training.
-      batch_size: examples a step.
+      options: The options of a model, as `aaejax.models.options` has them.
+      shape: The shape of an example.
+      unit_range: Whether all values of the training data lie in [0, 1].
+      steps: The number of steps of the training.
+      batch_size: The number of examples in a batch.
     """
 
     options: Any
@@ -43,7 +43,7 @@ class Recipe:
     batch_size: int
 
     def json(self) -> dict[str, Any]:
-        """As `recipe_of` reads it."""
+        """The recipe as JSON, which `recipe_of` reads."""
         return {
             "format": FORMAT,
             "model": model_name(self.options),
@@ -56,11 +56,11 @@ class Recipe:
 
 
 def recipe_of(saved: dict[str, Any]) -> Recipe:
-    """From JSON.
+    """Reads a recipe from JSON.
 
     Raises:
-      UserError: options that this aaejax does not know.
-      KeyError, TypeError: it is none.
+      UserError: It has options that this aaejax does not know.
+      KeyError, TypeError, ValueError: It is no recipe.
     """
     return Recipe(
         saved_model(saved),
@@ -72,15 +72,16 @@ def recipe_of(saved: dict[str, Any]) -> Recipe:
 
 
 def options_of(model: str, defaults: Mapping[str, Any], given: Mapping[str, Any]) -> Any:
-    """The options of a model.
+    """Makes the options of a model.
 
     Args:
-      model: its name.
-      defaults: by name; those that it has not are left out.
-      given: by name, before the defaults; of an optimizer those that it is to have.
+      model: The name of the model.
+      defaults: The default values by name; those that the model has not are left out.
+      given: The values by name that go before the defaults; that of an optimizer may be a
+        mapping of its own options.
 
     Raises:
-      UserError: an option that the model, or an optimizer, has not, or a wrong value.
+      UserError: The model, or an optimizer, does not have an option, or a value is wrong.
     """
     cls = models.options(model)
     known = {each.name for each in fields(cls) if each.init}
@@ -113,7 +114,7 @@ class Programs:
         """Builds the model.
 
         Raises:
-          UserError: options that don't fit the data; a model without an encoder.
+          UserError: The options don't fit the data, or the model has no encoder.
         """
         spec = DataSpec(recipe.shape, 0, recipe.unit_range)
         model = self.model = recipe.options.build(spec, recipe.steps)
@@ -138,16 +139,16 @@ programs = lru_cache(maxsize=KEPT)(Programs)
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
-    """What a training made.
+    """A model that was trained on arrays.
 
     Attributes:
-      recipe: of it.
-      variables: of the networks, on the host.
-      mean: that is taken from each feature, float64 [F].
-      std: that it is then divided by, float64 [F].
-      scales: of the parts of a score on the training data.
-      mixture: what the codes of the training data are like, where the latent part of a
-        score is by it and not by the prior.
+      recipe: The recipe of the training.
+      variables: The variables of the networks, on the host.
+      mean: The value that is subtracted from each feature, float64 [F].
+      std: The value that each feature is then divided by, float64 [F].
+      scales: The median and spread of each part of a score on the training data.
+      mixture: The mixture that the codes of the training data are like, where the latent
+        part of a score is by it; None where that is by the prior.
     """
 
     recipe: Recipe
@@ -159,36 +160,36 @@ class Fitted:
 
     @property
     def programs(self) -> Programs:
-        """Of the recipe."""
+        """The programs of the recipe."""
         return programs(self.recipe)
 
     def scaled(self, rows: np.ndarray) -> np.ndarray:
-        """Rows [N, F] as the user has them -> examples [N, ...] as the model takes them."""
+        """Turns rows [N, F] of the user into examples [N, ...] of the model, float32."""
         x = ((rows - self.mean) / self.std).astype(np.float32)
         return x.reshape(len(x), *self.recipe.shape)
 
     def unscaled(self, examples: np.ndarray) -> np.ndarray:
-        """Examples [N, ...] of the model -> rows [N, F] as the user has them, float64."""
+        """Turns examples [N, ...] of the model into rows [N, F] of the user, float64."""
         return examples.reshape(len(examples), -1) * self.std + self.mean
 
     def measured(self, rows: np.ndarray) -> dict[str, np.ndarray]:
-        """The parts of the score of rows [N, F], each float32 [N]."""
+        """The parts of the score of rows [N, F] by name, each float32 [N]."""
         measured = self.programs.measures.of(self.variables, mixture=self.mixture)
         return measured(self.scaled(rows), None)
 
     def encoded(self, rows: np.ndarray) -> np.ndarray:
-        """Codes of rows [N, F]: float32 [N, Z]."""
+        """The codes of rows [N, F]: float32 [N, Z]."""
         return self._asked(self.programs.encode, self.scaled(rows))
 
     def decoded(self, codes: np.ndarray) -> np.ndarray:
-        """Rows of codes [N, Z]: float64 [N, F]."""
+        """The rows that codes [N, Z] decode to: float64 [N, F]."""
         return self.unscaled(self._asked(self.programs.decode, codes))
 
     def _asked(self, program: Any, given: np.ndarray) -> np.ndarray:
         return program(self.variables, given, None, jax.random.key(0))["found"]
 
     def to_bytes(self) -> bytes:
-        """A safetensors file."""
+        """The model as the bytes of a safetensors file."""
         about = {"recipe": self.recipe.json(), "scales": self.scales}
         scaling = {"mean": self.mean, "std": self.std}
         named = {f"model/{name}": array for name, array in flat(self.variables).items()}
@@ -199,10 +200,10 @@ class Fitted:
 
 
 def fitted_of(raw: bytes) -> Fitted:
-    """What `Fitted.to_bytes` made.
+    """Reads what `Fitted.to_bytes` made.
 
     Raises:
-      UserError: it is none, or that of another aaejax.
+      UserError: The bytes are no such model, or that of another aaejax.
     """
     try:
         tensors, metadata = tensors_of(raw)

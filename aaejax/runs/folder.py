@@ -39,43 +39,43 @@ PICTURES = ("samples.png", "reconstructions.png", "manifold.png", "styles.png", 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Paths of one run, and what is written there besides checkpoints and pictures."""
+    """The paths of one run, and what is written there besides checkpoints and pictures."""
 
     path: Path
 
     @property
     def config(self) -> Path:
-        """Everything needed to rebuild the model."""
+        """The file that has everything needed to rebuild the model."""
         return self.path / "config.json"
 
     @property
     def metrics(self) -> Path:
-        """One line a log point."""
+        """The file of metrics, one line for each log point."""
         return self.path / "metrics.jsonl"
 
     @property
     def heldout(self) -> Path:
-        """A few held-out examples, so that sampling needs nothing but the folder."""
+        """The file of a few held-out examples, so that sampling needs only the folder."""
         return self.path / "heldout.npz"
 
     @property
     def checkpoints(self) -> Path:
-        """Orbax's folder."""
+        """The folder of checkpoints, which Orbax writes."""
         return self.path / "checkpoints"
 
     @property
     def weights(self) -> Path:
-        """Of an exported folder, what stands there for checkpoints."""
+        """The file of parameters that an exported folder has in place of checkpoints."""
         return self.path / "model.safetensors"
 
     @property
     def unusable(self) -> Path:
-        """Where checkpoints go that could not be read."""
+        """The folder where checkpoints go that could not be read."""
         return self.path / UNUSABLE
 
     @property
     def pictures(self) -> Path:
-        """PNGs, a set at each evaluation."""
+        """The folder of PNG files, a set at each evaluation."""
         return self.path / "pictures"
 
     @property
@@ -94,19 +94,19 @@ class RunFolder:
 
     @property
     def tensorboard(self) -> Path:
-        """Event files of --log tensorboard."""
+        """The folder of the event files of --log tensorboard."""
         return self.path / "tensorboard"
 
     @property
     def profile(self) -> Path:
-        """Traces of --profile."""
+        """The folder of the traces of --profile."""
         return self.path / "profile"
 
     def read_config(self) -> dict[str, Any]:
-        """config.json.
+        """Reads config.json.
 
         Raises:
-          UserError: the folder is no run, or the file is damaged.
+          UserError: The folder is no run, or the file is damaged.
         """
         if not self.config.exists():
             hint = (
@@ -158,7 +158,7 @@ class RunFolder:
           is new.
 
         Raises:
-          UserError: the folder has a run with another configuration, or is something else.
+          UserError: The folder has a run with another configuration, or is something else.
         """
         check_folder(self.checkpoints)
         if self.weights.exists():
@@ -238,22 +238,22 @@ class RunFolder:
             (self.path / name).unlink(missing_ok=True)
 
     def has_checkpoints(self) -> bool:
-        """Whether there is one, good or not."""
+        """Whether there is a checkpoint, good or not."""
         return any(map(is_checkpoint, _entries(self.checkpoints)))
 
     def write_heldout(self, **arrays: np.ndarray) -> None:
-        """Keeps examples (images as they came) for sampling, by the names of its arrays."""
+        """Keeps examples (images as they came) for sampling, by the names of the arrays."""
         with atomic(self.heldout) as file:
             np.savez(file, **arrays)  # type: ignore[arg-type]
 
     def read_heldout(self, instead: str = "--data gives others") -> dict[str, np.ndarray]:
-        """Arrays: images [N, ...], labels [N] and condition [N, C] where there are any.
+        """Reads images [N, ...], and labels [N] and condition [N, C] where there are any.
 
         Args:
-          instead: what the error says of how who asks can do without.
+          instead: What the error says of how the caller can do without the examples.
 
         Raises:
-          UserError: they are not there, damaged, or none that the run's model can take.
+          UserError: They are not there, damaged, or none that the run's model can take.
         """
         data = self.read_config().get("data") if self.config.exists() else None
         try:
@@ -276,13 +276,13 @@ def _one_line(error: Exception) -> str:
 
 @contextmanager
 def locked(path: Path) -> Iterator[RunFolder]:
-    """The run folder, made if need be, for this process alone.
+    """Locks the run folder, made if need be, for this process alone.
 
     The lock is the kernel's: it goes with the process, however that ends.
 
     Raises:
-      UserError: another process has it.
-      OSError: it can't be made or written.
+      UserError: Another process has the folder, or the path is no folder.
+      OSError: The folder can't be made or written.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)

@@ -25,31 +25,31 @@ class GoodCheckpoints:
         run: dict[str, Any] | None,
         tell: Callable,
     ):
-        """Of a folder.
+        """Takes a folder of checkpoints.
 
         Args:
-          manager: Orbax's, of that folder.
-          folder: of the checkpoints.
-          run: as of `Checkpoints`.
-          tell: gets a line about each checkpoint that can't be used.
+          manager: Orbax's manager of that folder.
+          folder: The folder of the checkpoints.
+          run: What decides the result of the run, as of `Checkpoints`.
+          tell: A function that gets a line about each checkpoint that can't be used.
         """
         self._manager, self._folder, self._run, self._tell = manager, folder, run, tell
 
     def steps(self) -> list[int]:
-        """Of all checkpoints that are there, good or not."""
+        """The steps of all checkpoints that are there, good or not."""
         return list(self._manager.all_steps())
 
     def newest(
         self, wanted: dict[str, Any], only: int | None = None
     ) -> tuple[int, dict[str, Any]] | None:
-        """The newest that can be used: its step and its items; None where there is none.
+        """The step and items of the newest checkpoint that can be used; None without any.
 
         Args:
-          wanted: the shapes of each item that is read, by name.
-          only: the step of the one that it must be.
+          wanted: The shapes of each item that is read, by name.
+          only: The step of the one checkpoint that it must be; None for any.
 
         Raises:
-          UserError: none of those that are there can be used, or not that one.
+          UserError: None of those that are there can be used, or not that one.
         """
         tried: set[int] = set()
         bad: list[Exception] = []  # what is wrong with those that are there
@@ -94,7 +94,7 @@ class GoodCheckpoints:
         )
 
     def shapes(self, step: int) -> dict[str, dict[str, tuple[int, ...]]]:
-        """Of each network's arrays, by their places, as Orbax has them of a checkpoint."""
+        """The shapes of each network's arrays in a checkpoint, by their places."""
         found: dict[str, dict[str, tuple[int, ...]]] = {}
         kept = self._manager.item_metadata(step)
         for item in ("params", "network_state"):
@@ -105,7 +105,7 @@ class GoodCheckpoints:
         return found
 
     def abouts(self, last: int | None = None) -> list[dict[str, Any]]:
-        """What the good checkpoints up to this step say of themselves, oldest first."""
+        """The items "about" of the good checkpoints up to this step, oldest first."""
         found = []
         for each in sorted(self.steps()):
             if last is not None and each > last:
@@ -150,5 +150,5 @@ class GoodCheckpoints:
 
 
 def first_line(error: Exception) -> str:
-    """Of what an error says."""
+    """The first line of what an error says."""
     return str(error).splitlines()[0] if str(error) else repr(error)

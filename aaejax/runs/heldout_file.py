@@ -12,14 +12,14 @@ from aaejax.runs.files import read_bytes
 
 
 def checked_heldout(path: Path, data: dict[str, Any]) -> dict[str, np.ndarray]:
-    """Arrays of the file: images [N, ...], labels [N] and condition [N, C] where there are.
+    """Reads images [N, ...], and labels [N] and condition [N, C] where the file has any.
 
     Args:
-      path: of the file.
-      data: what config.json has of the data; {} where that is not known.
+      path: The path of the file.
+      data: What config.json has of the data; {} where that is not known.
 
     Raises:
-      Exception: of many kinds, for what such a file can't have.
+      Exception: The file has what such a file can't have; there are many kinds.
     """
     # The heads first: what they say is compared before anything is taken for it.
     raw = read_bytes(path)

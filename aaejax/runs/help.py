@@ -14,12 +14,13 @@ WIDEST = 110  # columns of a terminal that are used
 
 
 def grouped(text: str, order: Sequence[str], group_of: Callable[[str], str]) -> str:
-    """Help whose options stand in boxes of their own.
+    """Puts the options of a help text into boxes of their own.
 
     Args:
-      text: what tyro prints, in one column.
-      order: titles of the boxes; one that no option is in is left out.
-      group_of: the title of an option, as "batch-size"; one of the order.
+      text: The text that tyro prints, in one column.
+      order: The titles of the boxes; one that no option is in is left out.
+      group_of: A function from an option, such as "batch-size", to the title of its box,
+        one of the order.
     """
     box = BOX.search(text)
     if box is None:  # tyro draws them otherwise: all is there, in one
@@ -51,15 +52,15 @@ class _Said(io.StringIO):
 
     @property
     def encoding(self) -> str:
-        """Of the terminal."""
+        """The encoding of the terminal."""
         return self._encoding
 
 
 @contextmanager
 def grouping(order: Sequence[str], group_of: Callable[[str], str]) -> Any:
-    """Prints what is printed within as `grouped` has it; arguments as there.
+    """Prints what is printed in its body as `grouped` has it; the arguments are the same.
 
-    Within, a terminal is as narrow as makes tyro put all in one column.
+    In the body a terminal is narrow enough for tyro to put all in one column.
     """
     said = _Said((sys.stdout.encoding or "ascii").lower())
     before = os.environ.get("COLUMNS")

@@ -18,14 +18,15 @@ from aaejax.types import TrainState
 
 @dataclass(frozen=True)
 class Event:
-    """Where a run is.
+    """The point that a run has come to.
 
     Attributes:
-      step: steps done.
-      metrics: the line of metrics.jsonl, by name; held-out scores are in it from
+      step: The number of steps done.
+      metrics: The line of metrics.jsonl, by name; held-out scores are in it from
         `on_evaluate` on.
-      state: on the devices. The next step writes over it: copy what is to be kept.
-      plane: held-out codes as they are drawn, float32 [N, 2], where the event is an
+      state: The state, on the devices. The next step writes over it: copy what is to be
+        kept.
+      plane: The held-out codes as they are drawn, float32 [N, 2], where the event is an
         evaluation and codes can be drawn; else None.
     """
 
@@ -39,16 +40,16 @@ class Hook:
     """Watches a run. Override what is of interest: nothing happens here."""
 
     def on_log(self, event: Event) -> None:
-        """After each line of metrics.jsonl."""
+        """Is called after each line of metrics.jsonl."""
 
     def on_evaluate(self, event: Event) -> None:
-        """After held-out examples were scored, before the checkpoint of that step."""
+        """Is called after held-out examples are scored, before that step's checkpoint."""
 
     def on_checkpoint(self, event: Event) -> None:
-        """After a checkpoint was handed to the disk."""
+        """Is called after a checkpoint was handed to the disk."""
 
     def on_end(self, result: Any) -> None:
-        """After the last checkpoint is on disk; `result` is what `train` returns."""
+        """Is called when the last checkpoint is on disk, with what `train` returns."""
 
 
 class Hooks(Hook):
@@ -59,19 +60,19 @@ class Hooks(Hook):
         self._hooks = hooks
 
     def on_log(self, event: Event) -> None:
-        """Tells all."""
+        """Tells all hooks."""
         self._tell(lambda hook: hook.on_log(event))
 
     def on_evaluate(self, event: Event) -> None:
-        """Tells all."""
+        """Tells all hooks."""
         self._tell(lambda hook: hook.on_evaluate(event))
 
     def on_checkpoint(self, event: Event) -> None:
-        """Tells all."""
+        """Tells all hooks."""
         self._tell(lambda hook: hook.on_checkpoint(event))
 
     def on_end(self, result: Any) -> None:
-        """Tells all."""
+        """Tells all hooks."""
         self._tell(lambda hook: hook.on_end(result))
 
     def _tell(self, call: Callable[[Hook], None]) -> None:
@@ -89,13 +90,13 @@ class Progress(Hook):
     """A progress bar on a terminal, plain lines in a pipe."""
 
     def __init__(self, steps: int, first: int, batch_size: int, save_every: int):
-        """Starts at a step.
+        """Starts the bar at a step.
 
         Args:
-          steps: of the whole run.
-          first: steps done before.
-          batch_size: examples a step.
-          save_every: steps between checkpoints.
+          steps: The number of steps of the whole run.
+          first: The number of steps done before.
+          batch_size: The number of examples in a batch.
+          save_every: The number of steps between checkpoints.
         """
         self._steps, self._first, self._save_every = steps, first, save_every
         self._batch_size, self._shown = batch_size, first
@@ -107,7 +108,7 @@ class Progress(Hook):
         self._bar.set_postfix_str("compiling")
 
     def close(self) -> None:
-        """Leaves the bar as it is."""
+        """Ends the bar and leaves it as it is."""
         self._bar.close()
 
     def resume(self) -> None:

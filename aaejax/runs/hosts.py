@@ -28,18 +28,19 @@ from aaejax.types import UserError
 
 @dataclass(frozen=True)
 class HostOptions:
-    """Which processes train together. They are started with the same other options."""
+    """The processes that train together, all started with the same other options."""
 
     hosts: str | None = None
-    """auto: as Slurm, Open MPI, a TPU pod or Kubernetes says; or ADDRESS:PORT of host 0,
-    where it listens, with --host-count and --host-index. By default there is one host."""
+    """How the hosts find each other: auto, as Slurm, Open MPI, a TPU pod or Kubernetes
+    says; or ADDRESS:PORT of host 0, where it listens, with --host-count and --host-index.
+    By default there is one host."""
     host_count: int | None = None
     """How many hosts there are."""
     host_index: int | None = None
-    """Which of them this is: 0, 1, ..."""
+    """The number of this host: 0, 1, ..."""
     hosts_timeout: int = 300
-    """Seconds to wait for the others at the start, and later for one that is silent (not
-    less than 10)."""
+    """How many seconds to wait for the others at the start, and later for one that is
+    silent (then not less than 10)."""
 
     def __post_init__(self) -> None:
         check_at_least(self, 1, "hosts_timeout", most=10**6)
@@ -66,7 +67,7 @@ class HostOptions:
             )
 
     def address(self) -> tuple[str, int]:
-        """The name and the port of host 0; raises UserError where it is neither."""
+        """The name and port of host 0; raises UserError where `hosts` has not the two."""
         found = re.fullmatch(
             r"(\[[0-9a-fA-F:]+\]|[^:\s\[\]/]+):([0-9]{1,5})", self.hosts or ""
         )
@@ -79,15 +80,15 @@ class HostOptions:
 
 
 def start(options: HostOptions, tell: Tell = print) -> None:
-    """Joins the other hosts, where there are to be any; no device was asked for yet.
+    """Joins the other hosts, where there are to be any, before a device is asked for.
 
     Args:
-      options: which hosts there are.
-      tell: gets a line that says how many hosts and devices were found, and a warning
-        where a machine has GPUs that no process drives.
+      options: The options that say which hosts there are.
+      tell: A function that gets a line that says how many hosts and devices were found, and
+        a warning where a machine has GPUs that no process drives.
 
     Raises:
-      UserError: there is no cluster, a port is taken, host 0 does not come, or JAX finds no
+      UserError: There is no cluster, a port is taken, host 0 does not come, or JAX finds no
         device.
     """
     if options.hosts is None:
@@ -216,11 +217,11 @@ def _found(agreement: Agreement) -> list[str]:
 
 
 def idle(hosts: Sequence[dict[str, Any]]) -> list[str]:
-    """A warning of each machine whose GPUs no process drives.
+    """A warning for each machine that has GPUs which no process drives.
 
     Args:
-      hosts: of each process the "name" of its machine, its "gpus", and how many of them
-        are "driven".
+      hosts: What each process says: the "name" of its machine, how many "gpus" that has,
+        and how many of them are "driven" by the process.
     """
     lines = []
     for name in dict.fromkeys(host["name"] for host in hosts):

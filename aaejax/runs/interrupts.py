@@ -20,7 +20,7 @@ class Interrupts:
 
     @property
     def name(self) -> str | None:
-        """Of the signal that asked to stop, or None."""
+        """The name of the signal that asked to stop, or None."""
         return None if self.requested is None else self.requested.name
 
     def __enter__(self) -> "Interrupts":

@@ -33,7 +33,7 @@ class TensorBoard(Hook):
         self._encode = sampling.in_batches(lambda *given: {"codes": encode(*given)})
 
     def on_log(self, event: Event) -> None:
-        """Writes the line."""
+        """Writes the line of metrics."""
         self._start(event.step)
         for name, value in event.metrics.items():
             if name != "step":
@@ -57,7 +57,7 @@ class TensorBoard(Hook):
         self._writer.flush()
 
     def on_end(self, result: Any) -> None:
-        """Ends the files."""
+        """Ends the event files."""
         if self._writer is not None:
             self._writer.file_writer.add_summary(self._end)
             self._writer.close()

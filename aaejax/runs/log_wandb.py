@@ -37,6 +37,6 @@ class WeightsAndBiases(Hook):
         self._run.log(found, step=event.step)
 
     def on_end(self, result: Any) -> None:
-        """Ends it."""
+        """Ends the run of W&B."""
         if self._run is not None:
             self._run.finish()

@@ -19,16 +19,16 @@ PACKAGES = {"tensorboard": "tensorboardX", "wandb": "wandb"}
 
 @dataclass(frozen=True)
 class Watched:
-    """What a log is told of a run before its first line.
+    """The facts that a log is told of a run before its first line.
 
     Attributes:
-      folder: of the run.
-      config: config.json.
-      model: the model.
-      images: held-out ones [N, ...], uint8 or float32; there may be none.
-      labels: [N] or None.
-      class_names: of the labels.
-      scores: names of held-out scores, as in metrics.jsonl.
+      folder: The folder of the run.
+      config: The contents of config.json.
+      model: The model.
+      images: The held-out images [N, ...], uint8 or float32; there may be none.
+      labels: The labels of these [N], or None; of a model with conditions these, [N, C].
+      class_names: The names of the classes.
+      scores: The names of held-out scores, as in metrics.jsonl.
     """
 
     folder: RunFolder
@@ -41,7 +41,7 @@ class Watched:
 
     @property
     def options(self) -> dict[str, Any]:
-        """What was chosen, by dotted name: bools, numbers and text."""
+        """The options of the run by dotted name: bools, numbers and text."""
         chosen = {
             name: self.config[name]
             for name in ("model", "options", "run")

@@ -47,21 +47,22 @@ def train(
     tell: Tell = print,
     hooks: Sequence[Hook] = (),
 ) -> Result:
-    """Trains, from the newest checkpoint of the run folder where there is one.
+    """Trains a model, from the newest checkpoint of the run folder where there is one.
 
     Args:
-      model: built by hand, or the `Options` of one, which is built for these data.
-      dataset: to train on.
-      config: of the run; by default all its defaults.
-      devices: by default all, of all hosts where `jax.distributed` is initialised.
-      tell: gets lines for the user.
-      hooks: watch the run; where one raises, the run ends with a checkpoint. Of several
-        hosts the first alone has them, and writes.
+      model: A model built by hand, or the `Options` of one, which is built for these data.
+      dataset: The data to train on.
+      config: The settings of the run; by default all their defaults.
+      devices: The devices to train on; by default all, of all hosts where `jax.distributed`
+        is initialised.
+      tell: A function that gets lines for the user.
+      hooks: The hooks that watch the run; where one raises, the run ends with a checkpoint.
+        Of several hosts the first alone has them, and writes.
 
     Raises:
-      UserError: settings, data and run folder that don't fit together; nothing is written.
-      NonFiniteLoss: training diverged; of such a state no checkpoint is written.
-      OSError: the disk is full or read-only.
+      UserError: Settings, data and run folder don't fit together; nothing is written.
+      NonFiniteLoss: Training diverged; of such a state no checkpoint is written.
+      OSError: The disk is full or read-only.
     """
     config = RunConfig() if config is None else config
     _check_kinds(model, config, hooks)
@@ -79,7 +80,7 @@ def _train(
     hooks: Sequence[Hook],
     hosts: Hosts,
 ) -> Result:
-    """As `train`, on hosts that have joined."""
+    """Trains as `train` does, on hosts that have joined."""
     own = devices[own_part(devices)]
     if {device.process_index for device in devices} != set(range(hosts.count)):
         raise UserError(

@@ -13,9 +13,10 @@ def check_model(shapes: Any, devices: Sequence[Device], copies: int) -> None:
     """Raises UserError where a model's arrays are larger than the memory that is free.
 
     Args:
-      shapes: the arrays, or what `jax.eval_shape` says of them.
-      devices: that each have the copies; those of a CPU share the machine's memory.
-      copies: of all arrays that are there at the same time.
+      shapes: The arrays, or what `jax.eval_shape` says of them.
+      devices: The devices that each have the copies; those of a CPU share the machine's
+        memory.
+      copies: The number of copies of all arrays that are there at the same time.
     """
     size = copies * sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(shapes))
     stats = devices[0].memory_stats()

@@ -23,7 +23,7 @@ class Mark(NamedTuple):
     crc32: int = 0
 
     def after(self, lines: Sequence[str]) -> "Mark":
-        """The place behind these lines too."""
+        """The place behind these lines, where they follow upon this one."""
         crc32 = self.crc32
         for line in lines:
             crc32 = zlib.crc32(line.encode() + b"\n", crc32)
@@ -31,14 +31,14 @@ class Mark(NamedTuple):
 
 
 class Segment(NamedTuple):
-    """What a checkpoint holds of the log: the lines from a mark to its own step."""
+    """The part of the log in a checkpoint: the lines from a mark to its own step."""
 
     before: Mark
     lines: tuple[str, ...]
 
     @property
     def after(self) -> Mark:
-        """The place behind it, where the next segment begins."""
+        """The place behind this segment, where the next one begins."""
         return self.before.after(self.lines)
 
 
@@ -53,7 +53,7 @@ class MetricsLog:
         self._before, self._lines = Mark(), list[str]()
 
     def add(self, line: dict[str, Any]) -> str:
-        """A line as it will stand in the file, now part of the next segment.
+        """Adds a line to the next segment; gives it as it will stand in the file.
 
         What is NaN or infinite, which JSON has no words for, is left out.
         """
@@ -66,7 +66,7 @@ class MetricsLog:
         """Writes a line to the file.
 
         Raises:
-          OSError: it can't be written.
+          OSError: The file can't be written.
         """
         append(self._path, text + "\n")
 
@@ -80,10 +80,10 @@ class MetricsLog:
         """Makes the file what it was at a checkpoint.
 
         Args:
-          step: of the checkpoint, 0 for none.
-          segments: of the checkpoints up to it, the oldest first; none where it was
-            written before there were segments.
-          tell: gets a line where the file was not as the checkpoints say.
+          step: The step of the checkpoint, 0 for none.
+          segments: The segments of the checkpoints up to it, the oldest first; none where
+            it was written before there were segments.
+          tell: A function that gets a line where the file was not as the checkpoints say.
         """
         found, junk = self._read()
         if not segments:

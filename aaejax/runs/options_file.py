@@ -20,10 +20,10 @@ FLAG = "--options"
 
 
 def with_file(args: Sequence[str]) -> list[str]:
-    """`[MODEL] [FLAGS]` with the flags of `--options FILE` put in before the others.
+    """Puts the flags of `--options FILE` into `[MODEL] [FLAGS]`, before the others.
 
     Raises:
-      UserError: the file can't be read, is none of options, or is of another model.
+      UserError: The file can't be read, has no options, or is of another model.
     """
     words, file = [], None
     rest = iter(args)
@@ -49,7 +49,7 @@ def with_file(args: Sequence[str]) -> list[str]:
 
 
 def options_json(model: Any, config: RunConfig) -> str:
-    """All options of a command line, as `--options` takes them; without places."""
+    """All options of a command line as JSON that `--options` takes, but for places."""
     values = dataclasses.asdict(model)
     chosen = {f.name: values[f.name] for f in dataclasses.fields(model) if f.init}
     whole = {"model": model_name(model), **chosen, **run_json(config)}

@@ -17,11 +17,11 @@ class LastAndBest(PreservationPolicy):
     """Keeps the last few checkpoints, and the best one beside them."""
 
     def __init__(self, last: int):
-        """With no best one yet: set `best` to its step."""
+        """Keeps the last so many; there is no best one yet: set `best` to its step."""
         self._last, self.best = last, 0
 
     def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
-        """Whether each stays."""
+        """Whether each checkpoint stays."""
         del context
         old = len(checkpoints) - self._last
         return [
@@ -32,13 +32,13 @@ class LastAndBest(PreservationPolicy):
 
 @dataclass
 class Like(ocp.RestoreArgs):
-    """What an array that is restored must be like."""
+    """The dtype and shape that a restored array must have."""
 
     shape: tuple[int, ...] = ()
 
     @classmethod
     def of(cls, array: np.ndarray) -> "Like":
-        """Like that one."""
+        """The dtype and shape of this array."""
         return cls(restore_type=np.ndarray, dtype=array.dtype, shape=array.shape)
 
 
@@ -54,7 +54,7 @@ class WholeReads(ocp.type_handlers.NumpyHandler):
     async def deserialize(
         self, infos: Sequence[Any], args: Sequence[Any] | None = None
     ) -> Sequence[np.ndarray]:
-        """As Orbax's."""
+        """Reads arrays as Orbax's does; raises ValueError for one of another head."""
         each = args or [ocp.RestoreArgs()] * len(infos)
         heads = await self.metadata(infos)
         for head, like in zip(heads, each, strict=True):
@@ -78,7 +78,7 @@ class _Listed(ocp.path.step.Metadata):
 
     @property
     def commit_timestamp(self) -> datetime:
-        """When it was written."""
+        """The time when it was written."""
         return datetime.fromtimestamp(self.path.stat().mtime, UTC)
 
 
@@ -90,7 +90,7 @@ class StepNames(ocp.path.step.NameFormat):
     """
 
     def build_name(self, step: int) -> str:
-        """Of a checkpoint's folder."""
+        """The name of a checkpoint's folder."""
         return str(step)
 
     def find_all(self, base_path: Any) -> Iterator[_Listed]:
@@ -100,7 +100,7 @@ class StepNames(ocp.path.step.NameFormat):
                 yield _Listed(step=int(path.name), path=path)
 
     def find_step(self, base_path: Any, step: int) -> _Listed:
-        """That of a step; raises ValueError where there is none."""
+        """The checkpoint of a step; raises ValueError where there is none."""
         path = epath.Path(base_path) / self.build_name(step)
         if not path.exists():
             raise ValueError(f"there is no {path}")

@@ -22,13 +22,13 @@ def load(path: str | Path) -> OwnNetworks:
     """Runs a file of networks.
 
     Args:
-      path: of a Python file with the functions `encoder(data, outputs)` and
+      path: The path of a Python file with the functions `encoder(data, outputs)` and
         `decoder(data)`, and perhaps `discriminator(data)`; `data` is the `DataSpec`, and
         each returns anything that `networks.as_network` takes. Each may have an argument
         `inputs`, as `OwnNetworks` says.
 
     Raises:
-      UserError: there is no such file, it fails, or it lacks a function.
+      UserError: There is no such file, it fails, or it lacks a function.
     """
     try:
         code = read_bytes(Path(path))

@@ -17,12 +17,13 @@ File = Path | BinaryIO  # of the PNG: a path, or open for writing bytes
 
 
 def write_grid(file: File, images: np.ndarray, columns: int | None = None) -> None:
-    """Images in rows, small ones enlarged by whole factors.
+    """Writes images in rows, small ones enlarged by whole factors.
 
     Args:
-      file: of the PNG.
-      images: [N, H, W, C], clipped to [0, 1]; those of `shown_channels` are seen.
-      columns: how many in a row; by default as square as can be.
+      file: The path of the PNG, or a file open for writing bytes.
+      images: The images [N, H, W, C], clipped to [0, 1]; of their channels those of
+        `shown_channels` are seen.
+      columns: The number of images in a row; by default all is as square as can be.
     """
     images = images[..., : shown_channels(images.shape[3])]
     n, height, width, channels = images.shape
@@ -58,12 +59,12 @@ def tell_of_channels(channels: int, tell: Callable[[str], None]) -> None:
 
 
 def write_pairs(file: File, originals: np.ndarray, made: np.ndarray) -> None:
-    """Rows of ten originals, each row over the row of what was made of them.
+    """Writes rows of ten originals, each row over the row of what was made of them.
 
     Args:
-      file: of the PNG.
-      originals: [N, H, W, C].
-      made: [N, H, W, C].
+      file: The path of the PNG, or a file open for writing bytes.
+      originals: The original images, [N, H, W, C].
+      made: The image that was made of each, [N, H, W, C].
     """
     columns = min(10, len(originals))
     # White where the last row has no images, so that each stands under its original.
@@ -75,7 +76,7 @@ def write_pairs(file: File, originals: np.ndarray, made: np.ndarray) -> None:
 
 
 def write_rows(file: File, images: np.ndarray) -> None:
-    """Images [rows, columns, H, W, C] as they stand."""
+    """Writes images [rows, columns, H, W, C] as they stand."""
     write_grid(file, images.reshape(-1, *images.shape[2:]), images.shape[1])
 
 
@@ -86,14 +87,14 @@ def write_scatter(
     prior: np.ndarray,
     class_names: tuple[str, ...] = (),
 ) -> None:
-    """Codes in the plane, coloured by label, over samples of the prior in grey.
+    """Draws codes in the plane, coloured by label, over samples of the prior in grey.
 
     Args:
-      file: of the PNG.
-      codes: [N, 2].
-      labels: [N] or None.
-      prior: [M, 2].
-      class_names: for the legend.
+      file: The path of the PNG, or a file open for writing bytes.
+      codes: The codes, [N, 2].
+      labels: The label of each code, [N], or None.
+      prior: The samples of the prior, [M, 2].
+      class_names: The names of the classes, for the legend.
     """
     from matplotlib.figure import Figure  # over a second: only 2-D codes pay for it
 

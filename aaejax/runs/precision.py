@@ -15,12 +15,13 @@ MatmulPrecision = Literal["default", "high", "highest"]
 def at_precision(model: Model, precision: MatmulPrecision) -> Model:
     """The same model, of which all float32 products and convolutions have this precision.
 
-    Wherever its functions are traced, their gradients too. What says its own precision, as
-    a distance between samples does, keeps that, and so do products in bfloat16.
+    They have it wherever its functions are traced, and in their gradients too. What says
+    its own precision, as a distance between samples does, keeps that, and so do products in
+    bfloat16.
 
     Args:
-      model: any.
-      precision: "default" is what JAX has where nothing is said.
+      model: Any model.
+      precision: The precision; "default" is what JAX has where nothing is said.
     """
     if precision == "default":
         return model

@@ -18,19 +18,19 @@ class Profile:
         """Traces nothing yet.
 
         Args:
-          folder: that the trace goes to.
-          steps: how many are enough; 0 for no trace.
-          tell: gets a line when it is written.
+          folder: The folder that the trace goes to.
+          steps: The number of steps that are enough; 0 for no trace.
+          tell: A function that gets a line when the trace is written.
         """
         self._folder, self._steps, self._tell = folder, steps, tell
         self._chunks, self._from = 0, None
 
     def chunk_starts(self, step: int, last: bool) -> None:
-        """Before a chunk, which is compiled.
+        """Is called before a chunk, which is compiled.
 
         Args:
-          step: steps done.
-          last: whether it is the run's last one.
+          step: The number of steps done.
+          last: Whether the chunk is the run's last one.
         """
         self._chunks += 1
         if self._steps and self._from is None and (self._chunks > 1 or last):
@@ -38,7 +38,7 @@ class Profile:
             jax.profiler.start_trace(self._folder, create_perfetto_trace=True)
 
     def chunk_ended(self, step: int, last: bool) -> None:
-        """After a chunk, with the steps done."""
+        """Is called after a chunk; the arguments are as of `chunk_starts`."""
         if self._steps and self._from is not None:
             traced = step - self._from
             if traced >= self._steps or last:

@@ -30,12 +30,13 @@ class Result:
     """How a run ended.
 
     Attributes:
-      folder: of the run.
-      step: steps done.
-      steps: of the whole run.
-      metrics: the last line of metrics.jsonl.
-      stopped_by: what ended it before its last step: the name of a signal, or "stop-early".
-      best: the step of the best evaluation; None where there is no score to go by.
+      folder: The folder of the run.
+      step: The number of steps done.
+      steps: The number of steps of the whole run.
+      metrics: The last line of metrics.jsonl.
+      stopped_by: What ended the run before its last step: the name of a signal, or
+        "stop-early"; None where nothing did.
+      best: The step of the best evaluation; None where there is no score to go by.
     """
 
     folder: Path
@@ -47,57 +48,57 @@ class Result:
 
     @property
     def history(self) -> list[dict[str, Any]]:
-        """The lines of metrics.jsonl, as of `pandas.DataFrame(result.history)`."""
+        """The lines of metrics.jsonl, as for `pandas.DataFrame(result.history)`."""
         return RunFolder(self.folder).history()
 
 
 class Recorder:
-    """What a host does that keeps nothing; `Record` is the first one's."""
+    """The recorder of a host that keeps nothing; `Record` is that of the first host."""
 
     failed: str | None = None  # why the run is to end, but for a signal
     stops_early = False
 
     def __init__(self, folder: Path, steps: int):
-        """Of a run folder, which is the first host's, and so many steps in all."""
+        """Takes a run folder, which is the first host's, and the number of steps in all."""
         self._path, self._steps = folder, steps
 
     def resume(self, restored: TrainState | None) -> bool:
-        """Takes up the run; whether it is over already."""
+        """Takes up the run, and says whether it is over already."""
         return False
 
     def again(self, restored: TrainState | None, step: int) -> Result:
-        """What is left to do for a run that is over, at a step."""
+        """Does what is left to do for a run that is over, at a step."""
         return self.ended({"step": step}, "stop-early")
 
     def started(self) -> None:
-        """A chunk of steps starts, after a compiler perhaps."""
+        """Is called when a chunk of steps starts, after a compiler perhaps."""
 
     def ran(self, step: int) -> None:
-        """A chunk of steps has ended; a line comes after one or several."""
+        """Is called when a chunk of steps has ended; a line comes after one or several."""
 
     def add(
         self, line: dict[str, Any], state: TrainState, *, commit: bool, planned: bool
     ) -> None:
-        """One more line of metrics.jsonl.
+        """Takes one more line of metrics.jsonl.
 
         Args:
-          line: as it will stand there; scores come to it.
-          state: on the devices.
-          commit: whether a checkpoint is due.
-          planned: whether it is so by the settings of the run, and not at a signal.
+          line: The line as it will stand there; scores are added to it.
+          state: The state, on the devices.
+          commit: Whether a checkpoint is due.
+          planned: Whether it is due by the settings of the run, and not at a signal.
         """
 
     def close(self) -> None:
-        """No more lines come."""
+        """Is called when no more lines come."""
 
     def ended(self, line: dict[str, Any], signal: str | None) -> Result:
-        """How the run ended, by its last line."""
+        """Says how the run ended, by its last line."""
         done = line["step"] >= self._steps
         return Result(self._path, line["step"], self._steps, line, None if done else signal)
 
 
 class Record(Recorder):
-    """All that is kept, in the run folder, and the hooks that watch."""
+    """The recorder of the first host, which keeps all in the run folder and tells hooks."""
 
     def __init__(
         self,
@@ -113,14 +114,14 @@ class Record(Recorder):
         """Opens nothing yet.
 
         Args:
-          config: of the run.
-          model: that is trained.
-          examples: that it is scored by.
-          steps: of the whole run.
-          folder: of the run.
-          keys: of the scores and of the pictures.
-          device: that a finished run is scored on.
-          tell: gets lines for the user.
+          config: The settings of the run.
+          model: The model that is trained.
+          examples: The examples that it is scored by.
+          steps: The number of steps of the whole run.
+          folder: The folder of the run.
+          keys: The keys of the scores and of the pictures.
+          device: The device that a finished run is scored on.
+          tell: A function that gets lines for the user.
         """
         super().__init__(folder.path, steps)
         self._device = device
@@ -144,12 +145,12 @@ class Record(Recorder):
         self._step = 0
 
     def watched(self, checkpoints: Checkpoints, hooks: Sequence[Hook]) -> None:
-        """Takes where checkpoints go, and who watches."""
+        """Takes the checkpoints to write to, and the hooks that watch."""
         self._checkpoints, self._hooks = checkpoints, hooks
 
     @property
     def failed(self) -> str | None:  # type: ignore[override]
-        """Where a hook raised an exception, that it did."""
+        """The word "hook" where a hook raised an exception; else None."""
         return None if self._told.error is None else "hook"
 
     @property
@@ -158,7 +159,7 @@ class Record(Recorder):
         return 0 < self.config.stop_early <= self.best.since
 
     def resume(self, restored: TrainState | None) -> bool:
-        """Takes up the run; whether it is over already."""
+        """Takes up the run, and says whether it is over already."""
         first = 0 if restored is None else int(restored.step)
         self._step = first
         self.log.resume(first, self._checkpoints.segments(first), self.tell)
@@ -173,7 +174,7 @@ class Record(Recorder):
         return over
 
     def again(self, restored: TrainState | None, step: int) -> Result:
-        """Scores and pictures anew, of a run that is over, at a step."""
+        """Makes scores and pictures anew, of a run that is over, at a step."""
         assert restored is not None
         at_first = jax.device_put(restored, self._device)
         last = self.folder.history()[-1:]
@@ -184,14 +185,14 @@ class Record(Recorder):
         return self.ended(event.metrics, None)
 
     def started(self) -> None:
-        """A chunk of steps starts, after a compiler perhaps."""
+        """Is called when a chunk of steps starts, after a compiler perhaps."""
         assert self._bar is not None
         self._bar.resume()
         only = self._steps - self._step <= self.config.log_every
         self._profile.chunk_starts(self._step, only)
 
     def ran(self, step: int) -> None:
-        """A chunk has ended: the trace may be long enough."""
+        """Is called when a chunk has ended: the trace may be long enough."""
         self._step = step
         self._profile.chunk_ended(step, step >= self._steps)
 
@@ -240,7 +241,7 @@ class Record(Recorder):
         line: dict[str, Any],
         planned: bool,
     ) -> Event:
-        """A checkpoint with its scores and line in it; then what follows from it.
+        """Writes a checkpoint with its scores and line in it; then does what follows.
 
         An evaluation that was not planned, as at a signal, does not count for the best: an
         unbroken run has none there.

@@ -67,7 +67,7 @@ class Report(Hook):
         self._folder = folder
 
     def on_checkpoint(self, event: Event) -> None:
-        """Writes it."""
+        """Writes the report."""
         write_atomically(self._folder.report, report(self._folder).encode())
 
 
@@ -75,7 +75,7 @@ def report(folder: RunFolder) -> str:
     """The page of a run folder, as HTML.
 
     Raises:
-      UserError: the folder is no run, or config.json or metrics.jsonl is damaged.
+      UserError: The folder is no run, or config.json or metrics.jsonl is damaged.
     """
     config, lines = folder.read_config(), folder.history()
     data = config["data"]

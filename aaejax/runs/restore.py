@@ -37,19 +37,19 @@ def restore(
     The run may be training at the same time.
 
     Args:
-      run: the folder that train.py wrote, on any number of devices, or one that was
+      run: The folder that train.py wrote, on any number of devices, or one that was
         exported.
-      step: of the checkpoint; by default the newest good one, "best" for that of the best
-        evaluation.
-      model: needed where the run was trained on a model built by hand.
-      tell: gets a line about each checkpoint that can't be used.
-      network: the file of networks that the run was trained with, where there is one. It is
+      step: The step of the checkpoint; by default the newest good one, "best" for that of
+        the best evaluation.
+      model: The model, needed where the run was trained on one built by hand.
+      tell: A function that gets a line about each checkpoint that can't be used.
+      network: The file of networks that the run was trained with, where there is one. It is
         run; what config.json says of it never is.
-      weights: "last", or "ema" for the moving average of a run that keeps one.
+      weights: The weights: "last", or "ema" for the moving average of a run that keeps one.
 
     Raises:
-      UserError: no run, no checkpoint, or none that can be used; no such average; a file
-        of networks that is lacking, or given where the run has none.
+      UserError: There is no run, no checkpoint, or none that can be used; there is no such
+        average; or a file of networks is lacking, or given where the run has none.
     """
     check_word("weights", weights, Weights)
     folder = RunFolder(Path(run))

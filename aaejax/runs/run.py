@@ -64,11 +64,11 @@ class Run:
         """Trains to the end, from a restored state or networks taken from another run.
 
         Args:
-          restored: of the newest checkpoint, on the host; None where there is none. What
-            other hosts than the first give has the right shapes alone.
-          taken: networks of another run, by name.
-          record: keeps what comes of it, on the first host.
-          interrupts: ask to stop.
+          restored: The state of the newest checkpoint, on the host; None where there is
+            none. What other hosts than the first give has the right shapes alone.
+          taken: The networks of another run, by name.
+          record: The recorder, which keeps what comes of the run, on the first host.
+          interrupts: The signals, which ask to stop.
         """
         first = 0 if restored is None else int(restored.step)
         first, over = self.hosts.agree([first, record.resume(restored)])[0]
@@ -170,7 +170,7 @@ class Run:
 
 
 def augmentation(config: RunConfig) -> Callable[[Batch, Draw], Batch] | None:
-    """What is drawn anew of a batch at each step; None for nothing."""
+    """The function that draws parts of a batch anew at each step; None for none."""
     changes = [flipped] * config.flip + [binarized] * (config.binarize == "dynamic")
     if not changes:
         return None
@@ -186,7 +186,7 @@ def augmentation(config: RunConfig) -> Callable[[Batch, Draw], Batch] | None:
 def batch_shapes(
     model: Model, arrays: Mapping[str, Images], batch_size: int
 ) -> dict[str, Any]:
-    """Shapes and dtypes of the batch that a step reads of arrays [N, ...]."""
+    """The shapes and dtypes of the batch that a step reads of arrays [N, ...]."""
     return jax.eval_shape(
         partial(batches.step_batch, model.reads),
         {name: jax.ShapeDtypeStruct(x.shape, x.dtype) for name, x in arrays.items()},
@@ -205,6 +205,6 @@ def seed_start(
 def run_keys(seed: int | jax.Array) -> jax.Array:
     """The keys of the run of a seed, wherever it is trained: typed keys [4].
 
-    Of the first parameters, of the steps, of the scores and of the pictures.
+    They are those of the first parameters, the steps, the scores and the pictures.
     """
     return jax.random.split(jax.random.key(seed), 4)

@@ -16,7 +16,7 @@ MOST_VALUES, MOST_CLASSES = 2**28, 10**6  # of one example, of a run
 
 @dataclass(frozen=True)
 class RunData:
-    """What config.json records of the data that the run was trained on."""
+    """The record in config.json of the data that the run was trained on."""
 
     spec: DataSpec
     class_names: tuple[str, ...]  # [K], of class 0, 1, ...
@@ -26,7 +26,7 @@ class RunData:
     columns: Columns | None = None  # `Dataset.columns`
 
     def check_shape(self, name: str, found: tuple[int, ...]) -> None:
-        """Raises UserError where examples called so are of another shape."""
+        """Raises UserError where examples of this name are of another shape."""
         expected = self.spec.shape
         if found == expected:
             return
@@ -43,7 +43,7 @@ class RunData:
         )
 
     def check_condition(self, name: str, condition: np.ndarray | None) -> None:
-        """Raises UserError where examples called so have not the run's condition."""
+        """Raises UserError where examples of this name lack the run's condition."""
         found = 0 if condition is None else condition.shape[1]
         if self.spec.conditions and found != self.spec.conditions:
             there = f"one of {found}" if found else "none"
@@ -82,7 +82,9 @@ class RunData:
 
 
 def run_data(saved: dict[str, Any]) -> RunData:
-    """From config.json; raises ValueError or TypeError for what can't be."""
+    """Reads the record in config.json; raises KeyError, ValueError or TypeError for what
+    can't be.
+    """
     spec = DataSpec(
         tuple(_integer(length, 1, MOST_VALUES) for length in saved["shape"]),
         _integer(saved["classes"], 0, MOST_CLASSES),

@@ -29,7 +29,7 @@ def script(name: str) -> Callable[[Callable[[], int]], Callable[[], int]]:
     word, with the status of SIGPIPE.
 
     Args:
-      name: of the script, before each message.
+      name: The name of the script, which stands before each message.
     """
 
     def decorate(main: Callable[[], int]) -> Callable[[], int]:
@@ -77,18 +77,18 @@ def parse(
     groups: Sequence[str],
     group_of: Callable[[str], str],
 ) -> T:
-    """A dataclass from a command line, by tyro, which exits where that can't be read.
+    """Makes a dataclass of a command line, by tyro, which exits where that can't be read.
 
     Args:
-      options: the dataclass.
-      args: the words.
-      prog: what messages call the command.
-      description: over the options in --help.
-      groups: titles of the boxes that the options stand in there.
-      group_of: the title of an option, as "batch-size".
+      options: The dataclass.
+      args: The words of the command line.
+      prog: The name of the command in messages.
+      description: The text over the options in --help.
+      groups: The titles of the boxes that the options stand in there.
+      group_of: A function from an option, such as "batch-size", to the title of its box.
 
     Raises:
-      UserError: the dataclass, or one in it, refuses a value; or a value is empty, as of a
+      UserError: The dataclass, or one in it, refuses a value; or a value is empty, as of a
         shell's variable that is not set: as a path that would be the folder one is in.
     """
     for before, word in zip(["", *args], args, strict=False):
@@ -122,7 +122,7 @@ def start_jax() -> None:
     """Starts JAX's devices.
 
     Raises:
-      UserError: JAX_PLATFORMS asks for a device that is not there.
+      UserError: The variable JAX_PLATFORMS asks for a device that is not there.
     """
     log = logging.getLogger("jax")
     level = log.level

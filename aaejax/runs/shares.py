@@ -15,19 +15,19 @@ from aaejax.types import LABELLED, DataSpec, Model, UserError
 
 @dataclass(frozen=True)
 class Shares:
-    """What the hosts say of their training data; the same on all but for `index`.
+    """The facts that hosts say of their training data; the same on all but for `index`.
 
     Each block of a batch, B / S examples of S shares, is drawn from one share alone, so
     that no host needs what another has. Where all have the same data there is one share.
 
     Attributes:
-      examples: of each share.
-      labelled: how many of them have a label.
-      index: which share is this host's.
-      spec: of all data.
-      unseen: classes of which no host has an example.
-      test: held-out examples of the first host, which scores.
-      fingerprints: of the data of each share.
+      examples: The number of examples of each share.
+      labelled: The number of these that have a label, of each share.
+      index: The number of this host's share: 0, 1, ...
+      spec: What a model has to know of all data.
+      unseen: The classes of which no host has an example.
+      test: The number of held-out examples of the first host, which scores.
+      fingerprints: The fingerprint of the data of each share.
     """
 
     examples: tuple[int, ...]
@@ -40,10 +40,11 @@ class Shares:
 
     @classmethod
     def of(cls, config: RunConfig, dataset: Dataset, hosts: Hosts) -> "Shares":
-        """Hears of the other hosts what they have, where that is not the same.
+        """Hears from the other hosts what data they have, where these are not the same.
 
         Raises:
-          UserError: there is one host, or an option would need the data of all.
+          UserError: Hosts have data of their own, but not all of them, or data unlike each
+            other's; or there is one host, or an option would need the data of all.
         """
         asked = hosts.agree(config.own_data)
         if any(asked) and not all(asked):
@@ -94,10 +95,11 @@ class Shares:
         return f"{zlib.crc32(' '.join(self.fingerprints).encode()):08x}"
 
     def steps_per_epoch(self, batch_size: int) -> int:
-        """Steps in which the smallest share is seen once.
+        """The number of steps in which the smallest share is seen once.
 
         Raises:
-          UserError: a share is smaller than its part of a batch.
+          UserError: A batch does not divide over the shares, or a share is smaller than its
+            part of one.
         """
         smallest, shares = min(self.examples), len(self.examples)
         if batch_size % shares:
@@ -118,8 +120,8 @@ class Shares:
         """Raises UserError where a model learns from labels that are not there.
 
         Args:
-          model: that is to be trained.
-          name: of the data, for messages.
+          model: The model that is to be trained.
+          name: The name of the data, for messages.
         """
         if self.unseen and any(x.classes for phase in model.phases for x in phase.inputs):
             raise UserError(

@@ -17,7 +17,7 @@ MOST_STRIPS = 24  # rows of samples, of as many evaluations, that are kept
 
 
 class RunPictures(Hook):
-    """Writes what `picture_arrays` makes of networks, and their held-out codes."""
+    """Writes pictures of what `picture_arrays` makes of networks, and of held-out codes."""
 
     def __init__(
         self,
@@ -28,15 +28,16 @@ class RunPictures(Hook):
         folder: RunFolder,
         key: Key,
     ):
-        """Of the first forty examples.
+        """Takes the first forty examples.
 
         Args:
-          model: the model.
-          images: [N, ...], uint8 or float32, held out; there may be none.
-          labels: [N] or None.
-          class_names: of the labels.
-          folder: of the run.
-          key: of the noise, the same at each call, so that steps can be compared.
+          model: The model.
+          images: The held-out examples [N, ...], uint8 or float32; there may be none.
+          labels: The labels of these [N], or None; of a model with conditions these,
+            [N, C].
+          class_names: The names of the classes.
+          folder: The folder of the run.
+          key: The key of the noise, the same at each call, so that steps can be compared.
         """
         self._originals = np.asarray(to_unit(images[:40]))
         self._labels, self._class_names = labels, class_names
@@ -44,7 +45,7 @@ class RunPictures(Hook):
         self._arrays = jax.jit(lambda *arguments: picture_arrays(model, *arguments))
 
     def on_checkpoint(self, event: Event) -> None:
-        """Writes them, and keeps a row of the samples to be seen beside later ones."""
+        """Writes the pictures; keeps a row of samples to be seen beside later ones."""
         made = self.write(event.state.variables, event.plane)
         if self._originals.ndim == 4:
             name = STRIP.format(step=event.step)
@@ -66,11 +67,11 @@ class RunPictures(Hook):
     def write(
         self, variables: Variables, codes: np.ndarray | None
     ) -> dict[str, np.ndarray]:
-        """Writes them.
+        """Writes the pictures.
 
         Args:
-          variables: of the networks.
-          codes: [N, 2], of the examples, as they are drawn; or None.
+          variables: The variables of the networks.
+          codes: The codes of the examples as they are drawn, [N, 2]; or None.
 
         Returns:
           What `picture_arrays` made.
@@ -101,20 +102,20 @@ class RunPictures(Hook):
 def picture_arrays(
     model: Model, variables: Variables, originals: Array, labels: Array | None, key: Key
 ) -> dict[str, Array]:
-    """What the pictures of an evaluation show; one program under jit.
+    """Makes what the pictures of an evaluation show; it is one program under jit.
 
     Args:
-      model: the model.
-      variables: of its networks.
-      originals: [n, ...], in [0, 1].
-      labels: [n] or None; of a model with conditions these, [n, C].
-      key: consumed.
+      model: The model.
+      variables: The variables of its networks.
+      originals: The examples to reconstruct, [n, ...], in [0, 1].
+      labels: The labels of these [n], or None; of a model with conditions these, [n, C].
+      key: A key, which is consumed.
 
     Returns:
-      "samples" [100, ...] and, of a model that encodes, "reconstructions" [n, ...] where
-      there are any; where
-      codes have a class also "styles" [10, K, ...], where they have two dimensions
-      "manifold" [400, ...], and where they are drawn in a plane "prior" [2000, 2].
+      The arrays by name: "samples" [100, ...] and, of a model that encodes,
+      "reconstructions" [n, ...] where there are any; where codes have a class also "styles"
+      [10, K, ...], where they have two dimensions "manifold" [400, ...], and where they are
+      drawn in a plane "prior" [2000, 2].
     """
     reconstruct_key, sample_key, manifold_key, prior_key, style_key = jax.random.split(
         key, 5

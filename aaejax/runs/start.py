@@ -25,12 +25,12 @@ from aaejax.types import Key, Model, TrainState, UserError, Variables
 
 @dataclass(frozen=True)
 class Start:
-    """Networks of another run.
+    """The networks of another run that a run starts from.
 
     Attributes:
-      variables: of these networks, on the host; none where the run has checkpoints of its
-        own, or starts from no other.
-      record: what config.json has of it as "from"; None where there is no other run.
+      variables: The variables of these networks, on the host; none where the run has
+        checkpoints of its own, or starts from no other.
+      record: What config.json has of that run as "from"; None where there is no other run.
     """
 
     variables: Variables = field(default_factory=dict, repr=False)
@@ -44,17 +44,18 @@ def read_start(
     written: dict[str, Any],
     tell: Tell,
 ) -> Start:
-    """The networks that `--from` names; writes nothing.
+    """Reads the networks that `--from` names; writes nothing.
 
     Args:
-      config: of the run.
-      folder: of the run. Where it has checkpoints the other run is not read any more.
-      like: a state of the model, or the shapes of one.
-      written: what config.json is to have.
-      tell: gets a line that says which networks were taken.
+      config: The settings of the run.
+      folder: The folder of the run. Where it has checkpoints the other run is not read any
+        more.
+      like: A state of the model, or the shapes of one.
+      written: The contents that config.json is to have.
+      tell: A function that gets a line that says which networks were taken.
 
     Raises:
-      UserError: the other run is none, is this one, or has not these networks.
+      UserError: The other run is none, is this one, or has not these networks.
     """
     if config.from_run is None:
         return Start()
@@ -180,12 +181,12 @@ def first_state(model: Model, key: Key, ema: float, taken: Variables) -> TrainSt
 def went_on(
     saved: dict[str, Any], epochs: int, state: TrainState | None
 ) -> list[dict[str, Any]]:
-    """What config.json has of a run that goes on for more epochs, as "went_on".
+    """The record that config.json has of a run that goes on for more epochs, as "went_on".
 
     Args:
-      saved: the config.json that is there.
-      epochs: of the run from now on.
-      state: where it goes on; None where it starts anew.
+      saved: The contents of the config.json that is there.
+      epochs: The number of epochs of the run from now on.
+      state: The state at which it goes on; None where it starts anew.
     """
     before = saved.get("went_on")
     record = list(before) if isinstance(before, list) else []
@@ -201,13 +202,14 @@ def went_on(
 
 
 def changed_rates(model: Any, step: int, before: int, now: int) -> str | None:
-    """A line about learning rates that are others because a run goes on for longer.
+    """A line about learning rates that change as a run goes on for longer; None for none.
 
     Args:
-      model: options with `Optimizer`s, or a model built by hand, of which nothing is known.
-      step: where the run goes on.
-      before: steps of the run as it was planned.
-      now: steps of the run from now on.
+      model: The options with `Optimizer`s, or a model built by hand, of which nothing is
+        known.
+      step: The step at which the run goes on.
+      before: The number of steps of the whole run as it was planned.
+      now: The number of steps of the whole run from now on.
     """
     if not dataclasses.is_dataclass(model):
         return None

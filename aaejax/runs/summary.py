@@ -19,13 +19,13 @@ def train_arguments(config: dict[str, Any]) -> list[str] | None:
     """The words after `train.py` that repeat a run: its model, and what is no default.
 
     Args:
-      config: config.json, of which places, such as --workdir, are no part.
+      config: The contents of config.json, of which places, such as --workdir, are no part.
 
     Returns:
-      None of a model that was built by hand, which no command line can name.
+      The words; None for a model that was built by hand, which no command line can name.
 
     Raises:
-      UserError: config.json is damaged, or of another aaejax.
+      UserError: The file config.json is damaged, or of another aaejax.
     """
     if config.get("custom_model"):
         return None
@@ -61,12 +61,12 @@ def _changed(options: Any, usual: dict[str, Any], prefix: str = "--") -> Iterato
 
 
 def command(words: Sequence[object]) -> str:
-    """Words as a line to type, quoted where a shell asks for it."""
+    """Joins words to a line to type, quoted where a shell asks for it."""
     return printable(shlex.join(map(str, words)))
 
 
 def planned_steps(config: dict[str, Any]) -> int:
-    """Steps of the whole run; config.json has been checked."""
+    """The number of steps of the whole run; config.json has been checked."""
     run = saved_run(config)
     return run.epochs * (config["data"]["train"] // run.batch_size)
 
@@ -75,11 +75,11 @@ def scores_at(history: list[dict[str, Any]], step: int) -> tuple[int, dict[str, 
     """The newest held-out scores up to a step, by name without "heldout/", and their step.
 
     Args:
-      history: lines of metrics.jsonl, the oldest first; what is no number is left out.
-      step: the last that counts.
+      history: The lines of metrics.jsonl, the oldest first; what is no number is left out.
+      step: The last step that counts.
 
     Returns:
-      (0, {}) where there are none.
+      The step, and the scores by name; (0, {}) where there are none.
     """
     for line in reversed(history):
         found = {

@@ -33,16 +33,16 @@ def write_tensors(
     """Writes arrays, whole or not at all.
 
     Args:
-      path: of the file.
-      tensors: by name.
-      metadata: more words, by name.
+      path: The path of the file.
+      tensors: The arrays, by name.
+      metadata: Further texts, by name.
     """
     with atomic(path) as file:
         file.writelines(_parts(tensors, metadata))
 
 
 def tensor_bytes(tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> bytes:
-    """What such a file has in it; arguments as of `write_tensors`."""
+    """The bytes of such a file; the arguments are those of `write_tensors`."""
     return b"".join(_parts(tensors, metadata))
 
 
@@ -69,20 +69,20 @@ def _parts(
 
 
 def read_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Arrays by name, not to be written to, and the metadata.
+    """Reads arrays by name, which are not to be written to, and the metadata.
 
     Raises:
-      OSError: it can't be read.
-      ValueError: as of `tensors_of`.
+      OSError: The file can't be read.
+      ValueError: It is no such file, as of `tensors_of`.
     """
     return tensors_of(read_bytes(path))
 
 
 def tensors_of(raw: bytes) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Arrays and metadata of the bytes of such a file.
+    """The arrays and the metadata in the bytes of such a file.
 
     Raises:
-      ValueError: they are none: the header is none, or the bytes are not what it says.
+      ValueError: They are none: the header is none, or the bytes are not what it says.
     """
     size = int.from_bytes(raw[:8], "little")
     if len(raw) < 8 or size > min(len(raw) - 8, MOST_HEADER):

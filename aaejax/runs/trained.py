@@ -55,20 +55,20 @@ class Trained:
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """Of the run's data, by class number; () where they have none."""
+        """The names of the classes of the run's data, by number; () where it has none."""
         return self.data.class_names if self.config else ()
 
     @property
     def columns(self) -> Columns | None:
-        """Of the table that the run was trained on; None where it was none."""
+        """The columns of the table that the run was trained on; None where it was none."""
         return self.data.columns if self.config else None
 
     @cached_property
     def data(self) -> RunData:
-        """What the run records of its data.
+        """The record of the run's data.
 
         Raises:
-          UserError: config.json has no such record, or one that can't be.
+          UserError: The file config.json has no such record, or one that can't be.
         """
         try:
             return run_data(self.config["data"])
@@ -84,18 +84,18 @@ class Trained:
         """Decodes n samples of the prior.
 
         Args:
-          n: how many.
-          seed: 0 to 2^32 - 1; the same gives the same.
-          labels: class numbers [n], or one for all, where the prior can be asked for one;
-            -1 for any class. Of a model with conditions these, [n, C], or one [C] for all;
-            by default those of the held-out examples in the run folder, in turn.
+          n: How many samples.
+          seed: A seed, 0 to 2^32 - 1; the same gives the same.
+          labels: The class numbers [n], or one for all, where the prior can be asked for
+            one; -1 for any class. Of a model with conditions these, [n, C], or one [C] for
+            all; by default those of the held-out examples in the run folder, in turn.
 
         Returns:
-          float32 [n, ...], images in [0, 1].
+          The samples, float32 [n, ...], images in [0, 1].
 
         Raises:
-          UserError: a negative n, more than the free memory holds, a seed out of range, or
-            a class that the prior has not.
+          UserError: The number is negative, or more than the free memory holds; the seed is
+            out of range; or the prior has not such a class.
         """
         if n < 0:
             raise UserError(f"{n} samples: ask for 0 or more")
@@ -116,28 +116,29 @@ class Trained:
         return self._asked("sample", np.zeros((n, 1), np.float32), labels, seed)
 
     def encode(self, x: Any, labels: np.ndarray | None = None, seed: int = 0) -> np.ndarray:
-        """Codes of examples.
+        """Encodes examples.
 
         Args:
-          x: [N, ...] as `Dataset.train_images` were: uint8, or float on their scale. Or,
-            where the run was trained on a table, a data frame with its columns.
-          labels: class numbers [N], -1 where unknown, for models whose code has the label;
-            of a model with conditions these, [N, C].
-          seed: of the noise of q(z|x), where it has any.
+          x: The examples, [N, ...], as `Dataset.train_images` were: uint8, or float on
+            their scale. Or, where the run was trained on a table, a data frame with its
+            columns.
+          labels: The class numbers [N], -1 where unknown, for models whose code has the
+            label; of a model with conditions these, [N, C].
+          seed: The seed of the noise of q(z|x), where it has any.
 
         Returns:
-          float32 [N, Z].
+          The codes, float32 [N, Z].
 
         Raises:
-          UserError: no encoder, or examples of another shape or scale.
+          UserError: There is no encoder, or the examples have another shape or scale.
         """
         return self._asked("encode", self.checked(x), self._known(labels, x), seed)
 
     def decode(self, z: Any) -> np.ndarray:
-        """Examples of codes [N, Z]: float32 [N, ...].
+        """Decodes codes [N, Z] to examples: float32 [N, ...].
 
         Raises:
-          UserError: codes of another size.
+          UserError: The codes are of another size.
         """
         codes = np.asarray(z, np.float32)
         if codes.ndim != 2 or codes.shape[1] != self.model.latent:
@@ -149,20 +150,20 @@ class Trained:
     def reconstruct(
         self, x: Any, labels: np.ndarray | None = None, seed: int = 0
     ) -> np.ndarray:
-        """Examples, encoded and decoded: float32 [N, ...]; arguments as of `encode`."""
+        """Encodes and decodes examples: float32 [N, ...]; arguments are as of `encode`."""
         return self._asked("reconstruct", self.checked(x), self._known(labels, x), seed)
 
     def table(self, x: Any) -> dict[str, np.ndarray]:
-        """Examples as the table has them that the run was trained on.
+        """Turns examples into columns, as of the table that the run was trained on.
 
         Args:
-          x: [N, features], as from `sample`, `decode` or `reconstruct`.
+          x: The examples, [N, features], as from `sample`, `decode` or `reconstruct`.
 
         Returns:
           The columns by name, [N] each: numbers in their own units, and texts.
 
         Raises:
-          UserError: the run was trained on no table.
+          UserError: The run was trained on no table.
         """
         columns = self.columns
         if columns is None:
@@ -172,10 +173,10 @@ class Trained:
         return columns.table(columns.unscaled(np.asarray(x)))
 
     def score(self, x: Any, labels: np.ndarray | None = None) -> np.ndarray:
-        """How unlike the training data examples are: float32 [N], higher is more unlike.
+        """Scores how unlike the training data examples are: float32 [N], higher is more so.
 
         It is the "score" of `Outliers`, calibrated on the held-out examples of the run
-        folder; arguments as of `encode`.
+        folder; arguments are as of `encode`.
         """
         return self.outliers(self.checked(x), self._known(labels, x))["score"]
 
@@ -184,17 +185,17 @@ class Trained:
         """Scores examples for being unlike the held-out ones of the run folder.
 
         Raises:
-          UserError: a model without an encoder, or a run without held-out examples.
+          UserError: The model has no encoder, or the run has no held-out examples.
         """
         kept = self.folder.read_heldout()
         told = self.model.told(kept.get("labels"), kept.get("condition"))
         return Outliers(self.model, self.variables, kept["images"], told)
 
     def checked(self, x: Any, what: str = "the examples") -> Images:
-        """Examples as the model takes them, uint8 or float32 [N, ...].
+        """The examples as the model takes them, uint8 or float32 [N, ...].
 
         Raises:
-          UserError: another shape or scale than those that the run was trained on.
+          UserError: They have another shape or scale than what the run was trained on.
         """
         if isinstance(x, Rows) and self.config:  # they are checked when they are read
             self.data.check_shape(what, x.shape[1:])
@@ -231,7 +232,7 @@ class Trained:
         return None if labels is None else _labels(labels, len(x), self._most_classes)
 
     def _conditions(self, given: Any, n: int) -> np.ndarray:
-        """float32 [n, C]; raises UserError for others."""
+        """The conditions as float32 [n, C]; raises UserError for others."""
         wanted = self.model.conditions
         found = check_beside(given, None, n, "the examples:").condition
         if found is None or found.shape[1] != wanted:
@@ -255,7 +256,7 @@ class Trained:
 
     @cached_property
     def _programs(self) -> dict[str, Any]:
-        """Compiled once for each length of a batch."""
+        """The functions that can be asked, compiled once for each length of a batch."""
         model = self.model
         functions = {
             "sample": lambda variables, x, key, labels: sampling.samples(

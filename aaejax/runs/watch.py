@@ -35,7 +35,7 @@ _joined: list[Hosts] = []  # of the outermost body
 
 
 def set_silence(seconds: int) -> None:
-    """How long a host may be silent before it counts as gone: not less than ten beats."""
+    """Sets how many seconds a host may be silent before it counts as gone: at least ten."""
     _silence[0] = max(seconds, round(10 * BEAT))
 
 
@@ -97,7 +97,7 @@ class _Watch:
         self._thread.start()
 
     def _connected(self) -> dict[int, socket.socket]:
-        """Host 0 with all others, each of them with it."""
+        """Connects host 0 with all others, and each of them with it."""
         client = global_state.client
         assert client is not None
         if not self._hosts.first:
@@ -224,7 +224,7 @@ class _Watch:
 
 
 def _first_line(link: socket.socket) -> str:
-    """And nothing of what comes after it; raises OSError or ValueError where it is none."""
+    """Reads a line, and nothing of what comes after it; raises OSError or ValueError."""
     read = b""
     while not read.endswith(b"\n"):
         read += (byte := link.recv(1))
