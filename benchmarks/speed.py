@@ -382,7 +382,9 @@ def measure_rates(options: Options) -> Record:
     a = np.random.default_rng(0).random((size, size), np.float32)
     moved = torch.from_numpy(a).to(options.device)
     rounded = moved.bfloat16()
-    rows = torch.ones(1000, 1000, device=options.device)  # as large as a layer
+    # As large as a layer, on a GPU larger than its cache, and than what a launch takes.
+    side = 1000 if options.device == "cpu" else 8192
+    rows = torch.ones(side, side, device=options.device)
     sum_ = torch.empty_like(rows)
 
     def best(function: Callable[[], Any]) -> float:

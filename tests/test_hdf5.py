@@ -6,7 +6,7 @@ import threading
 import numpy as np
 import pytest
 
-from aaejax.data import load
+from aaejax.data import from_arrays, load
 from aaejax.data.hdf5 import File, HDF5Rows
 from aaejax.data.lazy import Rows
 from tests.made_data import fails, images
@@ -84,6 +84,21 @@ def test_arrays_by_the_names_that_an_npz_has(tmp_path):
     assert said == ["x.hdf5: not read: 'more'"]
     only = write_h5(tmp_path / "only.h5", Matrix=np.ones((9, 3)))
     assert load(only, tmp_path, standardise=True).example_shape == (3,)
+
+
+@pytest.mark.parametrize("largest", [100, 2**30])
+def test_pictures_are_resized_and_grey_however_they_are_read(
+    tmp_path, monkeypatch, largest
+):
+    monkeypatch.setattr("aaejax.data.hdf5.READ_BELOW", largest)
+    x = np.random.default_rng(0).integers(0, 256, (20, 8, 8, 3), np.uint8)
+    path = write_h5(tmp_path / "x.h5", images=x)
+    data = load(path, tmp_path, hold_out=False, resize="4x4", grey=True)
+    expected = from_arrays(x, hold_out=False, resize="4x4", grey=True).train_images
+    assert data.train_images.shape == (20, 4, 4, 1)
+    np.testing.assert_array_equal(np.asarray(data.train_images), expected)
+    vectors = write_h5(tmp_path / "vectors.h5", Matrix=np.ones((90, 3), np.float32))
+    fails("are vectors: --resize is for images", load, vectors, tmp_path, resize="4")
 
 
 def test_what_does_not_fit_is_read_by_its_rows(tmp_path, monkeypatch):

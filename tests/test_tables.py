@@ -321,6 +321,17 @@ def test_other_columns_than_the_runs_are_refused(gaps, tmp_path):
     fails("5", sample, trained, "codes", data=str(tmp_path / "x.npz"))
 
 
+def test_a_category_of_digits_may_come_as_a_number(tmp_path):
+    # As text in training, where one of them is none; as numbers in a file without that one.
+    code = ["1234567", "1234568", "b", "c", "d"] * 4
+    whole = as_csv(tmp_path / "whole.csv", {"code": code, "x": list(range(20))})
+    known = load(whole, tmp_path, standardise=True, hold_out=False)
+    part = as_csv(tmp_path / "part.csv", {"code": ["1234568", "1234567"], "x": [1, 5]})
+    found = load(part, tmp_path, columns=known.columns, hold_out=False)
+    rows = np.asarray(known.train_images)
+    np.testing.assert_allclose(np.asarray(found.train_images), rows[[1, 5]])
+
+
 def test_gaps_are_for_models_that_can_leave_them_out(gaps, tmp_path):
     data = load(gaps / "people.csv", gaps, label_column="kind", standardise=True)
     gan = tiny_options("gan", output="linear")

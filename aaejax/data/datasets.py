@@ -247,7 +247,9 @@ def from_arrays(
         if _is_large_file(images):
             return _rows(MappedFile(images), reading, what, missing)
         if isinstance(images, Rows):
-            return images
+            if not reading.changes:
+                return images
+            return images.as_pictures(partial(reading.arrays, what=what), repr(reading))
         return reading.arrays(check_images(images, what, missing), what)
 
     images = [checked(train_images, f"{name}: train images")]

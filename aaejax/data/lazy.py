@@ -174,6 +174,19 @@ class Rows:
         chosen.dtype, chosen.unit_range = np.dtype(np.float32), False
         return chosen
 
+    def as_pictures(
+        self, prepare: Callable[[np.ndarray], np.ndarray], prepared: str
+    ) -> "Rows":
+        """Returns these rows changed once more: of the same dtype and range, of any shape.
+
+        A first one is read, so that what can't be changed is refused at once.
+        """
+        chosen, before = copy.copy(self), self._prepare
+        chosen._prepare = lambda images: prepare(before(images))
+        chosen.prepared = f"{self.prepared} {prepared}"
+        chosen._shape = prepare(self[:1]).shape[1:]
+        return chosen
+
     def counted(self) -> "Rows":
         """Returns these rows, of which each must be whole numbers from 0 on when read."""
         chosen = copy.copy(self)

@@ -269,10 +269,15 @@ def _finite(cells: Cells, column: Column, table: Table, at: int) -> np.ndarray:
     return values
 
 
+def _digits(x: float) -> str:
+    """Writes a number as a file of text would have it: 1234567, not 1.23457e+06."""
+    return str(int(x)) if x.is_integer() else repr(float(x))
+
+
 def _one_hot(cells: Cells, column: Column, table: Table, at: int) -> np.ndarray:
     """Makes [n, categories] of 0 and 1 of cells, NaN where a cell is missing."""
     if cells.dtype == np.float64:  # categories may be written as numbers
-        cells = np.array([None if x != x else f"{x:g}" for x in cells], object)
+        cells = np.array([None if x != x else _digits(x) for x in cells], object)
     gone = missing_cells(cells)
     index = {text: number for number, text in enumerate(column.categories)}
     numbers = np.array(

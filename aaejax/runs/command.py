@@ -50,7 +50,7 @@ Ten options to begin with; all are below:
 """
 OPTIONS = (
     "A JSON or YAML file of options, as --print-options prints or config.json has them; "
-    "flags go before it."
+    "options beside it count in their place."
 )
 PRINT = "Prints the options as JSON, and trains nothing."
 _OTHERS = {"help", "from", "options", "print_options"}  # which are no field of a class

@@ -127,7 +127,7 @@ class Progress(Hook):
             for name, value in line.items()
             if name.endswith("/loss")
         )
-        rate = line["images_per_second"]
+        rate = max(line["images_per_second"], 0.01)  # which was rounded, perhaps to 0
         self._trained += (line["step"] - self._shown) * self._batch_size / rate
         self._shown = line["step"]
         text = f"epoch {line['epoch']:.4g}  {losses}  {rate:,.0f} images/s"

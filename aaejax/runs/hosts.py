@@ -4,6 +4,7 @@ JAX's own distributed runtime is the engine. A host is a process here: two of th
 on one machine.
 """
 
+import os
 import re
 import socket
 import threading
@@ -18,7 +19,7 @@ from typing import Any
 import jax
 from jax._src import xla_bridge
 
-from aaejax.components.checks import check_at_least
+from aaejax.components.checks import check_at_least, check_fields
 from aaejax.data.notes import Tell
 from aaejax.runs.agreement import Agreement
 from aaejax.runs.scripts import start_jax
@@ -43,6 +44,7 @@ class HostOptions:
     silent (then not less than 10)."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         check_at_least(self, 1, "hosts_timeout", most=10**6)
         by_hand = [self.host_count, self.host_index]
         if self.hosts in (None, "auto"):
@@ -118,7 +120,10 @@ def start(options: HostOptions, tell: Tell = print) -> None:
     try:
         # JAX's own bounds are the later ones: it ends a process with a page of C++.
         with _patience(
-            timeout, f"{waiting} did not all come within {timeout} s: start all"
+            timeout,
+            f"{waiting} did not all come within {timeout} s: start all, with one --hosts "
+            "(an address of host 0's own), one --host-count and an index of its own each, "
+            "or give a longer --hosts-timeout",
         ):
             jax.distributed.initialize(
                 **where,
@@ -126,12 +131,13 @@ def start(options: HostOptions, tell: Tell = print) -> None:
                 heartbeat_timeout_seconds=timeout + 60,
                 shutdown_timeout_seconds=60,
             )
-    except (ValueError, RuntimeError) as error:
-        said = " ".join(str(error).split())[:200]
-        if options.hosts == "auto" and isinstance(error, ValueError):
+    except Exception as error:  # what JAX asks of a cluster raises whatever it likes
+        said = f"{type(error).__name__}: {' '.join(str(error).split())}"[:200]
+        if options.hosts == "auto" and not isinstance(error, RuntimeError):
+            srun = "start it by srun, or " * ("SLURM_JOB_ID" in os.environ)
             raise UserError(
                 f"--hosts auto: JAX finds no Slurm, Open MPI, TPU pod or Kubernetes here "
-                f"({said}): give --hosts ADDRESS:PORT --host-count N --host-index I"
+                f"({said}): {srun}give --hosts ADDRESS:PORT --host-count N --host-index I"
             ) from error
         raise UserError(
             f"{waiting} can't be joined ({said}): check the address, the port and that "
