@@ -326,7 +326,9 @@ def test_a_category_of_digits_may_come_as_a_number(tmp_path):
     code = ["1234567", "1234568", "b", "c", "d"] * 4
     whole = as_csv(tmp_path / "whole.csv", {"code": code, "x": list(range(20))})
     known = load(whole, tmp_path, standardise=True, hold_out=False)
-    part = as_csv(tmp_path / "part.csv", {"code": ["1234568", "1234567"], "x": [1, 5]})
+    parquet, part = pytest.importorskip("pyarrow.parquet"), tmp_path / "part.parquet"
+    table = pytest.importorskip("pyarrow").table({"code": [1234568, 1234567], "x": [1, 5]})
+    parquet.write_table(table, part)
     found = load(part, tmp_path, columns=known.columns, hold_out=False)
     rows = np.asarray(known.train_images)
     np.testing.assert_allclose(np.asarray(found.train_images), rows[[1, 5]])
