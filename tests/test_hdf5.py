@@ -86,6 +86,30 @@ def test_arrays_by_the_names_that_an_npz_has(tmp_path):
     assert load(only, tmp_path, standardise=True).example_shape == (3,)
 
 
+def test_a_name_of_labels_is_for_files_of_one_part(tmp_path):
+    x, y = images(6), np.arange(6) % 2
+    parts = {"x_train": x, "x_test": x, "y_train": y, "y_test": y, "fine": y}
+    path = write_h5(tmp_path / "x.h5", **parts)
+    fails("--label-key names the labels of one", load, path, tmp_path, label_key="fine")
+
+
+def test_values_that_are_there_twice_are_summed_as_by_scipy(tmp_path):
+    path = write_h5ad(tmp_path / "x.h5ad", np.eye(2, dtype=np.float32), ["a", "b"])
+    with h5py.File(path, "r+") as file:
+        for name, values in (("data", [1, 2, 4]), ("indices", [0, 0, 1])):
+            del file["X"][name]
+            file["X"][name] = np.array(values, np.float32 if name == "data" else np.int32)
+        file["X"]["indptr"][:] = [0, 2, 3]
+        # Texts that might be missing, as newer anndata writes them.
+        genes = file["var"]["genes"][:]
+        del file["var"]["genes"]
+        group = file["var"].create_group("genes")
+        group["values"], group["mask"] = genes, np.zeros(2, bool)
+    data = load(path, tmp_path, hold_out=False)
+    assert data.columns.features == ("a", "b")
+    assert np.asarray(data.train_images).tolist() == [[3, 0], [0, 4]]
+
+
 @pytest.mark.parametrize("largest", [100, 2**30])
 def test_pictures_are_resized_and_grey_however_they_are_read(
     tmp_path, monkeypatch, largest

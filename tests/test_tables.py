@@ -410,3 +410,42 @@ def test_a_parquet_file_is_never_in_memory_whole(tmp_path, monkeypatch):
     ]
     assert sum(rows for rows, _ in found) == 20_000
     assert max(size for _, size in found) < 1e6
+
+
+def test_what_pandas_adds_to_parquet_is_no_feature(tmp_path):
+    pandas = pytest.importorskip("pandas")
+    pytest.importorskip("pyarrow")
+    frame = pandas.DataFrame({"zip": pandas.Categorical([5, 7, 5, 7]), "b": [0.1, 0.2] * 2})
+    frame[frame.b >= 0].iloc[[2, 0, 1, 3]].to_parquet(tmp_path / "x.parquet")
+    said: list[str] = []
+    data = load(tmp_path / "x.parquet", tmp_path, hold_out=False, tell=said.append)
+    assert data.columns.features == ("zip=5", "zip=7", "b")
+    assert any("not read: __index_level_0__, the index of a frame" in line for line in said)
+    np.testing.assert_allclose(
+        np.asarray(data.train_images), [[1, 0, 0.1], [1, 0, 0.1], [0, 1, 0.2], [0, 1, 0.2]]
+    )
+    pandas.DataFrame(index=[1, 2]).to_parquet(tmp_path / "none.parquet")
+    fails("has no columns", load, tmp_path / "none.parquet", tmp_path)
+
+
+def test_a_first_row_of_values_is_no_header(tmp_path):
+    path = tmp_path / "iris.csv"
+    path.write_text("5.1,3.5,1.4,setosa\n4.9,3.0,1.4,setosa\n")
+    fails("the first row has numbers", load, path, tmp_path)
+    path.write_text("country,2001,2002\nA,1,2\nB,3,4\n")  # years are names
+    assert load(path, tmp_path, hold_out=False).columns.features[-2:] == ("2001", "2002")
+
+
+def test_a_label_of_minus_one_in_a_table_is_said_to_be_a_class(tmp_path):
+    path = as_csv(tmp_path / "x.csv", {"x": [0.1, 0.2] * 6, "y": [-1, 1] * 6})
+    said: list[str] = []
+    data = load(path, tmp_path, label_column="y", tell=said.append)
+    assert data.class_names == ("-1", "1")
+    assert any("the label -1 is a class as any other" in line for line in said)
+
+
+def test_missing_texts_of_pandas_own_kind_are_missing():
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"a": ["u", None, "v", "u"], "b": [1.0, 2.0, 3.0, 4.0]})
+    data = from_table(frame.convert_dtypes(), hold_out=False)
+    assert np.isnan(np.asarray(data.train_images)[1, :2]).all()

@@ -51,7 +51,14 @@ def told_of(source: Source) -> dict[str, np.ndarray]:
                 raise UserError(
                     f"the source, row {rows[0]} and on: {some_labels(False, name)}"
                 )
-        return [np.asarray(answer[name]) for name in rows_have]
+        told = [np.asarray(answer[name]) for name in rows_have]
+        for name, values in zip(rows_have, told, strict=True):
+            if values.shape[:1] != (len(rows),):
+                raise UserError(
+                    f"the source, row {rows[0]} and on: {name!r} has shape "
+                    f"{list(values.shape)} for {len(rows)} rows: give one each"
+                )
+        return told
 
     with ThreadPoolExecutor(workers()) as pool:
         parts = list(pool.map(told, blocks))

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.sparse import csr_matrix
 
 from aaejax.data.columns import Column, Columns
 from aaejax.data.hdf5 import File, gathered
@@ -70,13 +71,13 @@ class H5adRows:
             return self._dense[rows]
         starts = self._starts[rows.start : rows.stop + 1]
         part = slice(int(starts[0]), int(starts[-1]))
-        found = np.zeros((len(starts) - 1, self.shape[1]), np.float32)
-        row = np.repeat(np.arange(len(found)), np.diff(starts))
         column = self._indices[part]
         if len(column) and not (column.min() >= 0 and column.max() < self.shape[1]):
             raise UserError(f"{self._file.path}: X has values outside of its columns")
-        found[row, column] = self._data[part]
-        return found
+        shape = len(starts) - 1, self.shape[1]
+        # Values that are there twice are summed, as by whoever reads the file with SciPy.
+        given = self._data[part].astype(np.float32), column, starts - starts[0]
+        return csr_matrix(given, shape).toarray()
 
 
 def read(
@@ -154,6 +155,8 @@ def _index(file: File, group: str) -> list[str]:
         raise UserError(
             f"{file.path}: {group} has no names: write it by adata.write_h5ad()"
         )
+    if not hasattr(frame[name], "shape"):  # texts that might be missing
+        name = f"{name}/values"
     return [str(each) for each in file.read(f"{group}/{name}")]
 
 
@@ -167,6 +170,11 @@ def _cells(file: File, name: str) -> np.ndarray:
         )
     if name in obs.get("__categories", ()):  # a categorical, as anndata 0.7 laid it out
         places = f"obs/{name}", f"obs/__categories/{name}"
+    elif not hasattr(obs[name], "shape") and {"values", "mask"} <= set(obs[name]):
+        cells, gone = (file.read(f"obs/{name}/{part}") for part in ("values", "mask"))
+        if cells.dtype.kind in "OTU":
+            return np.where(gone, None, cells.astype(object))
+        return np.where(gone, np.nan, cells.astype(np.float64))
     elif not hasattr(obs[name], "shape"):  # a categorical
         if not {"codes", "categories"} <= set(obs[name]):
             raise UserError(f"{file.path}: obs {name!r} is no column of labels")

@@ -169,6 +169,11 @@ def read(path: Path, reading: Reading, cache: Path | None, tell: Tell) -> dict[s
                     f"{path} holds the arrays {listing(map(repr, names)) or '(none)'}: say "
                     "which by --key (and --label-key)"
                 )
+            if named and "test_images" in chosen:
+                raise UserError(
+                    f"{path} has two parts, --label-key names the labels of one: "
+                    "call them y_train and y_test, or say by --key what to read"
+                )
             chosen |= named
             unread = [name for name in unread if name not in named.values()]
             if unread:

@@ -6,6 +6,7 @@ import os
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -89,6 +90,17 @@ class Rows:
         self._labels_apart = getattr(source, "labels", None) is not None
         if not len(source):
             raise UserError(f"{what} have 0 examples: give some")
+        identity = getattr(source, "identity", None)
+        if not isinstance(identity, str | None):
+            raise UserError(
+                f"{what}: the source's identity is of type {type(identity).__name__}: it "
+                "must be a text, as an attribute or a property"
+            )
+        threads = getattr(source, "workers", 1)
+        if isinstance(threads, bool) or not isinstance(threads, Integral) or threads < 1:
+            raise UserError(
+                f"{what}: the source's workers is {threads!r}: it must be at least 1"
+            )
         raw = self._read(self._numbers[:1])
         self._raw = raw.dtype, raw.shape[1:]
         first = self._checked(raw, self._numbers[:1])
@@ -232,7 +244,18 @@ class Rows:
             raise UserError(
                 f"{self._what}, {self._name(rows[0])} and on: {some_labels(labelled)}"
             )
-        images = np.asarray(found["image"])
+        try:
+            images = np.asarray(found["image"])
+        except ValueError as error:  # of several shapes
+            raise UserError(
+                f"{self._what}, {self._name(rows[0])} and on: no array ({error}); all must "
+                "be alike"
+            ) from error
+        if images.ndim == 0:
+            raise UserError(
+                f'{self._what}: the source\'s "image" is {type(found["image"]).__name__}: '
+                "give an array [n, ...]"
+            )
         if len(images) != len(rows):
             raise UserError(
                 f"{self._what}: asked for {len(rows)} rows, the source gives {len(images)}"

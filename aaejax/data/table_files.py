@@ -2,7 +2,10 @@
 
 import csv
 import itertools
+import json
+import math
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -25,6 +28,7 @@ class Table(Protocol):
     names: tuple[str, ...]  # of the columns
     first: int  # the number of row 0 in messages
     categorical: frozenset[str]  # columns that are texts, whatever these look like
+    left_out: tuple[str, ...]  # columns that are none of the data, as an index
 
     @property
     def identity(self) -> str:
@@ -40,6 +44,7 @@ class TextTable:
     """A .csv or .tsv file whose first row names the columns; quoted text may be any."""
 
     first = 2  # as a spreadsheet counts, with the names above
+    left_out: tuple[str, ...] = ()
     categorical: frozenset[str] = frozenset()
 
     def __init__(self, path: Path):
@@ -102,7 +107,7 @@ class TextTable:
 
 
 class ParquetTable:
-    """A .parquet file: numbers, bools and texts."""
+    """A .parquet file: numbers, bools and texts. An index that pandas wrote is left out."""
 
     first = 0
 
@@ -127,10 +132,12 @@ class ParquetTable:
                 schema = file.schema_arrow
         except Exception as error:  # pyarrow raises many kinds
             raise self._broken(error) from error
-        self.names = tuple(schema.names)
-        self.categorical = frozenset(
+        index, categorical = _of_pandas(schema.metadata)
+        self.left_out = tuple(name for name in schema.names if name in index)
+        self.names = tuple(name for name in schema.names if name not in index)
+        self.categorical = categorical | {
             each.name for each in schema if str(each.type).startswith("dictionary<")
-        )
+        }
         _check_names(self.names, self.what)
         texts = any(str(each.type).endswith(("string", ">")) for each in schema)
         self._rows_of_block = max(1, (_CELLS if texts else _NUMBERS) // len(self.names))
@@ -144,10 +151,14 @@ class ParquetTable:
         """Yields blocks of rows, as columns of numbers or texts by their types."""
         try:
             with self._open() as file:
-                for batch in file.iter_batches(self._rows_of_block):
+                for batch in file.iter_batches(self._rows_of_block, columns=self.names):
                     yield [
-                        _of_arrow(column, f"{self.what}, column {name!r}")
-                        for name, column in zip(self.names, batch.columns, strict=True)
+                        _of_arrow(
+                            batch.column(name),
+                            f"{self.what}, column {name!r}",
+                            name in self.categorical,
+                        )
+                        for name in self.names
                     ]
         except (UserError, GeneratorExit):
             raise
@@ -162,14 +173,34 @@ class ParquetTable:
         )
 
 
-def _of_arrow(column: Any, what: str) -> Cells:
+def _of_pandas(metadata: dict[bytes, bytes] | None) -> tuple[frozenset, frozenset]:
+    """What pandas wrote of a frame: the columns that were its index, and the categorical.
+
+    The second may have no type of their own in Parquet, as categories that are numbers.
+    """
+    try:
+        written = json.loads((metadata or {}).get(b"pandas", b"{}"))
+    except ValueError:
+        written = {}
+    index = [each for each in written.get("index_columns", ()) if isinstance(each, str)]
+    categorical = [
+        each["field_name"]
+        for each in written.get("columns", ())
+        if each.get("pandas_type") == "categorical"
+    ]
+    return frozenset(index), frozenset(categorical)
+
+
+def _of_arrow(column: Any, what: str, categorical: bool) -> Cells:
     import pyarrow
     from pyarrow import types
 
     kind = column.type
-    if types.is_dictionary(kind):  # of categories
+    if categorical:
+        if types.is_dictionary(kind):
+            column = column.dictionary_decode()
         kind = pyarrow.string()
-        column = column.dictionary_decode().cast(kind)
+        column = column.cast(kind)
     if types.is_null(kind):
         return np.full(len(column), np.nan)
     if types.is_boolean(kind) or types.is_integer(kind) or types.is_floating(kind):
@@ -186,6 +217,7 @@ class FrameTable:
     """A data frame of pandas, or an object that has `columns` and `[name]` as one has."""
 
     first = 0
+    left_out: tuple[str, ...] = ()
 
     def __init__(self, frame: Any, what: str):
         """Takes the names of the columns; nothing is copied yet.
@@ -232,7 +264,7 @@ def _of_series(series: Any, what: str) -> Cells:
         return np.asarray(series, np.float64)
     if kind in "OTUS" or named in ("StringDtype", "CategoricalDtype"):
         values = np.asarray(series, object)
-        cells = np.array([None if x is None or x != x else x for x in values], object)
+        cells = np.array([None if _is_missing(x) else x for x in values], object)
         odd = next((x for x in cells if x is not None and not _is_scalar(x)), None)
         if odd is None:
             return np.array([None if x is None else str(x) for x in cells], object)
@@ -240,12 +272,20 @@ def _of_series(series: Any, what: str) -> Cells:
     raise UserError(f"{what} is of type {kind}: give numbers or texts, or leave it out")
 
 
+def _is_missing(value: Any) -> bool:
+    if value is None or type(value).__name__ == "NAType":  # of pandas, which is unlike all
+        return True
+    return bool(np.isscalar(value) and value != value)
+
+
 def _is_scalar(value: Any) -> bool:
     return isinstance(value, str | int | float | np.number | np.bool_)
 
 
 def _check_names(names: Sequence[str], what: str) -> None:
-    """Raises UserError where a column has no name, or two have the same name."""
+    """Raises UserError where there is no column, or one of no or another's name."""
+    if not names:
+        raise UserError(f"{what} has no columns: give some")
     for number, name in enumerate(names):
         if not name.strip():
             raise UserError(
@@ -258,11 +298,17 @@ def _check_names(names: Sequence[str], what: str) -> None:
 
 def _check_head(names: Sequence[str], what: str) -> None:
     """Raises UserError where the first row holds values: numbers that count nothing."""
-    try:
-        values = [float(name) for name in names]
-    except ValueError:
-        return
-    if values not in [[float(n + k) for n in range(len(names))] for k in (0, 1)]:
+    values = []
+    for name in names:
+        with suppress(ValueError):
+            values.append(float(name))
+    if len(values) < len(names):  # texts too: values where most are numbers, and not years
+        wrong = 2 * len(values) > len(names) and any(
+            math.isfinite(x) and not x.is_integer() for x in values
+        )
+    else:
+        wrong = values not in [[float(n + k) for n in range(len(names))] for k in (0, 1)]
+    if wrong:
         raise UserError(
             f"{what}: the first row has numbers ({names[0]}, ...), and must name the "
             "columns: write their names above"

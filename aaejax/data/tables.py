@@ -135,8 +135,15 @@ def read(
     x = _features(table, columns, rows, cache, tell)
     tell_of_scales(x, columns, table.what, raw)
     found = {"train_images": x, "columns": columns, **told.arrays(seen)}
+    if table.left_out:
+        tell(f"{table.what}: not read: {listing(table.left_out)}, the index of a frame")
     if isinstance(labels, SeenLabels):
         found |= labels.labels(table.what)
+        if "-1" in found.get("class_names", ()):
+            tell(
+                f"{table.what}: the label -1 is a class as any other: leave cells of "
+                f"column {label!r} empty where it is unknown"
+            )
     return found
 
 
