@@ -151,7 +151,7 @@ def _index(file: File, group: str) -> list[str]:
             f"{file.path}: {group} is laid out as anndata before 0.7 did: "
             "anndata.read_h5ad reads it, and adata.write_h5ad() writes it as it should be"
         )
-    if name is None or name not in frame:
+    if frame is None or name is None or name not in frame:
         raise UserError(
             f"{file.path}: {group} has no names: write it by adata.write_h5ad()"
         )
@@ -173,7 +173,9 @@ def _cells(file: File, name: str) -> np.ndarray:
     elif not hasattr(obs[name], "shape") and {"values", "mask"} <= set(obs[name]):
         cells, gone = (file.read(f"obs/{name}/{part}") for part in ("values", "mask"))
         if cells.dtype.kind in "OTU":
-            return np.where(gone, None, cells.astype(object))
+            texts = cells.astype(object)
+            texts[gone] = None
+            return texts
         return np.where(gone, np.nan, cells.astype(np.float64))
     elif not hasattr(obs[name], "shape"):  # a categorical
         if not {"codes", "categories"} <= set(obs[name]):
