@@ -1,12 +1,14 @@
 """Which pictures of a folder are read, as which part and class."""
 
 import os
+import zipfile
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from aaejax.data import load
+from tests.conftest import ROOT
 from tests.made_data import fails, images, labels_of, save
 
 
@@ -231,3 +233,34 @@ def test_refused_folders(tmp_path):
         ("empty", "holds no images; allowed are .png"),
     ]:
         fails(fragment, load, str(tmp_path / name), tmp_path / "data")
+
+
+def test_cifar_10_as_jpegs_in_folders(tmp_path):
+    archive = ROOT.parent / "shared" / "data" / "cifar10.zip"
+    if not archive.exists():
+        pytest.skip("there is no CIFAR-10 beside the project")
+    with zipfile.ZipFile(archive) as pictures:
+        names = sorted(name for name in pictures.namelist() if name.endswith(".jpg"))
+        some = names[::100]  # 600 of the 60,000: of each part and class as many
+        pictures.extractall(tmp_path / "cifar10", some)
+    data = load(tmp_path / "cifar10", tmp_path)
+    assert data.train_images.shape == (500, 32, 32, 3) and len(data.test_images) == 100
+    assert data.class_names == tuple(
+        [
+            "airplane",
+            "automobile",
+            "bird",
+            "cat",
+            "deer",
+            "dog",
+            "frog",
+            "horse",
+            "ship",
+            "truck",
+        ]
+    )
+    for labels, count in zip(labels_of(data), (50, 10), strict=True):
+        assert np.bincount(labels).tolist() == [count] * 10
+    # The published means of the three colours.
+    means = data.train_images.mean(axis=(0, 1, 2)) / 255
+    np.testing.assert_allclose(means, [0.491, 0.482, 0.447], atol=0.02)
