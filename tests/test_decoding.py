@@ -61,6 +61,26 @@ def test_pictures_are_upright(tmp_path, mode, suffix):
         np.testing.assert_allclose(colour.astype(int), upright(plain).astype(int), atol=3)
 
 
+def test_pictures_of_turned_sizes_are_counted_before_any_is_decoded(tmp_path):
+    for number in range(6):
+        save(tmp_path / f"{number}.png", size=(8, 6))
+    for number in range(3):
+        save(tmp_path / f"up{number}.png", size=(6, 8))
+    fails("8x6 (6), 6x8 (3); say --resize", loaded, tmp_path)
+
+
+def test_colours_of_16_bits_are_not_cut(tmp_path):
+    def chunk(kind, data):
+        end = struct.pack(">I", zlib.crc32(kind + data))
+        return struct.pack(">I", len(data)) + kind + data + end
+
+    head = struct.pack(">IIBBBBB", 2, 2, 16, 2, 0, 0, 0)  # 2x2, 16 bits, RGB
+    pixels = zlib.compress(b"".join(b"\0" + bytes(range(12)) for _ in range(2)))
+    parts = chunk(b"IHDR", head) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+    (tmp_path / "deep.png").write_bytes(b"\x89PNG\r\n\x1a\n" + parts)
+    fails("has over 8 bits a pixel", loaded, tmp_path)
+
+
 def test_sizes_are_those_of_upright_pictures(tmp_path):
     tag = Image.Exif()
     tag[0x0112] = 6
@@ -68,7 +88,7 @@ def test_sizes_are_those_of_upright_pictures(tmp_path):
     Image.new("L", (4, 5), 9).save(tmp_path / "b.png", exif=tag)
     assert loaded(tmp_path)[0].shape == (2, 4, 5, 1)
     Image.new("L", (5, 4)).save(tmp_path / "c.png", exif=tag)
-    fails("2 sizes, width x height: 5x4 (1), 4x5 (1); say --resize 4", loaded, tmp_path)
+    fails("2 sizes, width x height: 5x4 (2), 4x5 (1); say --resize 4", loaded, tmp_path)
     save(tmp_path / "c.png", size=(9, 7))
     fails("5x4 (1), 4x5 (1), 9x7 (1)", loaded, tmp_path)
 

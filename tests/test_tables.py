@@ -119,7 +119,7 @@ def test_a_large_table_is_read_in_blocks(tmp_path, monkeypatch):
     ("text", "words"),
     [
         ("a,b\n1,2\n3,x\n4,5\n", "row 3, column 'b' is 'x', where others are numbers"),
-        ('a,b\n1,"2,5"\n', "row 2, column 'b' is '2,5': write numbers with a point"),
+        ('a,b\n1,"2,5"\n', "row 2, column 'b' is '2,5': write plain numbers, with a point"),
         ("a,b\n1,2\n3,inf\n", "row 3, column 'b' is inf, no finite float32"),
         ("a,b\n1,2\n3,1e39\n", "row 3, column 'b' is 1e+39, no finite float32"),
         ("a,b\n1,2\n3\n", "row 3 has 1 cells, the first row names 2"),
@@ -449,3 +449,23 @@ def test_missing_texts_of_pandas_own_kind_are_missing():
     frame = pandas.DataFrame({"a": ["u", None, "v", "u"], "b": [1.0, 2.0, 3.0, 4.0]})
     data = from_table(frame.convert_dtypes(), hold_out=False)
     assert np.isnan(np.asarray(data.train_images)[1, :2]).all()
+
+
+@pytest.mark.parametrize("cell", ["1,234,567", "1,234.50", "$1.50", "10%", "1,5", "12 000"])
+def test_numbers_as_people_write_them_are_no_categories(tmp_path, cell):
+    path = tmp_path / "x.csv"
+    path.write_text("price,x\n" + f'"{cell}",1\n' * 6)
+    fails(f"row 2, column 'price' is {cell!r}: write plain numbers", load, path, tmp_path)
+
+
+def test_a_line_that_is_empty_is_no_row_and_no_missing_value(tmp_path):
+    path = tmp_path / "x.csv"
+    path.write_text("a\n1\n\n3\n")
+    fails("line 3 is empty, with rows below it", load, path, tmp_path)
+    path.write_text("a\n1\n3\n\n\n")
+    assert len(load(path, tmp_path, hold_out=False).train_images) == 2
+
+
+def test_labels_that_are_one_number_are_refused(tmp_path):
+    path = as_csv(tmp_path / "x.csv", {"x": [1.0, 2.0] * 3, "y": ["1", "1.0", "a"] * 2})
+    fails("'1' and '1.0' are one number", load, path, tmp_path, label_column="y")

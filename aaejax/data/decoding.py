@@ -85,7 +85,10 @@ class PictureFiles:
                     "of uint16"
                 )
         if reading.size is None:
-            _check_sizes([head.size for head in heads], what)
+            sizes = [head.size for head in heads]
+            if len(set(sizes)) > 1 and len({tuple(sorted(size)) for size in sizes}) == 1:
+                sizes = _read(picture_files.upright_sizes, list(paths))
+            _check_sizes(sizes, what)
         largest = max(head.size[0] * head.size[1] for head in heads)
         width, height = reading.size or (0, 0)
         small = largest + width * height <= SMALL
@@ -161,9 +164,9 @@ def _read(function: Callable[..., list[Any]], *arguments: Any) -> list[Any]:
 
 
 def _check_sizes(sizes: Sequence[tuple[int, int]], what: str) -> None:
-    """Raises UserError for sizes that no turning makes alike."""
+    """Raises UserError where there are several."""
     counts = Counter(sizes)
-    if len({tuple(sorted(size)) for size in counts}) > 1:
+    if len(counts) > 1:
         _refuse_sizes(counts, what)
 
 

@@ -39,7 +39,7 @@ class Head(NamedTuple):
     """What the head of a file says, before anything is decoded."""
 
     size: tuple[int, int]  # before the picture is turned, as EXIF may say after the pixels
-    mode: str  # PIL's
+    mode: str  # PIL's; "I" too where there are over 8 bits of several colours
     transparent: bool
     frames: bool  # whether there are more than one
 
@@ -63,6 +63,11 @@ class How(NamedTuple):
 def heads(paths: list[Path]) -> list[Head]:
     """Reads the heads of all files; raises UnreadableError for one that is no picture."""
     return list(map(_head, paths))
+
+
+def upright_sizes(paths: list[Path]) -> list[tuple[int, int]]:
+    """Width and height of each once it is turned; those of a PNG need its decoding."""
+    return list(map(_upright_size, paths))
 
 
 def decoded(paths: list[Path], how: How) -> list[np.ndarray]:
@@ -110,7 +115,16 @@ def _opened(path: Path) -> Iterator[Any]:
 def _head(path: Path) -> Head:
     with _opened(path) as image:
         frames = getattr(image, "is_animated", False)
-        return Head(image.size, image.mode, image.has_transparency_data, frames)
+        # Of colours with 16 bits PIL would drop the lower ones.
+        deep = any(";16" in str(tile[3]) for tile in image.tile)
+        mode = "I" if deep else image.mode
+        return Head(image.size, mode, image.has_transparency_data, frames)
+
+
+def _upright_size(path: Path) -> tuple[int, int]:
+    with _opened(path) as image:
+        width, height = image.size
+        return (height, width) if _orientation(image) in (5, 6, 7, 8) else (width, height)
 
 
 def _pixels(path: Path, how: How) -> np.ndarray:

@@ -13,6 +13,9 @@ from aaejax.data.labels import check_count, sorted_names
 from aaejax.data.table_files import Cells, Table
 from aaejax.types import UserError
 
+_DRESSED = re.compile(  # numbers as people write them: 1,5 and 1,234,567 and $1.50 and 10 %
+    r"\s*[-+]?(\d*,\d+|\d{1,3}([,' ]\d{3})+([.,]\d+)?|[$€£]\s*[\d.,]+|[\d.,]+\s*[%€])\s*"
+)
 # Of cells, whatever the case.
 MISSING = frozenset(("", "na", "n/a", "#n/a", "<na>", "nan", "null", "none"))
 
@@ -70,10 +73,11 @@ class Seen:
                 f"{cell_at(table, row, self.name)} is {text!r}, where others are numbers: "
                 "mend it, or leave it empty if it is missing"
             )
-        if re.fullmatch(r"\s*[-+]?\d*,\d+\s*", self.first_text[1]):
+        if not self.categorical and _DRESSED.fullmatch(self.first_text[1]):
             row, text = self.first_text
             raise UserError(
-                f"{cell_at(table, row, self.name)} is {text!r}: write numbers with a point"
+                f"{cell_at(table, row, self.name)} is {text!r}: write plain numbers, with "
+                "a point and no signs between or around the digits, such as 1234.5"
             )
         most = min(self.most, max(100, (self.numbers + self.texts) // 2))
         if len(self.values) > most:
@@ -118,6 +122,14 @@ class SeenLabels(Seen):
             number[self.known[name]] = place
         if not names:
             return {}
+        by_value: dict[float, str] = {}
+        for name in filter(is_number, names):
+            other = by_value.setdefault(float(name), name)
+            if other != name:
+                raise UserError(
+                    f"{what}: the labels {other!r} and {name!r} are one number: write "
+                    "both alike"
+                )
         check_count(names, int((codes >= 0).sum()), what)
         return {"train_labels": number[codes], "class_names": names}
 

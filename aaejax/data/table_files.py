@@ -76,11 +76,21 @@ class TextTable:
         return self.path.open(encoding="utf-8-sig", newline="")
 
     def _rows(self) -> Iterator[list[str]]:
-        """Yields all rows but empty ones, the names first."""
+        """Yields all rows, the names first; below the last one there may be empty lines."""
         with self._open() as file:
             reader = csv.reader(file, delimiter=self._delimiter, strict=True)
+            empty = 0  # the first line that is
             try:
-                yield from filter(None, reader)
+                for row in reader:
+                    if row and empty:
+                        raise UserError(
+                            f"{self.what}, line {empty} is empty, with rows below it: "
+                            "delete it"
+                        )
+                    if row:
+                        yield row
+                    else:
+                        empty = empty or reader.line_num
             except UnicodeDecodeError as error:
                 raise UserError(
                     f"{self.what}, near line {reader.line_num}: this is no text in UTF-8; "
