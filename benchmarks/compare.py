@@ -185,7 +185,7 @@ def run_model(arguments: Arguments, name: str, judged: Judged) -> list[Record]:
                 "seed": seed,
                 "steps": steps,
                 "batch_size": batch_size,
-                **score(model, networks, judged, judged.test, seed),
+                **score(model, variables, judged, judged.test, seed),
                 "images_per_second": round(seen / seconds),
                 "classifier_accuracy": judged.accuracy,
                 "machine": f"{platform.processor() or platform.machine()}, "
@@ -193,7 +193,7 @@ def run_model(arguments: Arguments, name: str, judged: Judged) -> list[Record]:
                 "versions": {p: version(p) for p in ("jax", "flax", "optax")},
             },
         )
-        for seed, networks in zip(seeds, trained, strict=True)
+        for seed, variables in zip(seeds, trained, strict=True)
     ]
 
 
@@ -220,8 +220,8 @@ def try_out(arguments: Arguments, name: str, settings: Settings, judged: Judged)
     """The Fréchet distance on validation images; 1e9 where it diverged."""
     plan = build(arguments, name, settings, judged.train.images)
     try:
-        (networks,), _ = train(plan, judged.train, [TUNING_SEED])
-        samples = draw_samples(plan.model, networks, TUNING_SEED)
+        (variables,), _ = train(plan, judged.train, [TUNING_SEED])
+        samples = draw_samples(plan.model, variables, TUNING_SEED)
         return fidelity.frechet_distance(*features(samples, judged, judged.validation))
     except ArithmeticError as error:
         print(f"{name} {settings}: {error}", flush=True)
@@ -235,7 +235,7 @@ def distance_of(run: Path, judged: Judged) -> float:
     return fidelity.frechet_distance(*features(blocks, judged, judged.test))
 
 
-def picture_row(model: Model, networks: Variables, judged: Judged, path: Path) -> None:
+def picture_row(model: Model, variables: Variables, judged: Judged, path: Path) -> None:
     """Real images, reconstructions, samples, an interpolation and codes in the plane."""
     from matplotlib.figure import Figure
 
@@ -244,12 +244,12 @@ def picture_row(model: Model, networks: Variables, judged: Judged, path: Path) -
     panels: dict[str, Any] = {"real": real[:36]}
     if model.encodes:
         panels["reconstructions"] = sampling.reconstructions(
-            model, networks, real[:36], key
+            model, variables, real[:36], key
         )
-    panels["samples"] = sampling.samples(model, networks, key, 36)
+    panels["samples"] = sampling.samples(model, variables, key, 36)
     if model.encodes:
         line = sampling.interpolation(
-            model, networks, first=real[36:42], last=real[42:48], steps=6, key=key
+            model, variables, first=real[36:42], last=real[42:48], steps=6, key=key
         )
         panels["interpolation"] = line.reshape(-1, *real.shape[1:])
     columns = ["real", "reconstructions", "samples", "interpolation"]
@@ -264,7 +264,7 @@ def picture_row(model: Model, networks: Variables, judged: Judged, path: Path) -
             ax.set_title(name, fontsize=9)
     if model.encodes and model.latent == 2:
         images, labels = judged.test.unit(2000), judged.test.labels[:2000]
-        z = np.asarray(model.encode(networks, images, key))
+        z = np.asarray(model.encode(variables, images, key))
         axes[4].scatter(*z.T, c=labels, s=2, cmap="tab10")
         axes[4].set_title("codes", fontsize=9)
         axes[4].set_axis_on()

@@ -119,8 +119,8 @@ def clustering_error(scored: Scored) -> dict[str, float]:
 
 def log_likelihood(scored: Scored, samples: int = 10_000) -> dict[str, float]:
     """Parzen estimate, mean over the test images, nats; sigma from validation images."""
-    model, networks = scored.trained.model, scored.trained.variables
-    draw = jax.jit(lambda key: sampling.samples(model, networks, key, 1000))
+    model, variables = scored.trained.model, scored.trained.variables
+    draw = jax.jit(lambda key: sampling.samples(model, variables, key, 1000))
 
     def blocks():
         for number in range(samples // 1000):
@@ -575,8 +575,8 @@ def train_row(
     records = {}
     of_runs, best = losses.best(len(seeds), row.restarts)
     trained = [trained[n * len(seeds) + i] for i, n in enumerate(best)]
-    for number, (seed, networks) in enumerate(zip(seeds, trained, strict=True)):
-        one = Trained(model, networks, steps, folder, {})
+    for number, (seed, variables) in enumerate(zip(seeds, trained, strict=True)):
+        one = Trained(model, variables, steps, folder, {})
         scored = Scored(one, validation, validation if arguments.tune else test)
         records[seed] = {
             **row.score(scored),
@@ -602,11 +602,11 @@ def train_row(
             }
     shown = held_out(dataset)
     folder.write_heldout(**shown.first(256))
-    networks, codes = trained[0], None
-    of_prior = model.prior(networks, jax.random.key(1), 1)
-    if model.in_plane(networks, of_prior) is not None:
+    variables, codes = trained[0], None
+    of_prior = model.prior(variables, jax.random.key(1), 1)
+    if model.in_plane(variables, of_prior) is not None:
         scored = HeldOut(model, shown.images, shown.labels, jax.random.key(0))
-        codes = scored(networks)[1]
+        codes = scored(variables)[1]
     pictures = RunPictures(
         model,
         shown.images,
@@ -615,9 +615,9 @@ def train_row(
         folder,
         jax.random.key(2),
     )
-    pictures.write(networks, codes)
+    pictures.write(variables, codes)
     if "clusters" in kinds.kinds(model):
-        found = kinds.sample(Trained(model, networks, steps, folder, {}), "clusters")
+        found = kinds.sample(Trained(model, variables, steps, folder, {}), "clusters")
         out.write(folder.pictures / "clusters.png", "clusters", found)
     return records
 

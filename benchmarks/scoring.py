@@ -66,11 +66,11 @@ def load(dataset: str, data_dir: Path) -> Judged:
     return Judged(train, validation, test, classify, accuracy)
 
 
-def draw_samples(model: Model, networks: Variables, seed: int) -> list[np.ndarray]:
+def draw_samples(model: Model, variables: Variables, seed: int) -> list[np.ndarray]:
     """Ten blocks of 1,000."""
-    draw = jax.jit(lambda networks, key: sampling.samples(model, networks, key, 1000))
+    draw = jax.jit(lambda variables, key: sampling.samples(model, variables, key, 1000))
     keys = jax.random.split(jax.random.key(seed), 10)
-    return [np.asarray(draw(networks, key)) for key in keys]
+    return [np.asarray(draw(variables, key)) for key in keys]
 
 
 def features(
@@ -120,28 +120,28 @@ def score_samples(
 
 
 def score(
-    model: Model, networks: Variables, judged: Judged, held_out: Split, seed: int
+    model: Model, variables: Variables, judged: Judged, held_out: Split, seed: int
 ) -> dict[str, Any]:
     """Every metric of the table."""
     prior_key, code_key, bound_key = jax.random.split(jax.random.key(seed), 3)
     found = {
-        **score_samples(draw_samples(model, networks, seed), judged, held_out),
-        "parameters": sum(x.size for x in jax.tree.leaves(networks)),
+        **score_samples(draw_samples(model, variables, seed), judged, held_out),
+        "parameters": sum(x.size for x in jax.tree.leaves(variables)),
     }
     if model.encodes:
-        found |= score_codes(model, networks, judged, held_out, code_key, prior_key, seed)
+        found |= score_codes(model, variables, judged, held_out, code_key, prior_key, seed)
     if model.log_weights:
         images = held_out.unit(200)  # a thousand decodings each
         for name, samples in (("elbo_nats", 1), ("importance_weighted_nats", 1000)):
             bound = jax.jit(partial(importance_bound, model, samples=samples))
             key = jax.random.fold_in(bound_key, samples)
-            found[name] = float(bound(networks, images, key=key).mean())
+            found[name] = float(bound(variables, images, key=key).mean())
     return found
 
 
 def score_codes(
     model: Model,
-    networks: Variables,
+    variables: Variables,
     judged: Judged,
     held_out: Split,
     code_key: Key,
@@ -150,18 +150,18 @@ def score_codes(
 ) -> dict[str, Any]:
     """What is said of the codes: reconstruction, match with the prior, use."""
 
-    def ask(networks, images, key, labels):
-        z = model.encode(networks, images, key)
-        made = model.decode(networks, z)
+    def ask(variables, images, key, labels):
+        z = model.encode(variables, images, key)
+        made = model.decode(variables, z)
         squares = jnp.square(made - images).mean(axis=(1, 2, 3))
-        return {"codes": z, "error": model.error(networks, images, z), "squares": squares}
+        return {"codes": z, "error": model.error(variables, images, z), "squares": squares}
 
     encode = sampling.in_batches(ask)
-    test = encode(networks, held_out.images, None, code_key)
-    train = encode(networks, judged.train.images, None, jax.random.fold_in(code_key, 1))
+    test = encode(variables, held_out.images, None, code_key)
+    train = encode(variables, judged.train.images, None, jax.random.fold_in(code_key, 1))
     some = test["codes"][:1000]
     n = len(some)
-    prior = np.asarray(jax.jit(lambda key: model.prior(networks, key, n))(prior_key))
+    prior = np.asarray(jax.jit(lambda key: model.prior(variables, key, n))(prior_key))
     found = {
         "reconstruction_nats": float(test["error"].mean()),
         "reconstruction_mse": float(test["squares"].mean()),
@@ -174,7 +174,7 @@ def score_codes(
         mixture = mixtures.fit(train["codes"], components)
         parts, density = len(mixture.weights), priors.gaussian_mixture(*mixture)
         fitted = dataclasses.replace(model, prior=priors.fixed(density))
-        blocks = draw_samples(fitted, networks, seed)
+        blocks = draw_samples(fitted, variables, seed)
         both = features(blocks, judged, held_out)
         found[f"{name}_frechet_distance"] = fidelity.frechet_distance(*both)
         found[f"{name}_components"] = parts

@@ -245,8 +245,8 @@ def measure_sampling(options: Options) -> Record:
     from aaejax import sampling
 
     model = the_model(options, 1)
-    networks = model.init(jax.random.key(0))
-    draw = jax.jit(lambda key: sampling.samples(model, networks, key, options.batch_size))
+    variables = model.init(jax.random.key(0))
+    draw = jax.jit(lambda key: sampling.samples(model, variables, key, options.batch_size))
     start, drawn = clock(), np.zeros(1)
     for number in range(options.warm_steps + options.steps):
         if number == options.warm_steps:
