@@ -30,13 +30,16 @@ class Log(Hook):
     """Keeps what it is told, and may break."""
 
     def __init__(self, breaks=None):
-        self.lines, self.breaks, self.state = [], breaks, None
+        self.lines, self.breaks, self.state, self.saved = [], breaks, None, []
 
     def on_log(self, event):
         self.lines.append(dict(event.metrics))
         self.state = event.state
         if event.step == self.breaks:
             raise KeyError(event.step)
+
+    def on_checkpoint(self, event):
+        self.saved.append(event.step)
 
 
 def together(case, folder=None, log=None, images=None):
@@ -100,7 +103,8 @@ def test_seeds_cut_short_go_on_where_they_stopped(case, unbroken, tmp_path):
         together(case, tmp_path, Log(breaks=15))
     rest = Log()
     found = together(case, tmp_path, rest)
-    assert [line["step"] for line in rest.lines] == [30, 40]
+    assert [line["step"] for line in rest.lines] == rest.saved == [30, 40]
+    assert not unbroken[1].saved  # without a folder nothing is saved
     both = zip(jax.tree.leaves(found), jax.tree.leaves(unbroken[0]), strict=True)
     for new, old in both:
         np.testing.assert_array_equal(new, old)

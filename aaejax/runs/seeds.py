@@ -47,27 +47,30 @@ def train_seeds(
     """Trains on one device, from the newest checkpoint in the folder where there is one.
 
     Args:
-      model: built for so many steps.
-      images: [N, ...], uint8 or float32.
-      labels: int32 [N], or [seeds, N] where the seeds know different ones; -1 for unknown.
-      seeds: of the runs.
-      steps: of each run.
-      batch_size: B.
-      folder: for checkpoints, one after each chunk; None for none.
-      chunk: steps in one dispatch.
-      ema: decay of a moving average of the parameters after each step; 0 for none.
-      tell: gets a line after each.
-      hooks: watch the runs. The events have a metric of each seed, float32 [seeds], beside
-        the step and images_per_second of all together; the axis of seeds comes first in
-        the state, whose step is that of all. Where a hook raises, the runs end.
+      model: The model, built for so many steps.
+      images: The training images, [N, ...], uint8 or float32.
+      labels: Their labels, int32 [N], or [seeds, N] where the seeds know different ones; -1
+        for unknown.
+      seeds: The seeds of the runs, one for each.
+      steps: The steps of each run.
+      batch_size: The examples of a step, B.
+      folder: The folder of the checkpoints, one after each chunk; None for none.
+      chunk: How many steps are one dispatch.
+      ema: The decay of a moving average of the parameters after each step; 0 for none.
+      tell: A function that gets a line after each chunk.
+      hooks: What watches the runs. The events have a metric of each seed, float32 [seeds],
+        beside the step and images_per_second of all together; the axis of seeds comes first in
+        the state, whose step is that of all. Nothing is evaluated, so that `on_log` and,
+        where there is a folder, `on_checkpoint` are called alone. Where a hook raises, the
+        runs end.
 
     Returns:
       The variables of each seed's networks, on the host; where there is a moving average,
       the parameters are those of it.
 
     Raises:
-      NonFiniteLoss: one of the seeds diverged.
-      OSError: a checkpoint could not be written.
+      NonFiniteLoss: One of the seeds diverged.
+      OSError: A checkpoint could not be written.
     """
     labels = np.broadcast_to(labels, (len(seeds), len(images)))
     arrays = {"image": images, "label": labels}
@@ -118,7 +121,10 @@ def train_seeds(
             if checkpoints:
                 checkpoints.save(finite_copy(state))
             tell(f"step {last}/{steps} of {len(seeds)} seeds")
-            told.on_log(Event(last, line, state))
+            event = Event(last, line, state)
+            told.on_log(event)
+            if checkpoints:
+                told.on_checkpoint(event)
             if told.error is not None:
                 raise told.error
     if ema:
