@@ -59,8 +59,8 @@ def train_seeds(
       ema: The decay of a moving average of the parameters after each step; 0 for none.
       tell: A function that gets a line after each chunk.
       hooks: What watches the runs. The events have a metric of each seed, float32 [seeds],
-        beside the step and images_per_second of all together; the axis of seeds comes first in
-        the state, whose step is that of all. Nothing is evaluated, so that `on_log` and,
+        beside the step and images_per_second of all together; the axis of seeds comes first
+        in the state, whose step is that of all. Nothing is evaluated, so that `on_log` and,
         where there is a folder, `on_checkpoint` are called alone. Where a hook raises, the
         runs end.
 
