@@ -69,6 +69,15 @@ def test_pictures_of_turned_sizes_are_counted_before_any_is_decoded(tmp_path):
     fails("8x6 (6), 6x8 (3); say --resize", loaded, tmp_path)
 
 
+def test_turned_pictures_of_all_formats_are_of_one_size(tmp_path):
+    tag = Image.Exif()
+    tag[0x0112] = 6
+    for suffix in ("tif", "jpg", "png", "webp"):
+        Image.new("RGB", (4, 5), 9).save(tmp_path / f"turned.{suffix}", exif=tag)
+        save(tmp_path / f"upright.{suffix}", "RGB", size=(5, 4))
+    assert loaded(tmp_path)[0].shape == (8, 4, 5, 3)
+
+
 def test_colours_of_16_bits_are_not_cut(tmp_path):
     def chunk(kind, data):
         end = struct.pack(">I", zlib.crc32(kind + data))

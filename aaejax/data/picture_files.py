@@ -29,6 +29,7 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_SIDEWAYS = (5, 6, 7, 8)  # of these: width and height change places
 
 
 class UnreadableError(ValueError):
@@ -124,7 +125,9 @@ def _head(path: Path) -> Head:
 def _upright_size(path: Path) -> tuple[int, int]:
     with _opened(path) as image:
         width, height = image.size
-        return (height, width) if _orientation(image) in (5, 6, 7, 8) else (width, height)
+        # PIL gives the size of a TIFF as it is once it is turned.
+        turned = image.format != "TIFF" and _orientation(image) in _SIDEWAYS
+        return (height, width) if turned else (width, height)
 
 
 def _pixels(path: Path, how: How) -> np.ndarray:
