@@ -397,3 +397,23 @@ def test_a_full_disk_leaves_nothing(pictures, tmp_path, monkeypatch):
     monkeypatch.setattr(cache, "_write_blocks", full)
     fails("(No space left on device): make room", load, pictures, pictures, cache=kept)
     assert list(kept.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("identity", lambda: "x", "identity is of type function: it must be a text"),
+        ("workers", 0, "workers is 0: it must be at least 1"),
+    ],
+)
+def test_what_a_source_says_of_itself_is_checked(name, value, words):
+    class Source:
+        def __len__(self):
+            return 4
+
+        def __getitem__(self, rows):
+            return {"image": np.zeros((len(rows), 3, 3), np.uint8)}
+
+    source = Source()
+    setattr(source, name, value)
+    fails(words, from_source, source)

@@ -4,6 +4,7 @@ of their rows beside the images.
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -117,7 +118,8 @@ def as_source(value: Any) -> Source:
     """Makes a source of anything that can be one: see `aaejax.data.Source`.
 
     Raises:
-      UserError: The value has no length or no rows, or is a collection of Python's own.
+      UserError: The value has no length or no rows, is a collection of Python's own, or has
+        an `identity` that is no text or `workers` below 1.
     """
     if isinstance(value, str | bytes | list | tuple | Mapping | np.ndarray | type):
         raise UserError(
@@ -132,4 +134,12 @@ def as_source(value: Any) -> Source:
             f"{type(value).__name__} is no source: it must have a length and answer an "
             "array of row numbers with a dict of arrays, see aaejax.data.Source"
         )
+    identity, threads = getattr(value, "identity", None), getattr(value, "workers", 1)
+    if not isinstance(identity, str | None):
+        raise UserError(
+            f"the source's identity is of type {type(identity).__name__}: it must be a "
+            "text, as an attribute or a property"
+        )
+    if isinstance(threads, bool) or not isinstance(threads, Integral) or threads < 1:
+        raise UserError(f"the source's workers is {threads!r}: it must be at least 1")
     return value

@@ -6,7 +6,6 @@ import os
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -90,17 +89,6 @@ class Rows:
         self._labels_apart = getattr(source, "labels", None) is not None
         if not len(source):
             raise UserError(f"{what} have 0 examples: give some")
-        identity = getattr(source, "identity", None)
-        if not isinstance(identity, str | None):
-            raise UserError(
-                f"{what}: the source's identity is of type {type(identity).__name__}: it "
-                "must be a text, as an attribute or a property"
-            )
-        threads = getattr(source, "workers", 1)
-        if isinstance(threads, bool) or not isinstance(threads, Integral) or threads < 1:
-            raise UserError(
-                f"{what}: the source's workers is {threads!r}: it must be at least 1"
-            )
         raw = self._read(self._numbers[:1])
         self._raw = raw.dtype, raw.shape[1:]
         first = self._checked(raw, self._numbers[:1])
@@ -180,9 +168,7 @@ class Rows:
 
     def then(self, prepare: Callable[[np.ndarray], np.ndarray], prepared: str) -> "Rows":
         """Returns these rows with their values changed once more: float32, of any range."""
-        chosen, before = copy.copy(self), self._prepare
-        chosen._prepare = lambda images: prepare(before(images))
-        chosen.prepared = f"{self.prepared} {prepared}"
+        chosen = self._changed(prepare, prepared)
         chosen.dtype, chosen.unit_range = np.dtype(np.float32), False
         return chosen
 
@@ -193,10 +179,16 @@ class Rows:
 
         A first one is read, so that what can't be changed is refused at once.
         """
+        chosen = self._changed(prepare, prepared)
+        chosen._shape = prepare(self[:1]).shape[1:]
+        return chosen
+
+    def _changed(
+        self, prepare: Callable[[np.ndarray], np.ndarray], prepared: str
+    ) -> "Rows":
         chosen, before = copy.copy(self), self._prepare
         chosen._prepare = lambda images: prepare(before(images))
         chosen.prepared = f"{self.prepared} {prepared}"
-        chosen._shape = prepare(self[:1]).shape[1:]
         return chosen
 
     def counted(self) -> "Rows":
