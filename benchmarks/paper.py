@@ -99,21 +99,22 @@ def clustering_error(scored: Scored) -> dict[str, float]:
     By the paper's rule, by majority, and by the paper's rule with the mean of q(y|x) over
     small shifts in place of q(y|x).
     """
-    once, mean = scored.probabilities, scored.mean_probabilities
+    parts = scored.validation[0], scored.test[0]
+    once = [scored.probabilities(images) for images in parts]
+    mean = [scored.mean_probabilities(images) for images in parts]
     by_confidence, by_majority = clusters.names_by_confidence, clusters.names_by_majority
 
     def error(
-        ask: Callable[[np.ndarray], np.ndarray],
-        rule: Callable[[np.ndarray, np.ndarray], np.ndarray],
+        asked: list[np.ndarray], rule: Callable[[np.ndarray, np.ndarray], np.ndarray]
     ) -> float:
-        names = rule(ask(scored.validation[0]), scored.validation[1])
-        return clusters.error(ask(scored.test[0]), scored.test[1], names)
+        validation, test = asked
+        return clusters.error(test, scored.test[1], rule(validation, scored.validation[1]))
 
     return {
         "value": error(once, by_confidence),
         "majority": error(once, by_majority),
         "of_mean_over_shifts": error(mean, by_confidence),
-        "clusters_used": len(np.unique(once(scored.test[0]).argmax(axis=1))),
+        "clusters_used": len(np.unique(once[1].argmax(axis=1))),
     }
 
 
