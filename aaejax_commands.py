@@ -11,8 +11,8 @@ import sys
 
 
 def train(name: str = "aaejax-train") -> int:
-    """Trains a model, as `aaejax.runs.command` says; returns the exit status."""
-    return _run("aaejax.runs.command", name)
+    """Trains a model; `aaejax.runs.command_line.command`. Returns the exit status."""
+    return _run("aaejax.runs.command_line.command", name)
 
 
 def sample(name: str = "aaejax-sample") -> int:
@@ -28,6 +28,6 @@ def _run(module: str, name: str) -> int:
 
     signal.signal(signal.SIGINT, leave)
     if sys.argv[1:] == ["--version"]:
-        scripts = importlib.import_module("aaejax.runs.scripts")
+        scripts = importlib.import_module("aaejax.runs.command_line.scripts")
         return scripts.script(name)(scripts.say_version)()
     return importlib.import_module(module).main(name)

@@ -24,7 +24,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from aaejax import models
-from aaejax.data.columns import moments
+from aaejax.data.tabular.columns import moments
 from aaejax.metrics import mixtures
 from aaejax.metrics.outliers import combined, scales
 from aaejax.models._optimizers import Optimizer

@@ -31,8 +31,8 @@ from PIL import Image
 
 from aaejax import models, train_step
 from aaejax.data import batches, lazy
-from aaejax.data.decoding import PictureFiles
-from aaejax.data.mapped_file import MappedFile
+from aaejax.data.array_files.mapped_file import MappedFile
+from aaejax.data.pictures.decoding import PictureFiles
 from aaejax.data.reading import Reading
 from aaejax.runs.chunks import run_chunks
 from aaejax.runs.devices import feed, replicate, steps_alone, train_chunk

@@ -78,8 +78,8 @@ def measured(arguments: Arguments, batch_size: int, parallel: str) -> dict[str, 
 
     from aaejax import init_state, models, train_step
     from aaejax.data import batches
-    from aaejax.runs.agreement import Agreement, Alone
     from aaejax.runs.devices import all_devices, feed, replicate, to_host, train_chunk
+    from aaejax.runs.hosts.agreement import Agreement, Alone
     from aaejax.types import DataSpec
 
     devices = all_devices()

@@ -45,13 +45,13 @@ from aaejax.metrics import clusters, parzen
 from aaejax.metrics.heldout import HeldOut
 from aaejax.models._optimizers import Optimizer
 from aaejax.runs import own_networks
-from aaejax.runs.config_json import changes
 from aaejax.runs.examples import data_spec, held_out
 from aaejax.runs.finite import NonFiniteLoss
-from aaejax.runs.folder import RunFolder
 from aaejax.runs.hooks import Event, Hook
+from aaejax.runs.on_disk.config_json import changes
+from aaejax.runs.on_disk.folder import RunFolder
+from aaejax.runs.reports.snapshots import RunPictures
 from aaejax.runs.seeds import train_seeds
-from aaejax.runs.snapshots import RunPictures
 from aaejax.runs.trained import Trained
 from aaejax.types import UserError
 

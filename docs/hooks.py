@@ -47,11 +47,16 @@ def reference(name: str) -> str:
     folder = ROOT / "aaejax" / name
     if not folder.is_dir():
         return f"::: aaejax.{name}\n\n"
-    # Those of models that begin with _ are what a new model is made of.
-    modules = sorted(path.stem for path in folder.glob("*.py") if path.stem != "__init__")
     options = "    options:\n      members: false\n"
-    text = f"::: aaejax.{name}\n{options}\n"
-    return text + "".join(f"::: aaejax.{name}.{module}\n\n" for module in modules)
+    text = ""
+    # Those of models that begin with _ too: a new model is made of them.
+    for path in sorted(
+        folder.rglob("*.py"), key=lambda path: (*path.parent.parts, path.stem)
+    ):
+        module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        package = module.removesuffix(".__init__")
+        text += f"::: {package}\n{options if package != module else ''}\n"
+    return text
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:

@@ -20,8 +20,8 @@ from aaejax.models._optimizers import Optimizer
 from aaejax.runs import examples
 from aaejax.runs.config import RunConfig
 from aaejax.runs.hosts import HostOptions, start
+from aaejax.runs.hosts.watch import joined
 from aaejax.runs.loop import train
-from aaejax.runs.watch import joined
 from aaejax.types import UserError
 
 # Convolutions and batch norm; labelled batches, several updates and consistency; a distance

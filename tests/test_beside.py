@@ -15,8 +15,8 @@ from aaejax.components.inputs import weighted_mean
 from aaejax.data import from_arrays, from_source, load
 from aaejax.models._optimizers import Optimizer
 from aaejax.phases import _ExampleDraw
+from aaejax.runs.reports.snapshots import picture_arrays
 from aaejax.runs.restore import restore
-from aaejax.runs.snapshots import picture_arrays
 from tests.conftest import BITS, TINY, tiny_options, train_tiny
 from tests.made_data import fails, images
 
@@ -119,8 +119,8 @@ def test_the_decoder_reads_the_condition(told_run):
 
 def test_the_page_of_explore_has_a_slider_for_each_number_of_the_condition(told_run):
     document = pytest.importorskip("bokeh.document", reason="no Bokeh is installed")
-    from aaejax.ask.explore_page import Page
-    from aaejax.ask.explore_view import View
+    from aaejax.ask.explore.page import Page
+    from aaejax.ask.explore.view import View
 
     view = View(Question(restore(told_run[0])))
     page = Page(document.Document(), view)

@@ -12,9 +12,9 @@ import tensorstore
 
 from aaejax import init_state
 from aaejax.runs import examples
-from aaejax.runs.about import checksums
-from aaejax.runs.checkpoints import Checkpoints
 from aaejax.runs.finite import NonFiniteLoss, finite_copy
+from aaejax.runs.on_disk.about import checksums
+from aaejax.runs.on_disk.checkpoints import Checkpoints
 from aaejax.runs.restore import restore
 from aaejax.types import TrainState, UserError
 from tests.conftest import run_python, same, tiny_options, train_tiny

@@ -14,9 +14,9 @@ from aaejax.models._optimizers import Optimizer
 from aaejax.models.aae import Options
 from aaejax.models.pixelcnn import Options as PixelCNNOptions
 from aaejax.phases import phase_losses
-from aaejax.runs import command
+from aaejax.runs.command_line import command
 from aaejax.runs.config import RunConfig
-from aaejax.runs.config_json import (
+from aaejax.runs.on_disk.config_json import (
     completed,
     decides,
     differences,
@@ -26,9 +26,9 @@ from aaejax.runs.config_json import (
     saved_model,
     saved_run,
 )
-from aaejax.runs.folder import RunFolder
+from aaejax.runs.on_disk.folder import RunFolder
+from aaejax.runs.reports.summary import train_arguments
 from aaejax.runs.start import read_start
-from aaejax.runs.summary import train_arguments
 from aaejax.types import DataSpec, UserError
 from tests.conftest import BITS, TINY, tiny_options
 

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from aaejax.data import decoders, load
-from aaejax.data.decoding import PictureFiles
+from aaejax.data import load
+from aaejax.data.pictures import decoders
+from aaejax.data.pictures.decoding import PictureFiles
 from aaejax.data.reading import Reading
 from tests.made_data import fails, images, save
 
@@ -241,7 +242,7 @@ def test_processes_decode_many_small_pictures(tmp_path, monkeypatch):
     for number in range(200):
         save(tmp_path / "of" / f"{number:03}.png", "RGB", (5, 4), (number, 0, 7))
     alone, _ = loaded(tmp_path / "of")
-    monkeypatch.setattr("aaejax.data.decoding.MANY", 100)
+    monkeypatch.setattr("aaejax.data.pictures.decoding.MANY", 100)
     ended: list[Any] = []
     end = decoders._end
     monkeypatch.setattr(decoders, "_end", lambda some: (end(some), ended.extend(some)))

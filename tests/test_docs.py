@@ -19,7 +19,7 @@ from PIL import Image
 
 import aaejax
 from aaejax.ask import command as sample
-from aaejax.runs import command as train
+from aaejax.runs.command_line import command as train
 from aaejax.types import DataSpec
 from tests.conftest import ROOT, run_python
 

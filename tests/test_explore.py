@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from aaejax.ask import command, explore
-from aaejax.ask.explore_view import MOST_UPLOAD, View
+from aaejax.ask import command
+from aaejax.ask.explore import command as explore
+from aaejax.ask.explore.view import MOST_UPLOAD, View
 from aaejax.ask.question import Question
 from aaejax.data import load
 from aaejax.runs.restore import restore
@@ -22,8 +23,8 @@ from aaejax.types import UserError
 from tests.conftest import tiny_options, train_tiny
 
 pytest.importorskip("bokeh", reason="no Bokeh is installed")
-from aaejax.ask.explore_layout import ClassChoice
-from aaejax.ask.explore_plots import bars, bars_of
+from aaejax.ask.explore.layout import ClassChoice
+from aaejax.ask.explore.plots import bars, bars_of
 
 
 @pytest.fixture(scope="module")

@@ -19,9 +19,9 @@ from aaejax.ask.export import export
 from aaejax.ask.kinds import sample
 from aaejax.ask.programs import programs
 from aaejax.models._options import OwnNetworks
-from aaejax.runs.exported import flat
+from aaejax.runs.on_disk.exported import flat
+from aaejax.runs.on_disk.tensors_file import read_tensors, write_tensors
 from aaejax.runs.restore import restore
-from aaejax.runs.tensors_file import read_tensors, write_tensors
 from aaejax.types import UserError
 from tests.conftest import TINY, same, tiny_options, train_tiny
 

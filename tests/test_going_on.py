@@ -11,9 +11,9 @@ import pytest
 from aaejax import data
 from aaejax.models._optimizers import Optimizer
 from aaejax.runs import devices
-from aaejax.runs.about import _crc32
 from aaejax.runs.best import Best, best_metrics, best_score
 from aaejax.runs.hooks import Hook
+from aaejax.runs.on_disk.about import _crc32
 from aaejax.runs.restore import restore
 from aaejax.types import UserError
 from tests.conftest import TINY, final_params, read_lines, same, tiny_options, train_tiny

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from aaejax.data import from_arrays, load
-from aaejax.data.hdf5 import File, HDF5Rows
+from aaejax.data.array_files.hdf5 import File, HDF5Rows
 from aaejax.data.lazy import Rows
 from tests.made_data import fails, images
 
@@ -114,7 +114,7 @@ def test_values_that_are_there_twice_are_summed_as_by_scipy(tmp_path):
 def test_pictures_are_resized_and_grey_however_they_are_read(
     tmp_path, monkeypatch, largest
 ):
-    monkeypatch.setattr("aaejax.data.hdf5.READ_BELOW", largest)
+    monkeypatch.setattr("aaejax.data.array_files.hdf5.READ_BELOW", largest)
     x = np.random.default_rng(0).integers(0, 256, (20, 8, 8, 3), np.uint8)
     path = write_h5(tmp_path / "x.h5", images=x)
     data = load(path, tmp_path, hold_out=False, resize="4x4", grey=True)
@@ -126,7 +126,7 @@ def test_pictures_are_resized_and_grey_however_they_are_read(
 
 
 def test_what_does_not_fit_is_read_by_its_rows(tmp_path, monkeypatch):
-    monkeypatch.setattr("aaejax.data.hdf5.READ_BELOW", 100)
+    monkeypatch.setattr("aaejax.data.array_files.hdf5.READ_BELOW", 100)
     x = images(50)
     path = write_h5(tmp_path / "x.h5", images=x)
     data = load(path, tmp_path, hold_out=False)
@@ -193,7 +193,7 @@ def test_cells_by_genes(tmp_path, monkeypatch, layout):
     fails("no column 'gene5' and 'gene9', unknown", load, strange, "", columns=data.columns)
     # Where it does not fit it is read by its rows, and standardised as they come.
     whole = load(path, tmp_path, standardise=True)
-    monkeypatch.setattr("aaejax.data.hdf5.READ_BELOW", 100)
+    monkeypatch.setattr("aaejax.data.array_files.hdf5.READ_BELOW", 100)
     lazy = load(path, tmp_path, standardise=True)
     assert isinstance(lazy.train_images, Rows) and lazy.columns == whole.columns
     np.testing.assert_array_equal(lazy.test_images[:], whole.test_images)

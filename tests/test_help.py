@@ -8,8 +8,8 @@ import pytest
 
 from aaejax import models
 from aaejax.ask import command as sample
-from aaejax.runs import command as train
-from aaejax.runs.help import grouped
+from aaejax.runs.command_line import command as train
+from aaejax.runs.command_line.help import grouped
 
 BOX = """\
 usage: x [-h] [OPTIONS]

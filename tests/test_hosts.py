@@ -16,10 +16,10 @@ import pytest
 from aaejax.components.pixels import to_unit
 from aaejax.data.batches import batch_indices
 from aaejax.phases import train_step
-from aaejax.runs.config_json import leaves_that_differ
 from aaejax.runs.examples import data_spec
 from aaejax.runs.hosts import HostOptions, idle, start
 from aaejax.runs.loop import train
+from aaejax.runs.on_disk.config_json import leaves_that_differ
 from aaejax.runs.run import seed_start
 from aaejax.types import UserError
 from tests.conftest import ROOT, Cut, CutAt, environment, final_params, read_lines, same

@@ -2,7 +2,7 @@
 
 import pytest
 
-from aaejax.runs.metrics_log import Mark, MetricsLog
+from aaejax.runs.on_disk.metrics_log import Mark, MetricsLog
 
 pytestmark = pytest.mark.quick
 

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from aaejax.ask.explore_view import View
+from aaejax.ask.explore.view import View
 from aaejax.ask.kinds import KINDS, kinds, sample
 from aaejax.ask.out import write
 from aaejax.ask.question import Question

@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from aaejax.ask.onnx_file import onnx_file
+from aaejax.ask.onnx.file import onnx_file
 from aaejax.ask.programs import functions, of_a_batch
-from aaejax.runs.exported import flat
+from aaejax.runs.on_disk.exported import flat
 from aaejax.types import DataSpec, UserError
 from tests.conftest import tiny_options
 

@@ -8,10 +8,10 @@ import pytest
 
 from aaejax.models._optimizers import Optimizer
 from aaejax.models.aae import Options
-from aaejax.runs import command
-from aaejax.runs.command import parse_run
+from aaejax.runs.command_line import command
+from aaejax.runs.command_line.command import parse_run
 from aaejax.runs.config import RunConfig
-from aaejax.runs.config_json import run_json
+from aaejax.runs.on_disk.config_json import run_json
 from aaejax.types import UserError
 
 pytestmark = pytest.mark.quick

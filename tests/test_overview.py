@@ -11,11 +11,11 @@ from aaejax.ask.kinds import kinds
 from aaejax.ask.overview import describe
 from aaejax.models import NAMES, options
 from aaejax.models._optimizers import Optimizer
-from aaejax.runs.command import parse_run
+from aaejax.runs.command_line.command import parse_run
 from aaejax.runs.config import RunConfig
-from aaejax.runs.config_json import model_options_json, run_json
+from aaejax.runs.on_disk.config_json import model_options_json, run_json
+from aaejax.runs.reports.summary import command, scores_at, train_arguments
 from aaejax.runs.restore import restore
-from aaejax.runs.summary import command, scores_at, train_arguments
 
 
 def test_weights_of_a_regularized_autoencoder_repeat_it():

@@ -12,8 +12,8 @@ import pytest
 from aaejax.ask import command as sample_script
 from aaejax.ask.kinds import sample
 from aaejax.data import from_arrays
-from aaejax.runs import command as train_script
 from aaejax.runs import own_networks
+from aaejax.runs.command_line import command as train_script
 from aaejax.runs.config import RunConfig
 from aaejax.runs.hooks import Hook
 from aaejax.runs.loop import train

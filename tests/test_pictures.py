@@ -5,15 +5,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from aaejax.runs.folder import RunFolder
-from aaejax.runs.pictures import (
+from aaejax.runs.on_disk.folder import RunFolder
+from aaejax.runs.reports.pictures import (
     shortened,
     write_grid,
     write_pairs,
     write_rows,
     write_scatter,
 )
-from aaejax.runs.snapshots import RunPictures
+from aaejax.runs.reports.snapshots import RunPictures
 from tests.conftest import TINY, tiny_options
 
 CODES = np.random.default_rng(0).normal(size=(30, 2))

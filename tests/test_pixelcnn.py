@@ -11,7 +11,7 @@ import pytest
 from aaejax.ask.programs import programs
 from aaejax.components.pixel_values import Bit, LogisticMixture
 from aaejax.networks.masked_conv import GatedPixelCNN
-from aaejax.runs.exported import flat
+from aaejax.runs.on_disk.exported import flat
 from aaejax.types import DataSpec, UserError
 from tests.conftest import tiny_options
 

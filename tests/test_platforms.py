@@ -13,7 +13,7 @@ from aaejax.ask.programs import PLATFORMS
 from aaejax.components import losses
 from aaejax.phases import scan_steps
 from aaejax.runs.devices import train_chunk
-from aaejax.runs.snapshots import picture_arrays
+from aaejax.runs.reports.snapshots import picture_arrays
 from aaejax.types import DataSpec
 from tests.conftest import BITS, MODELS, tiny_options
 

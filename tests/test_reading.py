@@ -210,7 +210,7 @@ def test_a_run_on_flipped_pictures_of_five_channels(tmp_path):
 
 
 def test_a_single_channel_of_two_is_shown(tmp_path):
-    from aaejax.runs import pictures
+    from aaejax.runs.reports import pictures
 
     said = []
     for channels in (1, 2, 3, 4):

@@ -10,10 +10,10 @@ import jax
 import numpy as np
 import pytest
 
-from aaejax.runs.curves import MOST, curve
-from aaejax.runs.folder import RunFolder
-from aaejax.runs.report import POLICY, report
-from aaejax.runs.snapshots import RunPictures
+from aaejax.runs.on_disk.folder import RunFolder
+from aaejax.runs.reports.curves import MOST, curve
+from aaejax.runs.reports.report import POLICY, report
+from aaejax.runs.reports.snapshots import RunPictures
 from aaejax.types import UserError
 from tests.conftest import TINY, read_lines, tiny_options, train_tiny
 

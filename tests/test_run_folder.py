@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aaejax.runs.files import append, atomic, write_atomically
-from aaejax.runs.folder import RunFolder, locked
+from aaejax.runs.on_disk.files import append, atomic, write_atomically
+from aaejax.runs.on_disk.folder import RunFolder, locked
 from aaejax.runs.restore import restore
 from aaejax.types import UserError
 from tests.conftest import final_params, read_lines, train_tiny

@@ -16,8 +16,8 @@ from aaejax.ask import command as sample
 from aaejax.ask import kinds
 from aaejax.ask.kinds import KINDS
 from aaejax.metrics.heldout import mixed_order
-from aaejax.runs import command as train
-from aaejax.runs import scripts
+from aaejax.runs.command_line import command as train
+from aaejax.runs.command_line import scripts
 from aaejax.runs.record import Result
 from aaejax.runs.restore import restore
 from aaejax.types import UserError

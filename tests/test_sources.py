@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from aaejax.data import batches, cache, folders, from_arrays, from_source, lazy, load
+from aaejax.data import batches, cache, from_arrays, from_source, lazy, load
+from aaejax.data.pictures import folders
 from aaejax.runs import examples
 from aaejax.runs.restore import restore
 from tests.conftest import (

@@ -11,9 +11,9 @@ from aaejax import Likelihood
 from aaejax.ask.kinds import sample
 from aaejax.ask.out import write
 from aaejax.data import from_arrays, from_table, load
-from aaejax.data.columns import columns_of
 from aaejax.data.lazy import Rows
-from aaejax.data.table_files import ParquetTable, TextTable
+from aaejax.data.tabular.columns import columns_of
+from aaejax.data.tabular.table_files import ParquetTable, TextTable
 from aaejax.runs.restore import restore
 from tests.conftest import read_lines, tiny_options, train_tiny
 from tests.made_data import fails
@@ -101,7 +101,7 @@ def test_a_frame_and_parquet_are_the_same_table(tmp_path):
 
 
 def test_a_large_table_is_read_in_blocks(tmp_path, monkeypatch):
-    monkeypatch.setattr("aaejax.data.table_files._CELLS", 40)
+    monkeypatch.setattr("aaejax.data.tabular.table_files._CELLS", 40)
     columns = people()
     columns["age"][33] = None
     path = as_csv(tmp_path / "people.csv", columns)
@@ -376,14 +376,14 @@ def test_config_json_has_the_columns(gaps):
 def test_a_table_that_does_not_fit_is_kept_in_the_cache(tmp_path, monkeypatch):
     pandas = pytest.importorskip("pandas")
     pytest.importorskip("pyarrow")
-    monkeypatch.setattr("aaejax.data.table_files._CELLS", 40)
+    monkeypatch.setattr("aaejax.data.tabular.table_files._CELLS", 40)
     columns = people()
     columns["income"][3] = None
     path = tmp_path / "people.parquet"
     pandas.DataFrame(columns).to_parquet(path)
     asked = {"label_column": "kind", "standardise": True}
     want = load(path, tmp_path, **asked)
-    monkeypatch.setattr("aaejax.data.tables.READ_BELOW", 100)
+    monkeypatch.setattr("aaejax.data.tabular.tables.READ_BELOW", 100)
     said: list[str] = []
     for _ in range(2):
         data = load(path, tmp_path, **asked, cache=tmp_path / "cache", tell=said.append)
@@ -398,7 +398,7 @@ def test_a_parquet_file_is_never_in_memory_whole(tmp_path, monkeypatch):
     arrow = pytest.importorskip("pyarrow")
     from pyarrow import parquet
 
-    monkeypatch.setattr("aaejax.data.table_files._NUMBERS", 20_000)
+    monkeypatch.setattr("aaejax.data.tabular.table_files._NUMBERS", 20_000)
     columns = np.random.default_rng(0).normal(size=(20, 20_000))  # 3.2 MB
     path, before = tmp_path / "t.parquet", arrow.total_allocated_bytes()
     table = arrow.table({f"c{i}": column for i, column in enumerate(columns)})

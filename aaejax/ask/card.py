@@ -8,7 +8,13 @@ import jax
 
 import aaejax
 from aaejax.ask.labels import listed
-from aaejax.runs.summary import command, planned_steps, scores_at, sizes, train_arguments
+from aaejax.runs.reports.summary import (
+    command,
+    planned_steps,
+    scores_at,
+    sizes,
+    train_arguments,
+)
 from aaejax.runs.trained import Trained
 from aaejax.types import printable
 

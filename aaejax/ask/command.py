@@ -8,17 +8,18 @@ from typing import Annotated, Literal
 
 import tyro
 
-from aaejax.ask import explore, export
+from aaejax.ask import export
+from aaejax.ask.explore import command as explore
 from aaejax.ask.kinds import flag, sample
 from aaejax.ask.out import check_out, default_out, write
 from aaejax.ask.overview import describe, listing
 from aaejax.ask.question import Question, Sampler
 from aaejax.ask.sources import DATA_DIR
+from aaejax.runs.command_line.scripts import parse, script, start_jax, tell
 from aaejax.runs.compile_cache import CompileCache
-from aaejax.runs.exported import Weights
-from aaejax.runs.pictures import tell_of_channels
+from aaejax.runs.on_disk.exported import Weights
+from aaejax.runs.reports.pictures import tell_of_channels
 from aaejax.runs.restore import restore
-from aaejax.runs.scripts import parse, script, start_jax, tell
 from aaejax.runs.trained import Trained
 from aaejax.types import UserError
 

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from aaejax.ask.card import card
-from aaejax.ask.onnx_file import check_extra, onnx_file
+from aaejax.ask.onnx.file import check_extra, onnx_file
 from aaejax.ask.programs import SUFFIX, functions, of_a_batch, programs
-from aaejax.runs.exported import Exported, flat, write_weights
-from aaejax.runs.files import TEMPORARY, read_bytes, write_atomically
-from aaejax.runs.folder import SAMPLERS, RunFolder
+from aaejax.runs.on_disk.exported import Exported, flat, write_weights
+from aaejax.runs.on_disk.files import TEMPORARY, read_bytes, write_atomically
+from aaejax.runs.on_disk.folder import SAMPLERS, RunFolder
 from aaejax.runs.trained import Trained
 from aaejax.types import UserError
 

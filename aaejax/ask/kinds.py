@@ -11,7 +11,7 @@ from aaejax.ask import answers, samplers
 from aaejax.ask.answers import Arrays
 from aaejax.ask.question import Question, Sampler
 from aaejax.ask.sources import DATA_DIR, NotAtHand
-from aaejax.runs import pictures
+from aaejax.runs.reports import pictures
 from aaejax.runs.trained import Trained
 from aaejax.types import Model, UserError
 

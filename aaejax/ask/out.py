@@ -6,8 +6,8 @@ import numpy as np
 
 from aaejax.ask import tables
 from aaejax.ask.kinds import KINDS
-from aaejax.data.columns import Columns
-from aaejax.runs.files import naming
+from aaejax.data.tabular.columns import Columns
+from aaejax.runs.on_disk.files import naming
 from aaejax.types import UserError
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from aaejax.ask.kinds import KINDS, NOTHING, Kind, kinds
 from aaejax.ask.labels import listed
-from aaejax.runs.summary import (
+from aaejax.runs.reports.summary import (
     command,
     planned_steps,
     scores_at,

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import export
 
-from aaejax.runs.exported import flat
+from aaejax.runs.on_disk.exported import flat
 from aaejax.types import Array, Key, Model, Variables
 
 PLATFORMS = ("cpu", "cuda", "tpu")

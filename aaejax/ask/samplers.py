@@ -11,7 +11,7 @@ from aaejax.ask import sources
 from aaejax.ask.question import Question
 from aaejax.components import priors
 from aaejax.metrics import mixtures
-from aaejax.runs.files import atomic, read_bytes
+from aaejax.runs.on_disk.files import atomic, read_bytes
 from aaejax.runs.trained import Trained
 from aaejax.types import UserError
 

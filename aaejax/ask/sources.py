@@ -21,8 +21,8 @@ from aaejax.data.beside import NOTHING, Beside
 from aaejax.data.lazy import Images
 from aaejax.data.reading import PLACES
 from aaejax.runs.config import READING
-from aaejax.runs.config_json import saved_run
-from aaejax.runs.run_data import RunData
+from aaejax.runs.on_disk.config_json import saved_run
+from aaejax.runs.on_disk.run_data import RunData
 from aaejax.runs.trained import Trained
 from aaejax.types import Model, UserError
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from aaejax.data.columns import Columns
+from aaejax.data.tabular.columns import Columns
 from aaejax.types import missing
 
 SUFFIXES = (".csv", ".parquet")

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.lib import format as npy
 
+from aaejax.data.array_files.mapped_file import MappedFile
 from aaejax.data.lazy import Rows, workers
-from aaejax.data.mapped_file import MappedFile
 from aaejax.data.notes import Tell
 from aaejax.types import UserError
 

@@ -9,17 +9,17 @@ from typing import Any
 import numpy as np
 
 from aaejax.data import memory
+from aaejax.data.array_files.mapped_file import MappedFile
 from aaejax.data.beside import NOTHING, Beside, beside_notes, check_beside, check_parts
 from aaejax.data.binarize import Binarize, bits, check_grey
 from aaejax.data.checks import blocks, check_counts, check_images
-from aaejax.data.columns import Columns
 from aaejax.data.given_sources import as_source, told_of
 from aaejax.data.labels import check_labels, name_classes
 from aaejax.data.lazy import READ_BELOW, Images, Rows
-from aaejax.data.mapped_file import MappedFile
 from aaejax.data.notes import Tell, listing, to_stderr
 from aaejax.data.reading import Reading
-from aaejax.data.standardise import fitted, scaled
+from aaejax.data.tabular.columns import Columns
+from aaejax.data.tabular.standardise import fitted, scaled
 from aaejax.types import Source, UserError, printable
 
 

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aaejax.data import arrays_in_files, h5ad, hdf5, table_files, tables
-from aaejax.data.columns import Columns
+from aaejax.data.array_files import hdf5, npz
 from aaejax.data.notes import Tell, ignore
 from aaejax.data.reading import Reading
+from aaejax.data.tabular import h5ad, table_files, tables
+from aaejax.data.tabular.columns import Columns
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ def _told(how: How) -> tables.Told:
 
 
 def _arrays(path: Path, how: How) -> dict[str, Any]:
-    return arrays_in_files.read(path, how.reading, how.tell)
+    return npz.read(path, how.reading, how.tell)
 
 
 def _table(kind: Callable[[Path], table_files.Table]):

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from aaejax.data import memory, picture_files
+from aaejax.data import memory
 from aaejax.data.checks import blocks
+from aaejax.data.pictures import picture_files
 from aaejax.types import UserError
 
 # Options that say where in a file something is, and of what kind that file is.

@@ -7,12 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from aaejax.data import files, folders, tables
-from aaejax.data.columns import Columns
+from aaejax.data import files
 from aaejax.data.datasets import Dataset, from_arrays, hold_out_indices
 from aaejax.data.notes import Tell, ignore, to_stderr
+from aaejax.data.pictures import folders
 from aaejax.data.reading import Reading
-from aaejax.data.table_files import FrameTable
+from aaejax.data.tabular import tables
+from aaejax.data.tabular.columns import Columns
+from aaejax.data.tabular.table_files import FrameTable
 from aaejax.types import UserError, printable
 
 

@@ -24,11 +24,11 @@ from typing import Any
 
 import numpy as np
 
+from aaejax.data.array_files.mapped_file import files_identity
 from aaejax.data.cache import Expected, kept, of_rows
-from aaejax.data.decoding import SMALL
 from aaejax.data.lazy import MOST_WORKERS, READ_BELOW, Rows, workers
-from aaejax.data.mapped_file import files_identity
 from aaejax.data.notes import Tell, listing
+from aaejax.data.pictures.decoding import SMALL
 from aaejax.types import UserError
 
 _LEFT = 3600  # seconds after which nobody decodes into a folder any more

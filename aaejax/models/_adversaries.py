@@ -66,7 +66,9 @@ class OneAdversaryOptions(AdversaryOptions):
 
 
 @dataclass(frozen=True)
-class AdversarialOptions(AutoencoderOptions, GaussianPriorOptions, AdversaryOptions):
+class AdversarialAutoencoderOptions(
+    AutoencoderOptions, GaussianPriorOptions, AdversaryOptions
+):
     """The options of adversarial autoencoders."""
 
     posterior: PosteriorKind = "deterministic"

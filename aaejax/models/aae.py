@@ -13,7 +13,7 @@ from aaejax.components.adversaries import Adversary
 from aaejax.components.autoencoder import Autoencoder
 from aaejax.components.checks import check_number, check_optimizers
 from aaejax.components.inputs import label_input, unweighted
-from aaejax.models._adversaries import AdversarialOptions, OneAdversaryOptions
+from aaejax.models._adversaries import AdversarialAutoencoderOptions, OneAdversaryOptions
 from aaejax.models._optimizers import Optimizer
 from aaejax.models._options import PriorOptions
 from aaejax.networks import as_network, check_outputs
@@ -129,7 +129,7 @@ def _adversarial_optimizer() -> Optimizer:
 
 
 @dataclass(frozen=True)
-class Options(PriorOptions, AdversarialOptions, OneAdversaryOptions):
+class Options(PriorOptions, AdversarialAutoencoderOptions, OneAdversaryOptions):
     """An adversarial autoencoder."""
 
     width: int = 400

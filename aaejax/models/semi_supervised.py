@@ -19,7 +19,7 @@ from aaejax.components.autoencoder import Autoencoder
 from aaejax.components.checks import check_at_least, check_optimizers
 from aaejax.components.consistency import Consistency
 from aaejax.components.inputs import label_input, weight_input
-from aaejax.models._adversaries import AdversarialOptions, adversarial_optimizer
+from aaejax.models._adversaries import AdversarialAutoencoderOptions, adversarial_optimizer
 from aaejax.models._optimizers import Optimizer
 from aaejax.models._options import need_labels
 from aaejax.networks import Network, as_network, check_outputs
@@ -184,7 +184,7 @@ def semi_supervised(
 
 
 @dataclass(frozen=True)
-class ClassOptions(AdversarialOptions):
+class ClassOptions(AdversarialAutoencoderOptions):
     """The options of the models whose encoder has a class or cluster head."""
 
     class_discriminator_optimizer: Optimizer = field(default_factory=adversarial_optimizer)

@@ -8,13 +8,13 @@ have a condition, real numbers, give that in the place of the label.
 from dataclasses import dataclass
 
 from aaejax.components import priors
-from aaejax.models._adversaries import AdversarialOptions, OneAdversaryOptions
+from aaejax.models._adversaries import AdversarialAutoencoderOptions, OneAdversaryOptions
 from aaejax.models.aae import aae
 from aaejax.types import DataSpec, Model, UserError
 
 
 @dataclass(frozen=True)
-class Options(AdversarialOptions, OneAdversaryOptions):
+class Options(AdversarialAutoencoderOptions, OneAdversaryOptions):
     """An AAE whose decoder reads the label or condition, and whose code keeps the style."""
 
     latent: int = 4

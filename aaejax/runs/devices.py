@@ -21,7 +21,7 @@ from aaejax.cpu import CONVOLUTION_OPTIONS
 from aaejax.data import batches
 from aaejax.data.lazy import Images
 from aaejax.phases import phase_losses, scan_steps
-from aaejax.runs.agreement import Hosts
+from aaejax.runs.hosts.agreement import Hosts
 from aaejax.types import Array, Batch, Device, Key, Phase, Step, TrainState, UserError
 
 AXIS = "devices"

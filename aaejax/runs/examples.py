@@ -9,7 +9,7 @@ from aaejax.data import Dataset, batches
 from aaejax.data.lazy import Images, Rows, in_counts, in_unit_range
 from aaejax.data.notes import Tell
 from aaejax.metrics.heldout import mixed_order
-from aaejax.runs.agreement import Alone, Hosts
+from aaejax.runs.hosts.agreement import Alone, Hosts
 from aaejax.types import DataSpec, Device, Model
 
 

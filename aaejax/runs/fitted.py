@@ -14,9 +14,14 @@ from aaejax.metrics.mixtures import Mixture, floored
 from aaejax.metrics.outliers import Measures, Scales
 from aaejax.models._optimizers import Optimizer
 from aaejax.runs.arrays import ArrayTrainer
-from aaejax.runs.config_json import FORMAT, model_name, model_options_json, saved_model
-from aaejax.runs.exported import flat, in_places
-from aaejax.runs.tensors_file import tensor_bytes, tensors_of
+from aaejax.runs.on_disk.config_json import (
+    FORMAT,
+    model_name,
+    model_options_json,
+    saved_model,
+)
+from aaejax.runs.on_disk.exported import flat, in_places
+from aaejax.runs.on_disk.tensors_file import tensor_bytes, tensors_of
 from aaejax.sampling import each_alone, in_batches
 from aaejax.types import DataSpec, UserError, Variables
 

@@ -13,28 +13,28 @@ from aaejax.data import Dataset
 from aaejax.data.notes import Tell
 from aaejax.models import ModelOptions
 from aaejax.phases import init_state
-from aaejax.runs import logs, pictures
-from aaejax.runs.agreement import Hosts
-from aaejax.runs.alike import check_alike
-from aaejax.runs.checkpoints import Checkpoints
 from aaejax.runs.config import RunConfig
-from aaejax.runs.config_json import config_json, decides, model_json, model_name
 from aaejax.runs.devices import all_devices, check_batch_size, own_part
 from aaejax.runs.examples import Examples
 from aaejax.runs.finite import NonFiniteLoss
-from aaejax.runs.folder import RunFolder, locked
 from aaejax.runs.hooks import Hook
+from aaejax.runs.hosts.agreement import Hosts
+from aaejax.runs.hosts.alike import check_alike
+from aaejax.runs.hosts.shares import Shares
+from aaejax.runs.hosts.watch import joined
 from aaejax.runs.interrupts import Interrupts
-from aaejax.runs.log_tensorboard import TensorBoard
-from aaejax.runs.log_wandb import WeightsAndBiases
-from aaejax.runs.memory import check_model
+from aaejax.runs.on_disk.checkpoints import Checkpoints
+from aaejax.runs.on_disk.config_json import config_json, decides, model_json, model_name
+from aaejax.runs.on_disk.folder import RunFolder, locked
 from aaejax.runs.precision import at_precision
 from aaejax.runs.record import Record, Recorder, Result
-from aaejax.runs.report import Report
+from aaejax.runs.reports import logs, pictures
+from aaejax.runs.reports.log_tensorboard import TensorBoard
+from aaejax.runs.reports.log_wandb import WeightsAndBiases
+from aaejax.runs.reports.report import Report
 from aaejax.runs.run import Run, run_keys
-from aaejax.runs.shares import Shares
 from aaejax.runs.start import Start, changed_rates, read_start, went_on
-from aaejax.runs.watch import joined
+from aaejax.runs.state_size import check_model
 from aaejax.types import Device, Model, UserError
 
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from aaejax.models._options import OwnNetworks
-from aaejax.runs.files import read_bytes
+from aaejax.runs.on_disk.files import read_bytes
 from aaejax.types import UserError
 
 

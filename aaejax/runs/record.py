@@ -12,16 +12,16 @@ import numpy as np
 from aaejax.data.notes import Tell
 from aaejax.metrics.heldout import HeldOut
 from aaejax.runs.best import Best, best_metrics, best_score
-from aaejax.runs.checkpoints import Checkpoints
 from aaejax.runs.config import RunConfig
 from aaejax.runs.devices import local
 from aaejax.runs.examples import Examples
 from aaejax.runs.finite import NonFiniteLoss, finite_copy
-from aaejax.runs.folder import RunFolder
 from aaejax.runs.hooks import Event, Hook, Hooks, Progress
-from aaejax.runs.metrics_log import MetricsLog
+from aaejax.runs.on_disk.checkpoints import Checkpoints
+from aaejax.runs.on_disk.folder import RunFolder
+from aaejax.runs.on_disk.metrics_log import MetricsLog
 from aaejax.runs.profile import Profile
-from aaejax.runs.snapshots import RunPictures
+from aaejax.runs.reports.snapshots import RunPictures
 from aaejax.types import Device, Key, Model, TrainState
 
 

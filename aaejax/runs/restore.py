@@ -10,12 +10,18 @@ import jax
 from aaejax.components.checks import check_word
 from aaejax.phases import averaged_params, init_state
 from aaejax.runs import own_networks
-from aaejax.runs.checkpoints import Checkpoints
-from aaejax.runs.config_json import completed, decides, made_of, saved_model, saved_run
-from aaejax.runs.exported import Weights, read_weights
-from aaejax.runs.folder import RunFolder
-from aaejax.runs.memory import check_model
+from aaejax.runs.on_disk.checkpoints import Checkpoints
+from aaejax.runs.on_disk.config_json import (
+    completed,
+    decides,
+    made_of,
+    saved_model,
+    saved_run,
+)
+from aaejax.runs.on_disk.exported import Weights, read_weights
+from aaejax.runs.on_disk.folder import RunFolder
 from aaejax.runs.precision import at_precision
+from aaejax.runs.state_size import check_model
 from aaejax.runs.trained import Trained
 from aaejax.types import Model, TrainState, UserError
 

@@ -12,7 +12,6 @@ from aaejax.components.distortions import binarized, flipped
 from aaejax.data import batches
 from aaejax.data.lazy import Images
 from aaejax.phases import init_state, train_step
-from aaejax.runs.agreement import Hosts
 from aaejax.runs.chunks import chunk_ends, run_chunks
 from aaejax.runs.config import RunConfig
 from aaejax.runs.devices import (
@@ -24,9 +23,10 @@ from aaejax.runs.devices import (
     train_chunk,
 )
 from aaejax.runs.examples import Examples
+from aaejax.runs.hosts.agreement import Hosts
+from aaejax.runs.hosts.shares import Shares
 from aaejax.runs.interrupts import Interrupts
 from aaejax.runs.record import Recorder, Result
-from aaejax.runs.shares import Shares
 from aaejax.runs.start import first_state
 from aaejax.types import Batch, Device, Draw, Key, Model, TrainState, Variables
 

@@ -18,11 +18,11 @@ import numpy as np
 
 from aaejax.data import batches
 from aaejax.phases import averaged_params, train_step
-from aaejax.runs.checkpoints import Checkpoints
 from aaejax.runs.chunks import Program, chunk_ends, run_chunks
 from aaejax.runs.devices import Chunk, feed, replicate, steps_alone, train_chunk
 from aaejax.runs.finite import finite_copy
 from aaejax.runs.hooks import Event, Hook, Hooks
+from aaejax.runs.on_disk.checkpoints import Checkpoints
 from aaejax.runs.run import batch_shapes, seed_start
 from aaejax.types import Array, Key, Model, Step, TrainState, Variables
 

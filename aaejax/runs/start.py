@@ -14,12 +14,12 @@ from aaejax.data.notes import Tell
 from aaejax.models._base import BaseOptions
 from aaejax.models._optimizers import Optimizer
 from aaejax.phases import init_state
-from aaejax.runs.about import fingerprint
-from aaejax.runs.checkpoints import Checkpoints
 from aaejax.runs.config import RunConfig
-from aaejax.runs.config_json import saved_model
 from aaejax.runs.finite import name_of
-from aaejax.runs.folder import RunFolder
+from aaejax.runs.on_disk.about import fingerprint
+from aaejax.runs.on_disk.checkpoints import Checkpoints
+from aaejax.runs.on_disk.config_json import saved_model
+from aaejax.runs.on_disk.folder import RunFolder
 from aaejax.types import Key, Model, TrainState, UserError, Variables
 
 

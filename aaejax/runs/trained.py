@@ -12,16 +12,17 @@ import numpy as np
 
 from aaejax import sampling
 from aaejax.components.checks import check_seed
-from aaejax.data import memory, tables
+from aaejax.data import memory
 from aaejax.data.beside import check_beside
 from aaejax.data.checks import check_images
-from aaejax.data.columns import Columns
 from aaejax.data.lazy import Images, Rows
-from aaejax.data.table_files import FrameTable
+from aaejax.data.tabular import tables
+from aaejax.data.tabular.columns import Columns
+from aaejax.data.tabular.table_files import FrameTable
 from aaejax.metrics.outliers import Outliers
-from aaejax.runs import pictures
-from aaejax.runs.folder import RunFolder
-from aaejax.runs.run_data import MOST_CLASSES, RunData, run_data
+from aaejax.runs.on_disk.folder import RunFolder
+from aaejax.runs.on_disk.run_data import MOST_CLASSES, RunData, run_data
+from aaejax.runs.reports import pictures
 from aaejax.types import Model, UserError, Variables
 
 SHOWN = 10  # samples in a notebook

@@ -15,12 +15,12 @@ import numpy as np
 
 from aaejax import data
 from aaejax.phases import init_state
-from aaejax.runs.checkpoints import Checkpoints
-from aaejax.runs.command import parse_run
-from aaejax.runs.config_json import decides
-from aaejax.runs.folder import RunFolder
+from aaejax.runs.command_line.command import parse_run
 from aaejax.runs.loop import train
-from aaejax.runs.metrics_log import MetricsLog
+from aaejax.runs.on_disk.checkpoints import Checkpoints
+from aaejax.runs.on_disk.config_json import decides
+from aaejax.runs.on_disk.folder import RunFolder
+from aaejax.runs.on_disk.metrics_log import MetricsLog
 from aaejax.runs.restore import restore
 from aaejax.types import TrainState
 

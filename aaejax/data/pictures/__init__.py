@@ -1,0 +1,1 @@
+"""Pictures in files and folders: found, checked and decoded."""

@@ -1,0 +1,1 @@
+"""What a run folder holds: its files, read back and checked; checkpoints and weights."""
