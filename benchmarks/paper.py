@@ -1,22 +1,21 @@
 """The tables and figures of the AAE paper (Makhzani et al. 2015), trained here.
 
     python benchmarks/paper.py table2                     # every row, three seeds
-    python benchmarks/paper.py table2 --rows 100 --epochs 20 --seeds 1
+    python benchmarks/paper.py table2 --rows 100 --epochs 7 --seeds 1
     python benchmarks/paper.py table2 --tune              # scores on validation images
 
 Data: MNIST, for one row SVHN, through TFDS. Of the training images the last 10,000 of a
 fixed random order are for validation; a model trains on the others (50,000 of MNIST), and
-what is chosen (sigma, the names of clusters, by --tune also settings) is chosen on
-validation images. The test images are read once, when training is done. The seeds of a row
-train together (`aaejax.runs.seeds`) and go on where they stopped (--workdir); each one's
-score becomes a JSON file under --results.
+what is chosen (sigma, the names of clusters, one of several runs, by --tune also settings)
+is chosen on validation images. The test images are read once, when training is done. The
+seeds of a row train together (`aaejax.runs.seeds`) and go on where they stopped
+(--workdir); each one's score becomes a JSON file under --results.
 
 Settings: "paper" is the recipe as far as it is known, at the epochs given here and not the
 paper's thousands; "best" is what worked best here.
 """
 
 import dataclasses
-import itertools
 import json
 import os
 import platform
@@ -24,8 +23,7 @@ import shlex
 import statistics
 import sys
 import time
-from collections.abc import Callable
-from functools import cache, partial
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -38,17 +36,18 @@ import tyro
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from aaejax import data, models, sampling
+from paper_recipes import TABLES, Row
+from paper_scores import Scored, best_runs
+
+from aaejax import data, models
 from aaejax.ask import kinds, out
-from aaejax.components.pixels import to_unit
-from aaejax.metrics import clusters, parzen
 from aaejax.metrics.heldout import HeldOut
-from aaejax.models._optimizers import Optimizer
 from aaejax.runs import own_networks
 from aaejax.runs.examples import data_spec, held_out
 from aaejax.runs.finite import NonFiniteLoss
 from aaejax.runs.hooks import Event, Hook
 from aaejax.runs.on_disk.config_json import changes
+from aaejax.runs.on_disk.files import write_atomically
 from aaejax.runs.on_disk.folder import RunFolder
 from aaejax.runs.reports.snapshots import RunPictures
 from aaejax.runs.seeds import train_seeds
@@ -56,362 +55,7 @@ from aaejax.runs.trained import Trained
 from aaejax.types import UserError
 
 VALIDATION = 10_000  # or a sixth of smaller data
-SIGMAS = tuple(np.arange(0.10, 0.30, 0.005))  # finer than the usual ten of [0.1, 1]
-STEPS_PER_EPOCH = 500  # of MNIST: 50,000 images in batches of 100
 APART = 10  # the numbers of a seed's restarts
-
-
-@dataclasses.dataclass(frozen=True)
-class Scored:
-    """A trained model and the images that it is scored on."""
-
-    trained: Trained
-    validation: tuple[np.ndarray, np.ndarray]  # images [N, 28, 28, 1], labels [N]
-    test: tuple[np.ndarray, np.ndarray]
-
-    def probabilities(self, images: np.ndarray) -> np.ndarray:
-        """q(y|x), [N, K]."""
-        trained, key = self.trained, jax.random.key(0)
-        return sampling.probabilities(trained.model, trained.variables, images, key)
-
-    def mean_probabilities(self, images: np.ndarray) -> np.ndarray:
-        """The mean of q(y|x) of each image moved by up to two pixels each way, [N, K]."""
-        height, width = images.shape[1:3]
-        padded = np.pad(images, ((0, 0), (2, 2), (2, 2), (0, 0)))
-        shifts = itertools.product(range(5), repeat=2)
-        total = sum(
-            self.probabilities(padded[:, down : down + height, right : right + width])
-            for down, right in shifts
-        )
-        return np.asarray(total / 25)
-
-
-def classification_error(scored: Scored) -> dict[str, float]:
-    """Percent of test images given a wrong class."""
-    images, labels = scored.test
-    names = np.arange(10)
-    return {"value": clusters.error(scored.probabilities(images), labels, names)}
-
-
-def clustering_error(scored: Scored) -> dict[str, float]:
-    """Percent in a cluster with another digit's name.
-
-    By the paper's rule, by majority, and by the paper's rule with the mean of q(y|x) over
-    small shifts in place of q(y|x).
-    """
-    parts = scored.validation[0], scored.test[0]
-    once = [scored.probabilities(images) for images in parts]
-    mean = [scored.mean_probabilities(images) for images in parts]
-    by_confidence, by_majority = clusters.names_by_confidence, clusters.names_by_majority
-
-    def error(
-        asked: list[np.ndarray], rule: Callable[[np.ndarray, np.ndarray], np.ndarray]
-    ) -> float:
-        validation, test = asked
-        return clusters.error(test, scored.test[1], rule(validation, scored.validation[1]))
-
-    return {
-        "value": error(once, by_confidence),
-        "majority": error(once, by_majority),
-        "of_mean_over_shifts": error(mean, by_confidence),
-        "clusters_used": len(np.unique(once[1].argmax(axis=1))),
-    }
-
-
-def log_likelihood(scored: Scored, samples: int = 10_000) -> dict[str, float]:
-    """Parzen estimate, mean over the test images, nats; sigma from validation images."""
-    model, variables = scored.trained.model, scored.trained.variables
-    draw = jax.jit(lambda key: sampling.samples(model, variables, key, 1000))
-
-    def blocks():
-        for number in range(samples // 1000):
-            yield draw(jax.random.fold_in(jax.random.key(0), number)).reshape(1000, -1)
-
-    def flat(images):
-        return np.asarray(to_unit(images)).reshape(len(images), -1)
-
-    sigma = parzen.choose_sigma(flat(scored.validation[0][:1000]), blocks(), SIGMAS)
-    found = parzen.log_likelihoods(flat(scored.test[0]), blocks(), (sigma,))[0]
-    return {
-        "value": float(found.mean()),
-        "standard_error": float(found.std() / np.sqrt(len(found))),
-        "sigma": sigma,
-    }
-
-
-@dataclasses.dataclass(frozen=True)
-class Row:
-    """One number of the paper."""
-
-    paper: str
-    model: str
-    options: dict[str, Any]
-    score: Callable[[Scored], dict[str, float]]
-    labels: int | None = 0  # None: all
-    unit: str = "%"
-    epochs: int = 6
-    dataset: str = "mnist"
-    batch: int = 100
-    restarts: int = 1
-    """Runs of each seed, of which the one with the least loss of consistency counts."""
-
-
-def sgd(rate: float, momentum: float, *drops: int) -> Optimizer:
-    """As in the appendix, the rate falling to a tenth after these epochs."""
-    steps = tuple(STEPS_PER_EPOCH * epoch for epoch in drops)
-    return Optimizer("sgd", rate, momentum, drops=steps)
-
-
-def adversaries(
-    discriminator: Optimizer,
-    generator: Optimizer,
-    heads: tuple[str, ...] = ("class", "style"),
-) -> dict[str, Any]:
-    """The options of these heads' adversaries."""
-    return {
-        f"{head}_{role}_optimizer": optimizer
-        for head in heads
-        for role, optimizer in (("discriminator", discriminator), ("generator", generator))
-    }
-
-
-# Chosen on validation images (docs/results.md).
-MIDDLE, FAST = (
-    Optimizer(learning_rate=rate, momentum=0.5, schedule="cosine") for rate in (3e-4, 1e-3)
-)
-
-# Appendix A, as far as public reports agree on it. With other first weights these rates
-# diverge within ten steps.
-PAPER_NETWORKS = {"r1": 0.0, "initial_std": 0.01}
-PAPER = {
-    **PAPER_NETWORKS,
-    "reconstruction": "squared-error",
-    "reconstruction_optimizer": sgd(0.01, 0.9, 50, 1000),
-    **adversaries(sgd(0.1, 0.1, 50, 1000), sgd(0.1, 0.1, 50, 1000)),
-}
-# Of the likelihood's optimizer nothing is known: Adam, as elsewhere here.
-PAPER_LIKELIHOOD = {
-    **PAPER_NETWORKS,
-    "width": 1000,
-    "depth": 2,
-    "reconstruction_optimizer": Optimizer(learning_rate=1e-3, schedule="cosine"),
-    "discriminator_optimizer": MIDDLE,
-    "generator_optimizer": MIDDLE,
-    "reconstruction": "squared-error",
-    "prior_std": 5.0,
-}
-# With batch norm and dropout, which the paper calls crucial for clusters.
-PAPER_CLUSTERS = {
-    **{name: PAPER[name] for name in PAPER if name != "initial_std"},
-    "network": "benchmarks/paper_clustering.py",
-}
-# Whether section 6 had them is not known.
-PAPER_CLUSTERS_IN_PLANE = {**PAPER, "width": 3000}
-PAPER_LABELS = {
-    **PAPER,
-    "input_noise": 0.3,
-    "classification_optimizer": sgd(0.1, 0.9, 50, 1000),
-}
-# Chosen on validation images (docs/results.md).
-FASTER = Optimizer(learning_rate=2e-3, schedule="cosine")
-# Noise and a wide prior keep codes from escaping to where the discriminator is flat. Longer
-# runs lose them again.
-BEST: dict[str, Any] = {
-    "width": 400,
-    "depth": 3,
-    "latent": 5,
-    "prior_std": 4.0,
-    "input_noise": 0.3,
-    "reconstruction": "squared-error",
-    "reconstruction_optimizer": Optimizer(learning_rate=3e-3, schedule="cosine"),
-    "discriminator_optimizer": FAST,
-    "generator_optimizer": MIDDLE,
-}
-# A quarter of the time of a step of width 1000.
-LABELS: dict[str, Any] = {
-    "width": 400,
-    "consistency": 2.0,
-    "information": 0.1,
-    "translation": 2.0,
-    "distortion": 0.12,
-}
-BEST_LABELS: dict[str, Any] = {
-    **LABELS,
-    **adversaries(FAST, FAST),
-}
-CONVOLUTIONS: dict[str, Any] = {
-    "network": "conv",
-    "channels": 16,
-    "scales": 3,
-    "r1": 0.1,
-    "consistency_optimizer": FASTER,
-    "classification_optimizer": FASTER,
-}
-CONV_LABELS: dict[str, Any] = {**BEST_LABELS, **CONVOLUTIONS}
-# Less of what stands in for labels; and no style that knows its class.
-ALL_LABELS: dict[str, Any] = {
-    **CONV_LABELS,
-    "latent": 5,
-    "joint_style": True,
-    "consistency": 1.0,
-}
-# Makes clusters equally large: twenty or thirty of them can be two or three for each digit.
-# Sixteen can't be a whole number for each, and may be uneven.
-EQUAL_CLUSTERS: dict[str, Any] = {
-    "width": 400,
-    "consistency": 1.0,
-    "mutual_information": 3.0,
-    "translation": 2.0,
-    "distortion": 0.15,
-}
-LASTING_CLUSTERS: dict[str, Any] = {**EQUAL_CLUSTERS, "information": 0.4}
-# Noise steadies a fast adversary, which holds styles on their prior.
-CLUSTERS_IN_PLANE: dict[str, Any] = {
-    **LASTING_CLUSTERS,
-    **adversaries(FAST, FAST, ("style",)),
-    "input_noise": 0.3,
-}
-# In the plane: ten heads with room for a Gaussian each.
-HEADS: dict[str, Any] = {
-    "distance": 6.0,
-    "heads_optimizer": Optimizer(learning_rate=2e-2, schedule="cosine"),
-}
-
-# Setting, options, epochs, batch size.
-Settings = tuple[tuple[str, dict[str, Any], int, int], ...]
-
-
-def labelled(best: dict[str, Any], epochs: int) -> Settings:
-    """Of a row that knows labels."""
-    return ("best", best, epochs, 100), ("paper", PAPER_LABELS, 10, 100)
-
-
-def unlabelled(
-    best: dict[str, Any], epochs: int, batch: int, paper: dict[str, Any]
-) -> Settings:
-    """Of a row that knows none."""
-    return ("best", best, epochs, batch), ("paper", paper, 1, 100)
-
-
-LABELLED = labelled(BEST_LABELS, 6)
-
-
-# Never tried on SVHN itself, which is not to be had here.
-BEST_SVHN: dict[str, Any] = {
-    **CONV_LABELS,
-    "channels": 32,
-    "latent": 20,
-}
-
-TABLES: dict[str, dict[str, dict[str, Row]]] = {
-    "table1": {
-        name: {
-            setting: Row(paper, "aae", options, score, unit="nats", epochs=epochs)
-            for setting, options, epochs in (
-                ("best", BEST, 30),
-                ("paper", PAPER_LIKELIHOOD, 10),
-            )
-        }
-        for name, paper, score in (
-            ("10K", "340 ± 2", log_likelihood),
-            ("10M", "427", partial(log_likelihood, samples=10_000_000)),
-        )
-    },
-    "table2": {
-        name: {
-            setting: Row(
-                paper,
-                "semi-supervised",
-                options,
-                classification_error,
-                labels,
-                epochs=epochs,
-                batch=batch,
-            )
-            for setting, options, epochs, batch in settings
-        }
-        for name, labels, paper, settings in (
-            ("100", 100, "1.90 ± 0.10", labelled(CONV_LABELS, 7)),
-            ("1000", 1000, "1.60 ± 0.08", labelled(CONV_LABELS, 4)),
-            ("all", None, "0.85 ± 0.02", labelled(ALL_LABELS, 8)),
-        )
-    }
-    | {
-        "SVHN, 1000": {
-            "best": Row(
-                "17.70 ± 0.30",
-                "semi-supervised",
-                BEST_SVHN,
-                classification_error,
-                1000,
-                dataset="svhn_cropped",
-            )
-        }
-    },
-    "table3": {
-        str(count): {
-            setting: Row(
-                paper,
-                "clustering",
-                {**options, "clusters": count},
-                clustering_error,
-                epochs=epochs,
-                batch=batch,
-                restarts=restarts if setting == "best" else 1,
-            )
-            for setting, options, epochs, batch in settings
-        }
-        for count, paper, settings, restarts in (
-            (
-                16,
-                "9.55 ± 2.05",
-                unlabelled({**EQUAL_CLUSTERS, "unevenness": 0.1}, 20, 250, PAPER_CLUSTERS),
-                3,
-            ),
-            (
-                30,
-                "4.10 ± 1.13",
-                unlabelled(LASTING_CLUSTERS, 24, 250, PAPER_CLUSTERS),
-                1,  # the loss does not say which of them is good
-            ),
-        )
-    },
-    "figure11": {
-        name: {
-            setting: Row(
-                paper,
-                "reduction",
-                {**options, **more},
-                score,
-                labels,
-                epochs=epochs,
-                batch=batch,
-                restarts=3 if setting == "best" and labels == 0 else 1,
-            )
-            for setting, options, epochs, batch in settings
-        }
-        for name, paper, settings, more, score, labels in (
-            ("2-D, 1000 labels", "4.20", LABELLED, HEADS, classification_error, 1000),
-            ("2-D, 100 labels", "6.08", LABELLED, HEADS, classification_error, 100),
-            (
-                "2-D, 20 clusters",
-                "about 13.5",
-                unlabelled(CLUSTERS_IN_PLANE, 10, 250, PAPER_CLUSTERS_IN_PLANE),
-                {**HEADS, "clusters": 20},
-                clustering_error,
-                0,
-            ),
-            (
-                "10-D, 100 labels",
-                "3.90",
-                labelled(BEST_LABELS, 12),
-                {"latent": 10, "simplex": 10.0},
-                classification_error,
-                100,
-            ),
-        )
-    },
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -510,8 +154,15 @@ def run_row(arguments: Arguments, name: str, row: Row) -> list[dict[str, Any]]:
             {name: then[name] for name in then.keys() & options}, options
         ):
             print(f"{file.name}: the row's {change}", file=sys.stderr)
-        if record.get("restarts", 1) != row.restarts:
-            print(f"{file.name}: not the best of {row.restarts} runs", file=sys.stderr)
+        of_row = {
+            "restarts": (record.get("restarts", 1), row.restarts),
+            "chosen_by": (record.get("chosen_by", "loss"), row.chosen_by),
+            "ema": (record.get("ema", 0.0), row.ema),
+            "batch": (record.get("batch", row.batch), row.batch),
+        }
+        for what, (was, now) in of_row.items():
+            if was != now:
+                print(f"{file.name}: {what} was {was}, now {now}", file=sys.stderr)
     return records
 
 
@@ -523,16 +174,24 @@ class LastLosses(Hook):
 
     def on_log(self, event: Event) -> None:
         """Writes over what the chunk before had."""
-        loss = event.metrics.get("consistency/loss")
-        if loss is not None:
-            self.file.write_text(json.dumps(np.asarray(loss).tolist()))
+        losses = event.metrics.get("consistency/loss")
+        if losses is not None:
+            text = json.dumps({"step": event.step, "losses": np.asarray(losses).tolist()})
+            write_atomically(self.file, text.encode())
 
-    def best(self, seeds: int, restarts: int) -> tuple[np.ndarray, np.ndarray]:
-        """The losses, [restarts, seeds], and the restart of the least, [seeds]."""
-        if restarts == 1:
-            return np.zeros((1, seeds)), np.zeros(seeds, int)
-        losses = np.reshape(json.loads(self.file.read_text()), (restarts, seeds))
-        return losses, losses.argmin(axis=0)
+    def read(self, steps: int) -> list[float]:
+        """Those of each run after so many steps.
+
+        Raises:
+          UserError: They were lost, as by a kill between the last checkpoint and them.
+        """
+        kept = json.loads(self.file.read_text()) if self.file.exists() else {}
+        if kept.get("step") != steps:
+            raise UserError(
+                f"{self.file} has no losses of step {steps}: remove {self.file.parent} and "
+                "train again"
+            )
+        return kept["losses"]
 
 
 def train_row(
@@ -568,19 +227,27 @@ def train_row(
         batch_size=row.batch,
         folder=folder.checkpoints,
         chunk=steps_per_epoch,
+        ema=row.ema,
         tell=lambda line: print(f"{slug}: {line}", flush=True),
         hooks=[losses],
     )
     minutes = (time.perf_counter() - began) / 60 / len(seeds)
     validation = (dataset.test_images, dataset.test_labels)
-    records = {}
-    of_runs, best = losses.best(len(seeds), row.restarts)
-    trained = [trained[n * len(seeds) + i] for i, n in enumerate(best)]
-    for number, (seed, variables) in enumerate(zip(seeds, trained, strict=True)):
-        one = Trained(model, variables, steps, folder, {})
-        scored = Scored(one, validation, validation if arguments.tune else test)
+    read = validation if arguments.tune else test
+    scored = [
+        Scored(Trained(model, variables, steps, folder, {}), validation, read)
+        for variables in trained
+    ]
+    if row.restarts == 1:
+        measures = [0.0] * len(runs)
+    elif row.chosen_by == "loss":
+        measures = losses.read(steps)
+    else:
+        measures = [run.disagreement() for run in scored]
+    records, chosen = {}, best_runs(measures, len(seeds))
+    for number, (seed, best) in enumerate(zip(seeds, chosen, strict=True)):
         records[seed] = {
-            **row.score(scored),
+            **row.score(scored[best]),
             "unit": row.unit,
             "paper": row.paper,
             "seed": seed,
@@ -595,19 +262,22 @@ def train_row(
             f"{os.cpu_count()} cores, {jax.devices()[0].device_kind}",
             "versions": {name: version(name) for name in ("jax", "flax", "optax")},
         }
+        if row.ema:
+            records[seed]["ema"] = row.ema
         if row.restarts > 1:
             records[seed] |= {
                 "restarts": row.restarts,
-                "run": seed + APART * int(best[number]),
-                "losses_of_restarts": of_runs[:, number].tolist(),
+                "run": runs[best],
+                "chosen_by": row.chosen_by,
+                "measure_of_restarts": measures[number :: len(seeds)],
             }
     shown = held_out(dataset)
     folder.write_heldout(**shown.first(256))
-    variables, codes = trained[0], None
+    variables, codes = trained[chosen[0]], None
     of_prior = model.prior(variables, jax.random.key(1), 1)
     if model.in_plane(variables, of_prior) is not None:
-        scored = HeldOut(model, shown.images, shown.labels, jax.random.key(0))
-        codes = scored(variables)[1]
+        held = HeldOut(model, shown.images, shown.labels, jax.random.key(0))
+        codes = held(variables)[1]
     pictures = RunPictures(
         model,
         shown.images,
