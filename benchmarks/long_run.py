@@ -94,12 +94,12 @@ def parts(looks: list[dict[str, float]]) -> list[dict[str, float]]:
     ends = np.linspace(0, len(looks) - 1, PARTS + 1).astype(int)
     for first, last in itertools.pairwise(ends):
         start, end = looks[first], looks[last]
-        steps = end["step"] - start["step"]
+        steps, cpu = (end[name] - start[name] for name in ("step", "cpu_seconds"))
         found.append(
             {
                 "until_hours": end["hours"],
                 "steps": end["step"],
-                "steps_per_cpu_second": steps / (end["cpu_seconds"] - start["cpu_seconds"]),
+                "steps_per_cpu_second": steps / cpu if cpu else 0.0,  # it was stopped
                 "steps_per_second": steps / (3600 * (end["hours"] - start["hours"])),
                 "gb": end["gb"],
                 "files_open": end["files_open"],
