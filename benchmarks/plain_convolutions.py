@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from aaejax import DataSpec
+from aaejax.networks.conv import channels_to_pixels, pixels_to_channels
 
 CHANNELS, SCALES = 32, 3
 
@@ -31,15 +32,13 @@ class Encoder(nn.Module):
     @nn.compact
     def __call__(self, images: jax.Array) -> jax.Array:
         """Images [B, H, W, C] -> [B, outputs]."""
-        n, height, width = images.shape[:3]
+        height, width = images.shape[1:3]
         size = 2**SCALES
         x = jnp.pad(images, ((0, 0), (0, -height % size), (0, -width % size), (0, 0)))
         for scale in range(SCALES):
-            rows, columns, channels = (x.shape[1] // 2, x.shape[2] // 2, x.shape[3])
-            x = x.reshape(n, rows, 2, columns, 2, channels).transpose(0, 1, 3, 2, 4, 5)
-            x = x.reshape(n, rows, columns, 4 * channels)
+            x = pixels_to_channels(x, 2)
             x = nn.relu(nn.Conv(self.channels * 2**scale, (3, 3))(x))
-        return nn.Dense(self.outputs)(x.reshape(n, -1))
+        return nn.Dense(self.outputs)(x.reshape(len(x), -1))
 
 
 class Decoder(nn.Module):
@@ -56,17 +55,14 @@ class Decoder(nn.Module):
     @nn.compact
     def __call__(self, codes: jax.Array) -> jax.Array:
         """Codes [B, Z] -> images [B, H, W, C]."""
-        n, (height, width, colours) = len(codes), self.shape
+        height, width, colours = self.shape
         rows, columns = (-(-side // 2**SCALES) for side in (height, width))
         features = self.channels * 2 ** (SCALES - 1)
         x = nn.relu(nn.Dense(rows * columns * features)(codes))
-        x = x.reshape(n, rows, columns, features)
+        x = x.reshape(-1, rows, columns, features)
         for scale in reversed(range(SCALES)):
             outputs = self.channels * 2 ** (scale - 1) if scale else colours
-            x = nn.Conv(4 * outputs, (3, 3))(x)
-            x = x.reshape(n, rows, columns, 2, 2, outputs).transpose(0, 1, 3, 2, 4, 5)
-            rows, columns = 2 * rows, 2 * columns
-            x = x.reshape(n, rows, columns, outputs)
+            x = channels_to_pixels(nn.Conv(4 * outputs, (3, 3))(x), 2)
             if scale:
                 x = nn.relu(x)
         return x[:, :height, :width]

@@ -73,9 +73,9 @@ def test_the_networks_of_dcgan_have_its_layers(shape, scales, grids, getkey):
 @pytest.mark.parametrize("side", [2, 4])
 def test_moving_pixels_to_channels_is_undone(side, getkey):
     x = jax.random.uniform(getkey(), (2, 2 * side, 3 * side, 3))
-    packed = conv._pixels_to_channels(x, side)
+    packed = conv.pixels_to_channels(x, side)
     assert packed.shape == (2, 2, 3, side**2 * 3)
-    np.testing.assert_array_equal(conv._channels_to_pixels(packed, side), x)
+    np.testing.assert_array_equal(conv.channels_to_pixels(packed, side), x)
     # The pixels of a patch stand in one place.
     patch = packed[0, 0, 0].reshape(side, side, 3)
     np.testing.assert_array_equal(patch, x[0, :side, :side])

@@ -78,7 +78,7 @@ class ConvEncoder(NormAndDropout, nn.Module):
         x = jnp.pad(x, ((0, 0), (0, -height % size), (0, -width % size), (0, 0)))
         for scale, side in enumerate(sides):
             outputs = features(self.channels, scale)
-            x = self.dense(outputs, name=f"down_{scale}")(_pixels_to_channels(x, side))
+            x = self.dense(outputs, name=f"down_{scale}")(pixels_to_channels(x, side))
             x = _block(self, scale, self.leak)(x, None, train)
         # Linear codes of images of little contrast are short and of others long, where
         # those of a Gaussian of many dimensions are nearly of one length: a discriminator
@@ -123,7 +123,7 @@ class ConvDecoder(NormAndDropout, nn.Module):
             outputs = features(self.channels, scale - 1) if scale else colours
             # Patches that see their neighbours, so that they need not end at an edge.
             x = self.conv(side**2 * outputs, (3, 3), name=f"up_{scale}")(x)
-            x = _channels_to_pixels(x, side)
+            x = channels_to_pixels(x, side)
         return x[:, :height, :width]
 
 
@@ -177,7 +177,7 @@ def features(channels: int, scale: int) -> int:
     return channels * min(2**scale, WIDEST)
 
 
-def _pixels_to_channels(x: Array, side: int) -> Array:
+def pixels_to_channels(x: Array, side: int) -> Array:
     """Moves pixels to channels: [B, side H, side W, C] -> [B, H, W, side^2 C]."""
     n, height, width, channels = x.shape
     rows, columns = height // side, width // side
@@ -185,8 +185,8 @@ def _pixels_to_channels(x: Array, side: int) -> Array:
     return x.transpose(0, 1, 3, 2, 4, 5).reshape(n, rows, columns, side**2 * channels)
 
 
-def _channels_to_pixels(x: Array, side: int) -> Array:
-    """Undoes `_pixels_to_channels`: [B, H, W, side^2 C] -> [B, side H, side W, C]."""
+def channels_to_pixels(x: Array, side: int) -> Array:
+    """Undoes `pixels_to_channels`: [B, H, W, side^2 C] -> [B, side H, side W, C]."""
     n, rows, columns, channels = x.shape
     x = x.reshape(n, rows, columns, side, side, channels // side**2)
     return x.transpose(0, 1, 3, 2, 4, 5).reshape(n, side * rows, side * columns, -1)
