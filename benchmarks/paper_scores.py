@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 from collections.abc import Callable, Sequence
+from functools import cached_property
 
 import jax
 import numpy as np
@@ -45,9 +46,14 @@ class Scored:
 
         It is of the mean over shifts, and reads no label.
         """
-        images = self.validation[0]
-        once, mean = self.probabilities(images), self.mean_probabilities(images)
+        once, mean = self.of_validation
         return float((once.argmax(axis=1) != mean.argmax(axis=1)).mean())
+
+    @cached_property
+    def of_validation(self) -> tuple[np.ndarray, np.ndarray]:
+        """The probabilities of validation images, and their means over shifts, [N, K]."""
+        images = self.validation[0]
+        return self.probabilities(images), self.mean_probabilities(images)
 
 
 def best_runs(measures: Sequence[float], seeds: int) -> list[int]:
@@ -76,16 +82,18 @@ def clustering_error(scored: Scored) -> dict[str, float]:
     By the paper's rule, by majority, and by the paper's rule with the mean of q(y|x) over
     small shifts in place of q(y|x).
     """
-    parts = scored.validation[0], scored.test[0]
-    once = [scored.probabilities(images) for images in parts]
-    mean = [scored.mean_probabilities(images) for images in parts]
+    images, labels = scored.test
+    validation_once, validation_mean = scored.of_validation
+    once = validation_once, scored.probabilities(images)
+    mean = validation_mean, scored.mean_probabilities(images)
     by_confidence, by_majority = clusters.names_by_confidence, clusters.names_by_majority
 
     def error(
-        asked: list[np.ndarray], rule: Callable[[np.ndarray, np.ndarray], np.ndarray]
+        asked: tuple[np.ndarray, np.ndarray],
+        rule: Callable[[np.ndarray, np.ndarray], np.ndarray],
     ) -> float:
         validation, test = asked
-        return clusters.error(test, scored.test[1], rule(validation, scored.validation[1]))
+        return clusters.error(test, labels, rule(validation, scored.validation[1]))
 
     return {
         "value": error(once, by_confidence),
