@@ -16,10 +16,7 @@ with the settings of now, is not trained again.
 """
 
 import dataclasses
-import os
-import platform
 import sys
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from compare_models import BASE, MODELS, Settings, for_convolutions
 from compare_tables import OF_CODES, OF_SAMPLES, compared
-from records import Record, Records, as_json
+from records import Record, Records, as_json, measured_on
 from scoring import Judged, Split, draw_samples, features, load, score, splits
 
 from aaejax import models, sampling
@@ -188,9 +185,7 @@ def run_model(arguments: Arguments, name: str, judged: Judged) -> list[Record]:
                 **score(model, variables, judged, judged.test, seed),
                 "images_per_second": round(seen / seconds),
                 "classifier_accuracy": judged.accuracy,
-                "machine": f"{platform.processor() or platform.machine()}, "
-                f"{os.cpu_count()} cores, {jax.devices()[0].device_kind}",
-                "versions": {p: version(p) for p in ("jax", "flax", "optax")},
+                **measured_on(jax.devices()[0].device_kind),
             },
         )
         for seed, variables in zip(seeds, trained, strict=True)

@@ -14,15 +14,12 @@ import contextlib
 import dataclasses
 import itertools
 import json
-import os
-import platform
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +28,14 @@ import numpy as np
 import psutil
 import tyro
 
+# So that it runs from a clone in which nothing was installed.
 ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+
+from records import measured_on
+
+from aaejax.runs.on_disk.folder import RunFolder
+
 PARTS = 8  # of the run, in the table
 
 
@@ -64,29 +68,25 @@ def train(arguments: Arguments, folder: Path) -> subprocess.Popen:
 
 def look(process: psutil.Process, folder: Path, began: float) -> dict[str, float] | None:
     """What there is now; None before the first line."""
-    file = folder / "metrics.jsonl"
-    if not file.exists() or not file.stat().st_size:
-        return None
-    with file.open("rb") as lines:
-        lines.seek(-min(4096, file.stat().st_size), os.SEEK_END)
-        ended = lines.read().rpartition(b"\n")[0].rpartition(b"\n")[2]
-    if not ended:  # the first line is not whole yet
+    run = RunFolder(folder)
+    lines = run.history()
+    if not lines:
         return None
     times = process.cpu_times()
     return {
         "hours": (time.monotonic() - began) / 3600,
-        "step": json.loads(ended)["step"],
+        "step": lines[-1]["step"],
         "cpu_seconds": times.user + times.system,
         "gb": process.memory_info().rss / 1e9,
         "files_open": process.num_fds(),
-        "metrics_mb": file.stat().st_size / 1e6,
+        "metrics_mb": run.metrics.stat().st_size / 1e6,
     }
 
 
 def parts(looks: list[dict[str, float]]) -> list[dict[str, float]]:
     """Of each eighth of the run: steps a second of processor and of the clock, memory.
 
-    None where there are too few looks.
+    There are none where there are too few looks.
     """
     if len(looks) <= PARTS:
         return []
@@ -167,8 +167,7 @@ def record(arguments: Arguments, looks: list[dict[str, float]]) -> dict[str, Any
     """For the JSON."""
     return {
         "command": " ".join(["python benchmarks/long_run.py", *sys.argv[1:]]),
-        "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
-        "versions": {name: version(name) for name in ("jax", "flax", "optax")},
+        **measured_on(),
         "width": arguments.width,
         "log_every": arguments.log_every,
         "save_every": arguments.save_every,

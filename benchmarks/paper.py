@@ -17,14 +17,11 @@ paper's thousands; "best" is what worked best here.
 
 import dataclasses
 import json
-import os
-import platform
 import shlex
 import statistics
 import sys
 import time
 from functools import cache
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -38,6 +35,7 @@ sys.path.insert(0, str(ROOT))
 
 from paper_recipes import TABLES, Row
 from paper_scores import Scored, best_runs
+from records import measured_on
 
 from aaejax import data, models
 from aaejax.ask import kinds, out
@@ -56,6 +54,8 @@ from aaejax.types import UserError
 
 VALIDATION = 10_000  # or a sixth of smaller data
 APART = 10  # the numbers of a seed's restarts
+# What a record has where it says nothing else of these fields of a row.
+OF_ROWS = {"restarts": 1, "chosen_by": "loss", "ema": 0.0}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,22 +147,15 @@ def run_row(arguments: Arguments, name: str, row: Row) -> list[dict[str, Any]]:
             files[seed].write_text(text + "\n")
     there = [file for file in files.values() if file.exists()]
     records = [json.loads(file.read_text()) for file in there]
-    options = json.loads(json.dumps(dataclasses.asdict(arguments.options_of(row))))
+    now = {
+        **json.loads(json.dumps(dataclasses.asdict(arguments.options_of(row)))),
+        **{name: getattr(row, name) for name in ("batch", *OF_ROWS)},
+    }
     for file, record in zip(there, records, strict=True):
-        then = record["options"]  # an option may have another name now
-        for change in changes(
-            {name: then[name] for name in then.keys() & options}, options
-        ):
+        then = {**OF_ROWS, **record, **record["options"]}
+        # An option may have another name now.
+        for change in changes({name: then[name] for name in then.keys() & now}, now):
             print(f"{file.name}: the row's {change}", file=sys.stderr)
-        of_row = {
-            "restarts": (record.get("restarts", 1), row.restarts),
-            "chosen_by": (record.get("chosen_by", "loss"), row.chosen_by),
-            "ema": (record.get("ema", 0.0), row.ema),
-            "batch": (record.get("batch", row.batch), row.batch),
-        }
-        for what, (was, now) in of_row.items():
-            if was != now:
-                print(f"{file.name}: {what} was {was}, now {now}", file=sys.stderr)
     return records
 
 
@@ -258,9 +251,7 @@ def train_row(
             "dataset": arguments.dataset or row.dataset,
             "labels": row.labels,
             "minutes": None if resumed else round(minutes, 1),
-            "machine": f"{platform.processor() or platform.machine()}, "
-            f"{os.cpu_count()} cores, {jax.devices()[0].device_kind}",
-            "versions": {name: version(name) for name in ("jax", "flax", "optax")},
+            **measured_on(jax.devices()[0].device_kind),
         }
         if row.ema:
             records[seed]["ema"] = row.ema

@@ -2,10 +2,22 @@
 
 import dataclasses
 import json
+import os
+import platform
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 Record = dict[str, Any]
+
+
+def measured_on(device: str = "") -> Record:
+    """The machine, with its device where that is named, and the versions of a record."""
+    cores = f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"
+    return {
+        "machine": ", ".join([cores, device] if device else [cores]),
+        "versions": {name: version(name) for name in ("jax", "flax", "optax")},
+    }
 
 
 def as_json(record: Any) -> Any:

@@ -50,9 +50,7 @@ def reference(name: str) -> str:
     options = "    options:\n      members: false\n"
     text = ""
     # Those of models that begin with _ too: a new model is made of them.
-    for path in sorted(
-        folder.rglob("*.py"), key=lambda path: (*path.parent.parts, path.stem)
-    ):
+    for path in sorted(folder.rglob("*.py")):
         module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
         package = module.removesuffix(".__init__")
         text += f"::: {package}\n{options if package != module else ''}\n"
