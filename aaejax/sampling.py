@@ -6,6 +6,7 @@ The words of `sample.py` that ask for them are in `ask/kinds.py`.
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, Literal
 
 import jax
@@ -15,7 +16,7 @@ from jax.random import clone
 
 from aaejax.components.checks import check_word
 from aaejax.components.pixels import to_unit
-from aaejax.types import Array, Key, Model, Variables
+from aaejax.types import Array, Key, Model, UserError, Variables
 
 Path = Literal["linear", "spherical"]
 
@@ -23,17 +24,33 @@ Path = Literal["linear", "spherical"]
 def samples(
     model: Model, variables: Variables, key: Key, n: int, labels: Array | None = None
 ) -> Array:
-    """Decodes n samples of the prior, of these labels [n] where given, to [n, ...]."""
+    """Decodes n samples of the prior, of these labels [n] where given, to [n, ...].
+
+    Of a model with conditions these, [n, C], stand in the place of labels.
+
+    Raises:
+      UserError: There are labels, and the prior has no classes.
+    """
+    if labels is not None:
+        _need(
+            model.prior_classes or model.conditions,
+            "labels are for a model whose prior has classes: leave them out",
+        )
     return model.decode(variables, model.prior(variables, key, n, labels))
 
 
 def reconstructions(
     model: Model, variables: Variables, images: Array, key: Key, labels: Array | None = None
 ) -> Array:
-    """Encodes and decodes images [n, ...] in [0, 1], of these labels [n], to [n, ...].
+    """Encodes and decodes images [n, ...], of these labels [n], to [n, ...].
 
-    Of counts a reconstruction has the sum that its example has.
+    Images are float32 in [0, 1] or uint8. Of counts a reconstruction has the sum that its
+    example has.
+
+    Raises:
+      UserError: The model has no encoder.
     """
+    images = to_unit(images)
     made = model.decode(variables, model.encode(variables, images, key, labels))
     if not model.counts:
         return made
@@ -45,7 +62,11 @@ def styles(model: Model, variables: Variables, key: Key, rows: int) -> Array:
 
     Returns:
       The images, [rows, K, ...].
+
+    Raises:
+      UserError: The codes have no class.
     """
+    _need(model.classes, "styles need a model whose codes have a class")
     labels = jnp.arange(model.classes)
 
     def row(key: Key) -> Array:
@@ -58,7 +79,12 @@ def styles(model: Model, variables: Variables, key: Key, rows: int) -> Array:
 
 
 def heads(model: Model, variables: Variables) -> Array:
-    """Decodes the cluster heads (figure 9): each class with the style z = 0, [K, ...]."""
+    """Decodes the cluster heads (figure 9): each class with the style z = 0, [K, ...].
+
+    Raises:
+      UserError: The codes have no class.
+    """
+    _need(model.classes, "heads need a model whose codes have a class")
     style = jnp.zeros((model.classes, model.latent - model.classes))
     return model.decode(variables, jnp.concatenate([jnp.eye(model.classes), style], axis=1))
 
@@ -79,8 +105,8 @@ def interpolation(
     Args:
       model: A model that has an encoder.
       variables: The variables of its networks.
-      first: The images where the lines start, [n, ...].
-      last: The images where they end, [n, ...].
+      first: The images where the lines start, [n, ...], float32 in [0, 1] or uint8.
+      last: The images where they end, [n, ...], likewise.
       steps: How many points each line has, both ends included.
       key: The key of the posterior's noise.
       labels: The classes of `first` and then of `last`, int32 [2 n], or None.
@@ -93,7 +119,8 @@ def interpolation(
     Raises:
       UserError: The model has no encoder, or the path is neither of the two.
     """
-    codes = model.encode(variables, jnp.concatenate([first, last]), key, labels)
+    ends = jnp.concatenate([to_unit(first), to_unit(last)])
+    codes = model.encode(variables, ends, key, labels)
     start, end = jnp.split(codes[:, None], 2)  # [n, 1, Z]
     t = jnp.linspace(0, 1, steps)[None, :, None]
     line = between(start, end, t, path)  # [n, steps, Z]
@@ -135,7 +162,7 @@ def arithmetic(
     Args:
       model: A model that has an encoder.
       variables: The variables of its networks.
-      images: The images, in [0, 1], [n, ...].
+      images: The images, [n, ...], float32 in [0, 1] or uint8.
       direction: A vector [Z], such as the mean code of one set of images less that of
         another.
       steps: How many points there are from the code itself to the code plus the direction,
@@ -149,7 +176,7 @@ def arithmetic(
     Raises:
       UserError: The model has no encoder.
     """
-    codes = model.encode(variables, images, key, labels)
+    codes = model.encode(variables, to_unit(images), key, labels)
     t = jnp.linspace(0, 1, steps)[None, :, None]
     line = codes[:, None] + t * direction[None, None]
     made = model.decode(variables, line.reshape(-1, line.shape[-1]))
@@ -164,7 +191,14 @@ def manifold(model: Model, variables: Variables, key: Key, side: int) -> Array:
 
     Returns:
       The images, [side, side, ...].
+
+    Raises:
+      UserError: Codes don't have two dimensions.
     """
+    _need(
+        model.latent == 2,
+        f"a manifold needs codes of two dimensions: this model's have {model.latent}",
+    )
     drawn = model.prior(variables, key, 10_000)
     levels = (jnp.arange(side) + 0.5) / side
     z1 = jnp.quantile(drawn[:, 0], levels)
@@ -182,7 +216,11 @@ def walk(model: Model, variables: Variables, key: Key, steps: int) -> Array:
 
     Returns:
       The images, [K, steps, ...].
+
+    Raises:
+      UserError: The prior has no classes.
     """
+    _need(model.prior_classes, "a walk needs a model whose prior has classes")
 
     def points(label: Array) -> Array:
         n = 200 * steps
@@ -277,14 +315,27 @@ def _filled(x: np.ndarray, size: int, value: int = 0) -> np.ndarray:
 
 
 def probabilities(model: Model, variables: Variables, images: Any, key: Key) -> np.ndarray:
-    """Gives q(y|x) of a dataset on the host, [N, K], where the encoder has that head."""
-    classify = model.classify
-    ask = in_batches(
-        lambda variables, x, key, _: {"y": classify(variables, x, key)}  # type: ignore[misc]
-    )
-    return ask(variables, images, None, key)["y"]
+    """Gives q(y|x) of a dataset on the host, [N, K]; images are as in `in_batches`.
+
+    Raises:
+      UserError: The encoder has no head that gives classes.
+    """
+    _need(model.classify, "probabilities need a model whose encoder classifies")
+    return _classifying(model.classify)(variables, images, None, key)["y"]
+
+
+@lru_cache(maxsize=8)
+def _classifying(classify: Any) -> Callable[..., dict[str, np.ndarray]]:
+    """`Model.classify` of a dataset; it is kept, so that asking again compiles nothing."""
+    return in_batches(lambda variables, x, key, _: {"y": classify(variables, x, key)})
 
 
 def square(n: int) -> int:
     """The side of the largest square of at most n: how n images become a manifold."""
     return max(1, math.isqrt(n))
+
+
+def _need(there: object, otherwise: str) -> None:
+    """Raises UserError where a model does not have what it is asked for."""
+    if not there:
+        raise UserError(otherwise)

@@ -2,12 +2,14 @@
 
 import dataclasses
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from aaejax import sampling
 from aaejax.sampling import arithmetic, between, walk
-from aaejax.types import DataSpec
+from aaejax.types import DataSpec, UserError
 from tests.conftest import TINY, tiny_options
 
 
@@ -56,3 +58,52 @@ def test_a_walk_goes_outwards_along_each_component(getkey):
         assert (np.diff(along) > 0).all()
         assert along.mean() == pytest.approx(1.4, abs=0.05)
         np.testing.assert_allclose(line, along[:, None] * ray, atol=0.05)
+
+
+@pytest.mark.parametrize(
+    ("ask", "reason"),
+    [
+        (lambda *of: sampling.samples(*of, 2, jnp.array([0, 1])), "leave them out"),
+        (lambda *of: sampling.styles(*of, 2), "codes have a class"),
+        (lambda model, variables, _: sampling.heads(model, variables), "have a class"),
+        (lambda *of: sampling.walk(*of, 4), "prior has classes"),
+        (lambda *of: sampling.manifold(*of, 3), "two dimensions: this model's have 3"),
+        (
+            lambda model, variables, key: sampling.probabilities(
+                model, variables, np.zeros((2, *TINY.shape), np.float32), key
+            ),
+            "encoder classifies",
+        ),
+    ],
+)
+def test_what_a_model_does_not_have_is_refused(ask, reason, getkey):
+    model = tiny_options(latent=3).build(TINY, 1)
+    with pytest.raises(UserError, match=reason):
+        ask(model, model.init(getkey()), getkey())
+
+
+def test_bytes_are_the_images_that_they_are_a_255th_of(getkey):
+    model = tiny_options().build(TINY, 1)
+    networks, key = model.init(getkey()), jax.random.key(3)
+    given = np.random.default_rng(0).integers(0, 256, (2, *TINY.shape), np.uint8)
+    made = sampling.reconstructions(model, networks, given, key)
+    unit = given.astype(np.float32) / 255
+    expected = sampling.reconstructions(model, networks, unit, jax.random.key(3))
+    np.testing.assert_array_equal(made, expected)
+
+
+def test_asking_again_for_classes_traces_nothing(getkey):
+    spec = DataSpec(TINY.shape, 3, unit_range=True, labelled=8)
+    model = tiny_options("semi-supervised").build(spec, 1)
+    networks, traced = model.init(getkey()), []
+    images = np.zeros((2, *TINY.shape), np.float32)
+
+    def classify(*given):
+        traced.append(given)
+        return model.classify(*given)
+
+    watched = dataclasses.replace(model, classify=classify)
+    for _ in range(2):
+        found = sampling.probabilities(watched, networks, images, jax.random.key(0))
+        np.testing.assert_allclose(found.sum(axis=1), 1, rtol=1e-6)
+    assert len(traced) == 1
