@@ -280,6 +280,7 @@ OTHER |= {
     "style_discriminator_optimizer": (Optimizer(learning_rate=0.5), {}),
     "style_generator_optimizer": (Optimizer(learning_rate=0.5), {}),
     "joint_style": (True, {}),
+    "stop_class_gradient": (True, {"consistency": 1.0}),
     "consistency": (1.0, {}),
     "information": (0.1, {"consistency": 1.0}),
     "mutual_information": (1.0, {}),

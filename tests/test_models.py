@@ -109,6 +109,43 @@ def test_a_joint_adversary_sees_a_style_that_knows_its_class(joint, whole_batch,
     assert (first != other) == joint
 
 
+@pytest.mark.parametrize("stopped", [False, True])
+def test_a_stopped_class_gradient_leaves_the_class_to_its_own_phases(
+    stopped, whole_batch, getkey
+):
+    options = tiny_options(
+        "semi-supervised",
+        joint_style=True,
+        consistency=1.0,
+        stop_class_gradient=stopped,
+    )
+    model, key = options.build(SPEC, 100), getkey()
+    state = init_state(model, getkey())
+    heads = {}
+    for phase, after in zip(
+        model.phases, each_phase(model, state, whole_batch, key), strict=True
+    ):
+        if "encoder" in phase.trains:
+            before, now = (
+                each.params["encoder"]["mlp"]["output"]["kernel"] for each in (state, after)
+            )
+            changed = (before != now).any(axis=0)
+            heads[phase.name] = bool(changed[:3].any()), bool(changed[3:].any())
+    assert heads == {
+        "reconstruction": (not stopped, True),
+        "class_generator": (True, False),
+        "style_generator": (not stopped, True),
+        "consistency": (True, False),
+        "classification": (True, False),
+    }
+
+
+def test_clusters_that_nothing_teaches_are_refused():
+    options = tiny_options("clustering", stop_class_gradient=True)
+    with pytest.raises(UserError, match="nothing that says what a cluster is"):
+        options.build(SPEC, 100)
+
+
 def test_a_supervised_style_has_one_prior_for_all_labels(whole_batch, getkey):
     model = tiny_options("supervised", joint_style=True).build(SPEC, 100)
     state, key = init_state(model, getkey()), getkey()

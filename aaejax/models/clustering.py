@@ -39,6 +39,7 @@ class Options(ClassOptions):
             self.optimizers(steps),
             labelled=False,
             joint_style=self.joint_style,
+            stop_class_gradient=self.stop_class_gradient,
             consistency=self.make_consistency(data),
             generator_loss=self.generator_loss,
             r1=self.penalty,

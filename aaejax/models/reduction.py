@@ -48,6 +48,7 @@ def reduction(
     simplex: float = 0.0,
     labelled: bool,
     joint_style: bool = False,
+    stop_class_gradient: bool = False,
     consistency: Consistency = NO_CONSISTENCY,
     generator_loss: losses.GeneratorLoss = "non-saturating",
     r1: float = 0.0,
@@ -68,6 +69,7 @@ def reduction(
         which needs K = Z.
       labelled: Whether there is a classification phase, as in `semi_supervised`.
       joint_style: Whether the style's adversary compares [y, z], as in `semi_supervised`.
+      stop_class_gradient: Whether only the class's own phases teach it, likewise.
       consistency: What q(y|x) must not depend on, as in `semi_supervised`.
       generator_loss: The form of the generators' loss, as in `losses.generator_loss`.
       r1: The weight of the discriminators' gradient penalty.
@@ -98,6 +100,7 @@ def reduction(
         {name: optimizers[name] for name in optimizers if name != "heads"},
         labelled=labelled,
         joint_style=joint_style,
+        stop_class_gradient=stop_class_gradient,
         consistency=consistency,
         generator_loss=generator_loss,
         r1=r1,
@@ -178,6 +181,7 @@ class Options(ClassOptions):
             simplex=self.simplex,
             labelled=data.labelled > 0,
             joint_style=self.joint_style,
+            stop_class_gradient=self.stop_class_gradient,
             consistency=self.make_consistency(data),
             generator_loss=self.generator_loss,
             r1=self.penalty,

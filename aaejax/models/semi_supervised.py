@@ -51,6 +51,7 @@ def semi_supervised(
     *,
     labelled: bool = True,
     joint_style: bool = False,
+    stop_class_gradient: bool = False,
     consistency: Consistency = NO_CONSISTENCY,
     generator_loss: losses.GeneratorLoss = "non-saturating",
     r1: float = 0.0,
@@ -72,6 +73,10 @@ def semi_supervised(
       joint_style: Whether the style's adversary compares [y, z] with the prior p(y) p(z),
         and not only z: then no style may know its class, as it may where each has the
         right distribution alone. Not in the paper.
+      stop_class_gradient: Whether the gradients of reconstruction and of the style's
+        adversary stop at y: the class is then learned by its own phases (its adversary,
+        consistency, classification), and the style learns what the class leaves. Of an
+        encoder of both they still move what both are read from. Not in the paper.
       consistency: What q(y|x) must not depend on.
       generator_loss: The form of both generators' loss, as in `losses.generator_loss`.
       r1: The weight of the discriminators' gradient penalty.
@@ -87,6 +92,11 @@ def semi_supervised(
     for head in ("class", "style"):
         needed += [f"{head}_discriminator", f"{head}_generator"]
     asked = {"consistency": consistency.asked, "classification": labelled}
+    if stop_class_gradient and not any(asked.values()):
+        raise UserError(
+            "stop_class_gradient leaves nothing that says what a cluster is: give a "
+            "--mutual-information or --consistency as well, or leave it out"
+        )
     needed += [name for name in asked if asked[name]]
     check_optimizers(optimizers, needed, unused=asked)
     priors.check_prior(prior, latent)
@@ -119,6 +129,8 @@ def semi_supervised(
     def adversary(head: str, network: Network, part: slice, real) -> tuple[Phase, ...]:
         def fake(variables: Variables, batch: Batch, draw: Draw) -> tuple[Array, States]:
             codes, states = autoencoder.draw_code(variables, batch, draw)
+            if stop_class_gradient and head == "style":
+                codes = autoencoder.with_class_given(codes)
             return codes[:, part], states
 
         return Adversary(
@@ -150,7 +162,7 @@ def semi_supervised(
         return loss, {"accuracy": accuracy}, states
 
     phases = (
-        autoencoder.reconstruction_phase(optimizers["reconstruction"]),
+        autoencoder.reconstruction_phase(optimizers["reconstruction"], stop_class_gradient),
         *adversary("class", class_network, class_part, real_class),
         *adversary("style", style_network, style_part, real_style),
     )
@@ -194,6 +206,9 @@ class ClassOptions(AdversarialAutoencoderOptions):
     joint_style: bool = False
     """Whether the style's discriminator reads the class too, so that no style knows its
     class."""
+    stop_class_gradient: bool = False
+    """Whether the gradients of reconstruction and of the style's adversary stop at the
+    class, which is then learned by its own phases."""
     consistency: float = 0.0
     """The length of the change of an image under which its class must stay; 0 for none."""
     information: float = 0.0
@@ -281,6 +296,7 @@ class Options(ClassOptions):
             priors.gaussian(self.latent, self.prior_std),
             self.optimizers(steps),
             joint_style=self.joint_style,
+            stop_class_gradient=self.stop_class_gradient,
             consistency=self.make_consistency(data),
             generator_loss=self.generator_loss,
             r1=self.penalty,
