@@ -29,12 +29,12 @@ def samples(
     Of a model with conditions these, [n, C], stand in the place of labels.
 
     Raises:
-      UserError: There are labels, and the prior has no classes.
+      UserError: There are labels, and the prior can't be asked for a class.
     """
     if labels is not None:
-        _need(
+        _require(
             model.prior_classes or model.conditions,
-            "labels are for a model whose prior has classes: leave them out",
+            "the prior of this model can't be asked for a class: leave labels out",
         )
     return model.decode(variables, model.prior(variables, key, n, labels))
 
@@ -44,13 +44,13 @@ def reconstructions(
 ) -> Array:
     """Encodes and decodes images [n, ...], of these labels [n], to [n, ...].
 
-    Images are float32 in [0, 1] or uint8. Of counts a reconstruction has the sum that its
-    example has.
+    Images are float32 in [0, 1], or uint8 in 0 ... 255; vectors and counts are as they are.
+    Of counts a reconstruction has the sum that its example has.
 
     Raises:
       UserError: The model has no encoder.
     """
-    images = to_unit(images)
+    images = _as_read(model, images)
     made = model.decode(variables, model.encode(variables, images, key, labels))
     if not model.counts:
         return made
@@ -66,7 +66,7 @@ def styles(model: Model, variables: Variables, key: Key, rows: int) -> Array:
     Raises:
       UserError: The codes have no class.
     """
-    _need(model.classes, "styles need a model whose codes have a class")
+    _require(model.classes, "styles need a model whose codes have a class")
     labels = jnp.arange(model.classes)
 
     def row(key: Key) -> Array:
@@ -84,7 +84,7 @@ def heads(model: Model, variables: Variables) -> Array:
     Raises:
       UserError: The codes have no class.
     """
-    _need(model.classes, "heads need a model whose codes have a class")
+    _require(model.classes, "heads need a model whose codes have a class")
     style = jnp.zeros((model.classes, model.latent - model.classes))
     return model.decode(variables, jnp.concatenate([jnp.eye(model.classes), style], axis=1))
 
@@ -119,7 +119,7 @@ def interpolation(
     Raises:
       UserError: The model has no encoder, or the path is neither of the two.
     """
-    ends = jnp.concatenate([to_unit(first), to_unit(last)])
+    ends = jnp.concatenate([_as_read(model, each) for each in (first, last)])
     codes = model.encode(variables, ends, key, labels)
     start, end = jnp.split(codes[:, None], 2)  # [n, 1, Z]
     t = jnp.linspace(0, 1, steps)[None, :, None]
@@ -176,7 +176,7 @@ def arithmetic(
     Raises:
       UserError: The model has no encoder.
     """
-    codes = model.encode(variables, to_unit(images), key, labels)
+    codes = model.encode(variables, _as_read(model, images), key, labels)
     t = jnp.linspace(0, 1, steps)[None, :, None]
     line = codes[:, None] + t * direction[None, None]
     made = model.decode(variables, line.reshape(-1, line.shape[-1]))
@@ -195,7 +195,7 @@ def manifold(model: Model, variables: Variables, key: Key, side: int) -> Array:
     Raises:
       UserError: Codes don't have two dimensions.
     """
-    _need(
+    _require(
         model.latent == 2,
         f"a manifold needs codes of two dimensions: this model's have {model.latent}",
     )
@@ -220,7 +220,7 @@ def walk(model: Model, variables: Variables, key: Key, steps: int) -> Array:
     Raises:
       UserError: The prior has no classes.
     """
-    _need(model.prior_classes, "a walk needs a model whose prior has classes")
+    _require(model.prior_classes, "a walk needs a model whose prior has classes")
 
     def points(label: Array) -> Array:
         n = 200 * steps
@@ -320,13 +320,18 @@ def probabilities(model: Model, variables: Variables, images: Any, key: Key) -> 
     Raises:
       UserError: The encoder has no head that gives classes.
     """
-    _need(model.classify, "probabilities need a model whose encoder classifies")
-    return _classifying(model.classify)(variables, images, None, key)["y"]
+    classify = model.classify
+    if classify is None:
+        raise UserError("probabilities need a model whose encoder classifies")
+    # A method of what may have no hash: it is told apart by identity.
+    return _compiled_classify(classify.__call__)(variables, images, None, key)["y"]
 
 
 @lru_cache(maxsize=8)
-def _classifying(classify: Any) -> Callable[..., dict[str, np.ndarray]]:
-    """`Model.classify` of a dataset; it is kept, so that asking again compiles nothing."""
+def _compiled_classify(
+    classify: Callable[..., Array],
+) -> Callable[..., dict[str, np.ndarray]]:
+    """`Model.classify` of a dataset, kept for the last models: asked again it is there."""
     return in_batches(lambda variables, x, key, _: {"y": classify(variables, x, key)})
 
 
@@ -335,7 +340,12 @@ def square(n: int) -> int:
     return max(1, math.isqrt(n))
 
 
-def _need(there: object, otherwise: str) -> None:
+def _require(there: object, message: str) -> None:
     """Raises UserError where a model does not have what it is asked for."""
     if not there:
-        raise UserError(otherwise)
+        raise UserError(message)
+
+
+def _as_read(model: Model, images: Array) -> Array:
+    """Images as the model reads them: bytes are 255ths, but where examples are counts."""
+    return images.astype(jnp.float32) if model.counts else to_unit(images)

@@ -3,9 +3,12 @@
     NETWORK=benchmarks/two_encoders.py
     python train.py semi-supervised --network $NETWORK --stop-class-gradient --joint-style
 
-Without `--stop-class-gradient` reconstruction and the style's adversary move the classifier
-too, by little gradient of which Adam makes steps of the usual size. A run's config.json has
-the hash of this file alone; what it imports is watched by nobody.
+Without `--stop-class-gradient` the classifier also gets the gradients of reconstruction
+and, with `--joint-style`, of the style's adversary: Adam makes full steps of them however
+small they are. These networks are for models whose classes are those of labels:
+semi-supervised, and reduction with labels.
+
+The config.json of a run has the hash of this file only, not of plain_convolutions.py.
 """
 
 import flax.linen as nn
@@ -13,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from plain_convolutions import Decoder, Encoder
 
-from aaejax import DataSpec
+from aaejax import DataSpec, UserError
 
 CHANNELS, STYLE_CHANNELS = 16, 8
 
@@ -23,22 +26,24 @@ class Encoders(nn.Module):
 
     Attributes:
       classes: The number of classes, K.
-      latent: The size of the style, Z.
+      style_outputs: The number of outputs of the style's encoder.
     """
 
     classes: int
-    latent: int
+    style_outputs: int
 
     @nn.compact
     def __call__(self, images: jax.Array) -> jax.Array:
-        """Images [B, H, W, C] -> [B, K + Z]."""
+        """Images [B, H, W, C] -> [B, K + style_outputs]."""
         of_class = Encoder(self.classes, CHANNELS, name="class_encoder")
-        of_style = Encoder(self.latent, STYLE_CHANNELS, name="style_encoder")
+        of_style = Encoder(self.style_outputs, STYLE_CHANNELS, name="style_encoder")
         return jnp.concatenate([of_class(images), of_style(images)], axis=1)
 
 
 def encoder(data: DataSpec, outputs: int) -> Encoders:
     """Of the data's classes, and of a style of what is left of the outputs."""
+    if not data.labelled:
+        raise UserError("two encoders need labels, which say how many classes there are")
     return Encoders(data.classes, outputs - data.classes)
 
 

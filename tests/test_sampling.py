@@ -63,7 +63,7 @@ def test_a_walk_goes_outwards_along_each_component(getkey):
 @pytest.mark.parametrize(
     ("ask", "reason"),
     [
-        (lambda *of: sampling.samples(*of, 2, jnp.array([0, 1])), "leave them out"),
+        (lambda *of: sampling.samples(*of, 2, jnp.array([0, 1])), "leave labels out"),
         (lambda *of: sampling.styles(*of, 2), "codes have a class"),
         (lambda model, variables, _: sampling.heads(model, variables), "have a class"),
         (lambda *of: sampling.walk(*of, 4), "prior has classes"),
@@ -90,6 +90,17 @@ def test_bytes_are_the_images_that_they_are_a_255th_of(getkey):
     unit = given.astype(np.float32) / 255
     expected = sampling.reconstructions(model, networks, unit, jax.random.key(3))
     np.testing.assert_array_equal(made, expected)
+
+
+def test_bytes_that_are_counts_stay_counts(getkey):
+    spec = DataSpec((6,), 0, unit_range=False, counts=True)
+    counts = {"output": "softmax", "reconstruction": "negative-binomial"}
+    options = tiny_options("autoencoder", **counts)
+    model, key = options.build(spec, 1), getkey()
+    networks = model.init(getkey())
+    given = np.random.default_rng(0).integers(0, 256, (2, 6), np.uint8)
+    made = sampling.reconstructions(model, networks, given, key)
+    np.testing.assert_allclose(made.sum(axis=1), given.sum(axis=1), rtol=1e-5)
 
 
 def test_asking_again_for_classes_traces_nothing(getkey):

@@ -279,19 +279,22 @@ class Autoencoder:
         each = self.likelihood.error(outputs, batch["image"])
         return self.mean(each, batch, draw), states
 
-    def with_class_given(self, codes: Array) -> Array:
-        """The same codes [B, K + Z], of whose class no gradient is asked."""
-        given = jax.lax.stop_gradient(codes[:, : self.classes])
-        return jnp.concatenate([given, codes[:, self.classes :]], axis=1)
+    def stop_at_class(self, codes: Array) -> Array:
+        """The same codes [B, K + Z], with no gradient through y."""
+        y = jax.lax.stop_gradient(codes[:, : self.classes])
+        return jnp.concatenate([y, codes[:, self.classes :]], axis=1)
 
     def reconstruction_phase(
-        self, optimizer: optax.GradientTransformation, stop_class_gradient: bool = False
+        self,
+        optimizer: optax.GradientTransformation,
+        *,
+        stop_class_gradient: bool = False,
     ) -> Phase:
         """Makes the phase that trains both networks on the mean error of a batch.
 
         Args:
           optimizer: The optimizer of both.
-          stop_class_gradient: Whether y is taken as it is, so that only z learns from it.
+          stop_class_gradient: Whether no gradient goes through y, but through z alone.
         """
 
         def loss(
@@ -299,7 +302,7 @@ class Autoencoder:
         ) -> tuple[Array, Metrics, States]:
             codes, encoded = self.draw_code(variables, batch, draw)
             if stop_class_gradient:
-                codes = self.with_class_given(codes)
+                codes = self.stop_at_class(codes)
             error, decoded = self.train_error(variables, batch, codes, draw)
             return error, {}, {**encoded, **decoded}
 

@@ -69,7 +69,7 @@ def reduction(
         which needs K = Z.
       labelled: Whether there is a classification phase, as in `semi_supervised`.
       joint_style: Whether the style's adversary compares [y, z], as in `semi_supervised`.
-      stop_class_gradient: Whether only the class's own phases teach it, likewise.
+      stop_class_gradient: Where gradients stop at y, as in `semi_supervised`.
       consistency: What q(y|x) must not depend on, as in `semi_supervised`.
       generator_loss: The form of the generators' loss, as in `losses.generator_loss`.
       r1: The weight of the discriminators' gradient penalty.

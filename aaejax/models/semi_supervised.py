@@ -95,7 +95,7 @@ def semi_supervised(
     if stop_class_gradient and not any(asked.values()):
         raise UserError(
             "stop_class_gradient leaves nothing that says what a cluster is: give a "
-            "--mutual-information or --consistency as well, or leave it out"
+            "--mutual-information as well, or leave it out"
         )
     needed += [name for name in asked if asked[name]]
     check_optimizers(optimizers, needed, unused=asked)
@@ -130,7 +130,7 @@ def semi_supervised(
         def fake(variables: Variables, batch: Batch, draw: Draw) -> tuple[Array, States]:
             codes, states = autoencoder.draw_code(variables, batch, draw)
             if stop_class_gradient and head == "style":
-                codes = autoencoder.with_class_given(codes)
+                codes = autoencoder.stop_at_class(codes)
             return codes[:, part], states
 
         return Adversary(
@@ -162,7 +162,9 @@ def semi_supervised(
         return loss, {"accuracy": accuracy}, states
 
     phases = (
-        autoencoder.reconstruction_phase(optimizers["reconstruction"], stop_class_gradient),
+        autoencoder.reconstruction_phase(
+            optimizers["reconstruction"], stop_class_gradient=stop_class_gradient
+        ),
         *adversary("class", class_network, class_part, real_class),
         *adversary("style", style_network, style_part, real_style),
     )
@@ -208,7 +210,8 @@ class ClassOptions(AdversarialAutoencoderOptions):
     class."""
     stop_class_gradient: bool = False
     """Whether the gradients of reconstruction and of the style's adversary stop at the
-    class, which is then learned by its own phases."""
+    class, which its own phases teach (clusters need mutual information or consistency).
+    What class and style are both read from still learns from them."""
     consistency: float = 0.0
     """The length of the change of an image under which its class must stay; 0 for none."""
     information: float = 0.0
