@@ -5,8 +5,8 @@
 
 Without `--stop-class-gradient` the classifier also gets the gradients of reconstruction
 and, with `--joint-style`, of the style's adversary: Adam makes full steps of them however
-small they are. These networks are for models whose classes are those of labels:
-semi-supervised, and reduction with labels.
+small they are. These networks are for models whose encoder says a class or cluster:
+semi-supervised, clustering and reduction.
 
 The config.json of a run has the hash of this file only, not of plain_convolutions.py.
 """
@@ -40,11 +40,11 @@ class Encoders(nn.Module):
         return jnp.concatenate([of_class(images), of_style(images)], axis=1)
 
 
-def encoder(data: DataSpec, outputs: int) -> Encoders:
-    """Of the data's classes, and of a style of what is left of the outputs."""
-    if not data.labelled:
-        raise UserError("two encoders need labels, which say how many classes there are")
-    return Encoders(data.classes, outputs - data.classes)
+def encoder(data: DataSpec, outputs: int, classes: int) -> Encoders:
+    """Of so many classes or clusters, and of a style of what is left of the outputs."""
+    if not classes:
+        raise UserError("two encoders are for models whose encoder says a class")
+    return Encoders(classes, outputs - classes)
 
 
 def decoder(data: DataSpec) -> Decoder:

@@ -251,6 +251,39 @@ def test_nnx_modules_of_a_file_are_told_what_they_read(model, changes, tmp_path)
             assert set(like[name]["state"]) == {"norm/mean", "norm/var"}
 
 
+@pytest.mark.parametrize(
+    ("model", "changes", "classes"),
+    [
+        ("semi-supervised", {}, TINY.classes),
+        ("clustering", {"clusters": 4}, 4),
+        ("reduction", {}, TINY.classes),
+        ("reduction", {"clusters": 5}, 5),
+        ("supervised", {}, 0),
+        ("aae", {}, 0),
+        ("gan", {}, 0),
+    ],
+)
+def test_an_encoder_is_told_how_many_of_its_outputs_are_classes(
+    model, changes, classes, file, getkey
+):
+    loaded, told = own_networks.load(file), []
+
+    def encoder(data, outputs, classes):
+        told.append(classes)
+        return loaded.encoder(data, outputs)
+
+    own = dataclasses.replace(loaded, encoder=encoder, discriminator=None)
+    options = tiny_options(model, network=str(file), **changes).with_networks(own)
+    labelled = 0 if "clusters" in changes else 9
+    built = options.build(dataclasses.replace(TINY, labelled=labelled), 1)
+    assert told == [classes]
+    if classes:
+        variables = built.init(getkey())
+        images = np.zeros((2, *TINY.shape), np.float32)
+        assert built.classify is not None
+        assert built.classify(variables, images, getkey()).shape == (2, classes)
+
+
 def test_an_nnx_file_trains_and_is_asked_again(dataset, tmp_path):
     path = tmp_path / "nets.py"
     path.write_text(NNX_FILE)

@@ -51,7 +51,9 @@ class OwnNetworks:
     """A user's own networks.
 
     A function that names an argument `inputs` is also told how many numbers of an example
-    its network reads, over all the network's arguments.
+    its network reads, over all the network's arguments. An encoder's that names an argument
+    `classes` is told how many of the outputs are logits of classes or clusters, which come
+    first; 0 where the model reads no class from its encoder.
 
     Attributes:
       encoder: A function of `(data, outputs)`, where `data` is the `DataSpec`, that gives
@@ -67,16 +69,22 @@ class OwnNetworks:
     discriminator: Callable[..., Any] | None = None
     sha256: str = ""
 
-    def make(self, role: str, *arguments: Any, inputs: int) -> Any:
-        """Makes a new network of this role, which reads so many numbers of an example.
+    def make(self, role: str, *arguments: Any, **offered: int) -> Any:
+        """Makes a new network of this role.
+
+        Args:
+          role: The attribute whose function makes it.
+          *arguments: What the function is always told.
+          **offered: What it is told where it names an argument so.
 
         Raises:
           UserError: The user's function fails.
         """
         function = getattr(self, role)
         try:
-            asks = "inputs" in inspect.signature(function).parameters
-            return function(*arguments, **({"inputs": inputs} if asks else {}))
+            asks = inspect.signature(function).parameters.keys()
+            told = {name: value for name, value in offered.items() if name in asks}
+            return function(*arguments, **told)
         except Exception as error:  # whatever the user's own code raises
             raise UserError(
                 f"your function {role} fails ({type(error).__name__}: {error}): mend it"
@@ -168,13 +176,16 @@ class NetworkOptions(BaseOptions):
         object.__setattr__(changed, "own", own)
         return changed
 
-    def make_encoder(self, data: DataSpec, outputs: int, beside: int) -> Any:
+    def make_encoder(
+        self, data: DataSpec, outputs: int, beside: int, classes: int = 0
+    ) -> Any:
         """Makes a new encoder.
 
         Args:
           data: What the data are.
           outputs: The number of units of the last layer.
           beside: How many numbers it reads beside those of an example.
+          classes: How many of the outputs, the first, are logits of classes or clusters.
 
         Raises:
           UserError: Convolutions are to read vectors, or a sigmoid output is to give data
@@ -183,7 +194,7 @@ class NetworkOptions(BaseOptions):
         self._check(data)
         if self.own is not None:
             inputs = math.prod(data.shape) + beside
-            return self.own.make("encoder", data, outputs, inputs=inputs)
+            return self.own.make("encoder", data, outputs, inputs=inputs, classes=classes)
         return _BUILT_IN[self.network][0](outputs, **self.module_options(self.network))
 
     def make_decoder(self, data: DataSpec, inputs: int) -> Any:
@@ -319,10 +330,11 @@ class AutoencoderOptions(NetworkOptions):
                 "numbers from 0 on, and these data are none: take squared-error"
             )
         posterior = self.make_posterior()
-        outputs = posterior.encoder_outputs + (classes if y_from == "encoder" else 0)
+        logits = classes if y_from == "encoder" else 0
+        outputs = logits + posterior.encoder_outputs
         noise = posterior.noise_inputs if posterior.kind == "universal" else 0
         return Autoencoder(
-            self.make_encoder(data, outputs, noise),
+            self.make_encoder(data, outputs, noise, logits),
             self.make_decoder(data, joined or classes + posterior.latent),
             posterior=posterior,
             likelihood=Likelihood(self.reconstruction, self.output, missing=data.missing),
