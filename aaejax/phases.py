@@ -73,7 +73,7 @@ def init_state(model: Model, key: Key, ema: float = 0.0) -> TrainState:
     )
 
 
-def phase_step(phase: Phase, axis_name: str | None = None) -> Step:
+def phase_step(phase: Phase, axis_name: str | None = None, occurrence: int = 0) -> Step:
     """Makes the step of one phase: an update of its networks; `state.step` stays.
 
     The metrics are "<phase>/loss", "<phase>/gradient_norm" and those of the loss, each
@@ -82,6 +82,8 @@ def phase_step(phase: Phase, axis_name: str | None = None) -> Step:
     Args:
       phase: The phase.
       axis_name: The axis over devices, under pmap or shard_map; None where there is none.
+      occurrence: How many phases of this name come before it in a step: each draws noise of
+        its own.
 
     Returns:
       `(state, batch, key) -> (state, metrics)`. When traced it raises UserError where the
@@ -92,6 +94,8 @@ def phase_step(phase: Phase, axis_name: str | None = None) -> Step:
     def step(state: TrainState, batch: Batch, key: Key) -> tuple[TrainState, Metrics]:
         size = batch_size(phase, batch)
         key = _fold_in_name(jax.random.fold_in(key, state.step), phase.name)
+        if occurrence:
+            key = jax.random.fold_in(key, occurrence)
         draw = _ExampleDraw(key, size, axis_name)
         trained = {name: state.params[name] for name in phase.trains}
         if axis_name is not None:
@@ -138,7 +142,8 @@ def train_step(
     """Makes the step of all phases in order, each seeing what the one before left.
 
     Args:
-      phases: The phases of the step.
+      phases: The phases of the step. Those of one name share the optimizer's state, each
+        has noise of its own, and the last one's metrics are kept.
       axis_name: The axis over devices, as of `phase_step`.
       ema: The decay of the exponential moving average of all parameters after each step,
         as of `optax.ema` with its bias correction; 0 for none. The state must be of
@@ -151,7 +156,11 @@ def train_step(
       step. When traced it raises UserError as `phase_step`, and where the state has a
       moving average and `ema` is 0, or the other way round.
     """
-    steps = [phase_step(phase, axis_name) for phase in phases]
+    names = [phase.name for phase in phases]
+    steps = [
+        phase_step(phase, axis_name, names[:number].count(phase.name))
+        for number, phase in enumerate(phases)
+    ]
 
     def step(state: TrainState, batch: Batch, key: Key) -> tuple[TrainState, Metrics]:
         metrics: Metrics = {}

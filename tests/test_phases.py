@@ -146,6 +146,24 @@ def test_noise_depends_on_step_phase_name_and_position_alone(getkey):
     assert len(np.unique(values)) == len(values)
 
 
+def test_phases_of_one_name_draw_noise_of_their_own(getkey):
+    drawn = []
+
+    def loss(variables, batch, draw):
+        drawn.append(draw("noise", jax.random.normal))
+        return variables["net"]["params"]["w"], {}, {}
+
+    phases = [Phase("a", ("net",), loss, optimizer=optax.sgd(0.0))] * 3
+    model, key = one_number(1.0, *phases), getkey()
+    state, batch = init_state(model, getkey()), {"image": jnp.zeros((4, 1))}
+    with jax.disable_jit():
+        train_step(phases)(state, batch, key)
+        phase_step(phases[0])(state, batch, key)
+    first, second, third, alone = map(np.asarray, drawn)
+    np.testing.assert_array_equal(first, alone)
+    assert len({x.tobytes() for x in (first, second, third)}) == 3
+
+
 def test_no_second_compile(batch, getkey):
     model, state = make(getkey)
     traces = 0

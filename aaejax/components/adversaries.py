@@ -62,7 +62,6 @@ class Adversary:
         is a critic whose slope between real and fake codes is to be 1 (WGAN-GP), and
         `generator_loss` is not read.
       slope: The weight of that penalty (`losses.slope_penalty`).
-      stream: What the names of its draws begin with, where a step has several such phases.
 
     Raises:
       UserError: A word is none of those allowed, a weight is negative or not finite, or
@@ -83,7 +82,6 @@ class Adversary:
     r1: float = 0.0
     loss: losses.AdversaryLoss = "cross-entropy"
     slope: float = 10.0
-    stream: str = ""
 
     def __post_init__(self) -> None:
         check_words(self)
@@ -131,7 +129,6 @@ class Adversary:
         self, variables: Variables, batch: Batch, draw: Draw
     ) -> tuple[Array, Metrics, States]:
         name = f"{self.prefix}discriminator"
-        stream = f"{self.stream}{name}"
         own = variables[name]
         real = self.real(batch, draw)
         fake, _ = self.fake(variables, batch, draw)
@@ -139,13 +136,13 @@ class Adversary:
             # One pass for both: a network's kernels are read once.
             twice = {key: jnp.concatenate([x, x]) for key, x in batch.items()}
             both = jnp.concatenate([real, fake])
-            both, state = self._train(own, both, twice, draw, stream)
+            both, state = self._train(own, both, twice, draw, name)
             to_real, to_fake = jnp.split(both, 2)
         else:
             # Batch statistics are those of one kind alone.
-            to_real, state = self._train(own, real, batch, draw, f"{stream} of real")
+            to_real, state = self._train(own, real, batch, draw, f"{name} of real")
             own = {**own, **state}
-            to_fake, state = self._train(own, fake, batch, draw, f"{stream} of fake")
+            to_fake, state = self._train(own, fake, batch, draw, f"{name} of fake")
 
         def judge(codes: Array) -> Array:
             # As in evaluation, where each logit is that of its own code alone.
@@ -161,7 +158,7 @@ class Adversary:
         if self.loss == "wasserstein":
             loss, metrics = losses.critic_loss(to_real, to_fake)
             ones = (1,) * (real.ndim - 1)
-            share = draw(f"{self.stream}between", lambda key: jax.random.uniform(key, ones))
+            share = draw("between", lambda key: jax.random.uniform(key, ones))
             penalty = losses.slope_penalty(judge, fake + share * (real - fake))
             loss += self.slope * penalty
             metrics = {**metrics, "slope_penalty": penalty}

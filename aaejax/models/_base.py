@@ -31,7 +31,9 @@ class BaseOptions:
     def optimizers(self, steps: int) -> dict[str, optax.GradientTransformation]:
         """Makes the optimizers of fields "<name>_optimizer", by name, for so many steps."""
         return {
-            field.removesuffix(_OPTIMIZER): optimizer.build(steps)
+            (name := field.removesuffix(_OPTIMIZER)): optimizer.build(
+                steps, self.updates_per_step(name)
+            )
             for field, optimizer in self._decided_optimizers().items()
         }
 
@@ -47,6 +49,10 @@ class BaseOptions:
             )
             for name in names
         }
+
+    def updates_per_step(self, name: str) -> int:
+        """How many updates the optimizer of this name makes in one step of training."""
+        return 1
 
     def optimizer_defaults(self, name: str) -> dict[str, float]:
         """The defaults of the optimizer of this name, where they are not Adam's own."""

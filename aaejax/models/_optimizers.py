@@ -2,7 +2,7 @@
 
 import reprlib
 from dataclasses import dataclass, replace
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import optax
@@ -105,8 +105,12 @@ class Optimizer:
             decided["beta2"] = beta2
         return replace(self, **decided)  # type: ignore[arg-type]
 
-    def build(self, steps: int) -> optax.GradientTransformation:
+    def build(self, steps: int, updates_per_step: int = 1) -> optax.GradientTransformation:
         """Makes the transformation for a run of so many steps.
+
+        Args:
+          steps: The steps of training, in which all that the options say of steps is.
+          updates_per_step: How many updates it makes in each of them.
 
         Raises:
           UserError: The run would end before its warm-up.
@@ -116,7 +120,12 @@ class Optimizer:
             direction = optax.scale_by_adam(cpu.beta1(self.momentum), beta2)
         else:
             direction = optax.trace(self.momentum)
-        parts = [direction, optax.scale_by_learning_rate(self.learning_rate_in(steps))]
+        rate = self.learning_rate_in(steps)
+
+        def rate_of_update(update: Any) -> Any:
+            return rate(update // updates_per_step)
+
+        parts = [direction, optax.scale_by_learning_rate(rate_of_update)]
         if self.weight_decay:
             parts.insert(1, optax.add_decayed_weights(self.weight_decay))
         update = optax.chain(*parts)

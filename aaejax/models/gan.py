@@ -113,10 +113,10 @@ def gan(
             return (jax.nn.one_hot(batch[f"{prefix}label"], classes),)
 
         def fake(variables: Variables, batch: Batch, draw: Draw) -> tuple[Array, States]:
-            styles = draw(f"{prefix}prior", lambda key: prior(key, 1)[0])
+            styles = draw("prior", lambda key: prior(key, 1)[0])
             codes = jnp.concatenate([*told(batch), styles], axis=1)
             outputs, state = maker.train(
-                variables["generator"], codes, draw=draw, stream=f"{prefix}generator"
+                variables["generator"], codes, draw=draw, stream="generator"
             )
             return images(outputs), {"generator": state}
 
@@ -137,7 +137,6 @@ def gan(
             r1=r1,
             loss=loss,
             slope=slope,
-            stream=prefix,
         )
 
     prefixes = ("", *(f"step{number}_" for number in range(1, steps)))
@@ -191,6 +190,10 @@ class Options(PriorOptions, OneAdversaryOptions):
     def penalty(self) -> float:
         """The decided `r1`: a critic has the penalty of its slope in its place."""
         return super().penalty if self.loss == "cross-entropy" else 0.0
+
+    def updates_per_step(self, name: str) -> int:
+        """The discriminator is updated k times."""
+        return self.discriminator_steps if name == "discriminator" else 1
 
     def build(self, data: DataSpec, steps: int) -> Model:
         """Builds the model for these data and a run of so many steps.
