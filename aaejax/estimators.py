@@ -292,7 +292,7 @@ class AAEDetector(OutlierMixin, _Autoencoder):
         size = fitted.programs.model.latent
         enough = len(rows) >= ROWS * (size + 1)
         if self.density == "codes" or (self.density == "auto" and enough):
-            fitted = replace(fitted, mixture=mixtures.fit(fitted.encoded(rows)))
+            fitted = replace(fitted, mixture=mixtures.fit(fitted.drawn(rows)))
         found = fitted.measured(rows)
         self.fitted_ = replace(fitted, scales=scales(found))
         normal = -combined(found, self.fitted_.scales).astype(np.float64)

@@ -203,3 +203,17 @@ def test_mistakes_are_one_line(changes, message, rows):
 def test_the_library_does_not_import_it():
     code = "import sys, aaejax; print('aaejax.estimators' in sys.modules)"
     assert run_python("-c", code).stdout.strip() == "False"
+
+
+def test_codes_with_noise_have_the_density_of_codes_with_noise(rows):
+    # Of four dimensions the rows need two: in the others q(z|x) is nearly N(0, 1), and a
+    # mixture fitted to codes that all have one noise would be a spike there.
+    changes = {**SMALL, "steps": 400, "latent": 4, "density": "codes"}
+    fitted = AAEDetector(model="vae", **changes).fit(rows).fitted_
+    widths = np.linalg.eigvalsh(fitted.mixture.covariances)
+    assert widths.max() > 0.5
+    drawn = fitted.drawn(rows)
+    assert np.unique(drawn, axis=0).shape == (120, 4)
+    np.testing.assert_array_equal(drawn, fitted.drawn(rows))
+    spread = np.std(drawn - fitted.encoded(rows), axis=0)
+    assert (spread > 0).all() and spread.max() > 0.5

@@ -249,6 +249,22 @@ def test_dropout_keeps_the_mean_and_draws_anew_for_each_layer_example_and_key(ge
     np.testing.assert_array_equal(network.evaluate({"params": {}}, x), jnp.stack([x] * 3))
 
 
+def test_an_nnx_dropout_that_is_called_again_draws_anew(getkey):
+    class Twice(nnx.Module):
+        def __init__(self, rngs):
+            self.first, self.second = (nnx.Dropout(0.25, rngs=rngs) for _ in range(2))
+
+        def __call__(self, x):
+            return jnp.stack([self.first(x), self.first(x), self.second(x)])
+
+    network, x = networks.from_nnx(lambda rngs: Twice(rngs)), jnp.ones((50, 40))
+    variables, keys = network.init(getkey(), x), jax.random.split(getkey(), 50)
+    made, _ = network.apply(variables, x, train=True, key=keys, axis_name=None)
+    assert len(np.unique(np.asarray(made).reshape(150, 40), axis=0)) == 150
+    again, _ = network.apply(variables, x, train=True, key=keys, axis_name=None)
+    np.testing.assert_array_equal(made, again)
+
+
 def test_a_discriminator_with_state_sees_prior_and_codes_in_two_passes():
     # Prior N(0, 1) and codes far away: one pass over both would centre them together.
     model = make("linen")

@@ -5,8 +5,8 @@ without arrays, and put together again for each call.
 """
 
 import inspect
+import itertools
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any
 
 import jax
@@ -68,7 +68,10 @@ def from_nnx(make: Callable[[nnx.Rngs], nnx.Module]) -> Network:
 
 
 class _ExampleDropout(nnx.Dropout):
-    """Dropout whose mask of an example comes from the example's own key."""
+    """Dropout whose mask of an example comes from the example's own key.
+
+    A layer that is called again in the same pass draws anew.
+    """
 
     drop: Callable[..., Array]  # (x, rate, broadcast_dims) -> x
 
@@ -88,8 +91,12 @@ def _take_global_batch(module: nnx.Module, keys: Keys | None, axis_name: str | N
             layer.axis_name = axis_name
         elif isinstance(layer, nnx.Dropout):
             layer.__class__ = _ExampleDropout
-            stream = "/".join(map(str, path))
-            layer.drop = partial(example_dropout, keys, stream)  # type: ignore[attr-defined]
+            layer.drop = _drops(keys, "/".join(map(str, path)))  # type: ignore[attr-defined]
+
+
+def _drops(keys: Keys | None, layer: str) -> Callable[..., Array]:
+    calls = itertools.count(1)
+    return lambda *given: example_dropout(keys, f"{layer}/{next(calls)}", *given)
 
 
 def _split(module: nnx.Module) -> Any:

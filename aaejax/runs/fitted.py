@@ -132,6 +132,10 @@ class Programs:
             BATCH,
             filled=True,
         )
+        # Each with noise of its own: together they are like q(z) over the data.
+        self.draw = in_batches(
+            lambda variables, x, key, _: {"found": model.encode(variables, x, key)}, BATCH
+        )
         self.decode = in_batches(
             lambda variables, codes, key, _: {"found": model.decode(variables, codes)},
             BATCH,
@@ -183,8 +187,12 @@ class Fitted:
         return measured(self.scaled(rows), None)
 
     def encoded(self, rows: np.ndarray) -> np.ndarray:
-        """The codes of rows [N, F]: float32 [N, Z]."""
+        """The codes of rows [N, F]: float32 [N, Z]. All have the same noise, if any."""
         return self._asked(self.programs.encode, self.scaled(rows))
+
+    def drawn(self, rows: np.ndarray) -> np.ndarray:
+        """Codes drawn for rows [N, F], each by noise of its own: float32 [N, Z]."""
+        return self._asked(self.programs.draw, self.scaled(rows))
 
     def decoded(self, codes: np.ndarray) -> np.ndarray:
         """The rows that codes [N, Z] decode to: float64 [N, F]."""
