@@ -50,7 +50,7 @@ def reconstructions(
     Raises:
       UserError: The model has no encoder.
     """
-    images = _as_read(model, images)
+    images = as_read(model, images)
     made = model.decode(variables, model.encode(variables, images, key, labels))
     if not model.counts:
         return made
@@ -119,7 +119,7 @@ def interpolation(
     Raises:
       UserError: The model has no encoder, or the path is neither of the two.
     """
-    ends = jnp.concatenate([_as_read(model, each) for each in (first, last)])
+    ends = jnp.concatenate([as_read(model, each) for each in (first, last)])
     codes = model.encode(variables, ends, key, labels)
     start, end = jnp.split(codes[:, None], 2)  # [n, 1, Z]
     t = jnp.linspace(0, 1, steps)[None, :, None]
@@ -176,7 +176,7 @@ def arithmetic(
     Raises:
       UserError: The model has no encoder.
     """
-    codes = model.encode(variables, _as_read(model, images), key, labels)
+    codes = model.encode(variables, as_read(model, images), key, labels)
     t = jnp.linspace(0, 1, steps)[None, :, None]
     line = codes[:, None] + t * direction[None, None]
     made = model.decode(variables, line.reshape(-1, line.shape[-1]))
@@ -226,7 +226,7 @@ def walk(model: Model, variables: Variables, key: Key, steps: int) -> Array:
         n = 200 * steps
         codes = model.prior(variables, key, n, jnp.full(n, label))
         mean = codes.mean(axis=0, keepdims=True)
-        axis = jnp.linalg.eigh(jnp.cov(codes.T))[1][:, -1]
+        axis = jnp.linalg.eigh(jnp.atleast_2d(jnp.cov(codes.T)))[1][:, -1]
         axis *= jnp.where(mean[0] @ axis < 0, -1.0, 1.0)
         order = jnp.argsort(codes @ axis)
         return codes[order].reshape(steps, -1, codes.shape[1]).mean(axis=1)
@@ -346,6 +346,6 @@ def _require(there: object, message: str) -> None:
         raise UserError(message)
 
 
-def _as_read(model: Model, images: Array) -> Array:
+def as_read(model: Model, images: Array) -> Array:
     """Images as the model reads them: bytes are 255ths, but where examples are counts."""
     return images.astype(jnp.float32) if model.counts else to_unit(images)

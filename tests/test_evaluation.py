@@ -73,6 +73,35 @@ def test_errors_need_examples_whose_label_is_known(labels, some):
     assert all(np.isfinite(list(scores.values())))
 
 
+def test_the_match_of_codes_with_a_class_is_not_that_of_the_classes():
+    # Codes that are those of the prior for their class, of which one is rare.
+    model = tiny_options("supervised").build(replace(TINY, labelled=8), 1)
+    labels = np.where(np.arange(2000) % 20 == 0, 1, 0).astype(np.int32)
+    labels[1::5] = -1
+
+    def encode(variables, images, key, labels):
+        return model.prior(variables, key, len(images), labels)
+
+    made = replace(model, encode=encode)
+    scores, _ = scored(made, random_images(2000), labels)
+    assert abs(scores["heldout/prior_mmd"]) < 0.01
+    assert abs(scores["heldout/prior_mmd_chance"]) < 0.01
+    unknown, _ = scored(made, random_images(20), np.full(20, -1, np.int32))
+    assert set(unknown) == {"heldout/reconstruction"}
+
+
+def test_a_likelihood_given_the_label_needs_all_labels():
+    model = tiny_options("pixelcnn", conditional=True, components=2)
+    model = model.build(replace(TINY, labelled=8), 1)
+    labels = np.zeros(6, np.int32)
+    assert set(scored(model, random_images(6), labels)[0]) == {
+        "heldout/nll",
+        "heldout/bits_per_dimension",
+    }
+    labels[3] = -1
+    assert scored(model, random_images(6), labels)[0] == {}
+
+
 def test_the_match_is_measured_on_all_classes_whatever_the_order():
     # 3,000 dark images, then 3,000 bright ones: of the first 1,000 the distance between
     # the encoder's codes and the prior would be that of dark ones alone.

@@ -169,6 +169,14 @@ def test_features_that_cannot_be_compared_are_refused():
             density_coverage(x, x, k)
 
 
+def test_bytes_are_pixels_in_the_unit_range():
+    rng = np.random.default_rng(0)
+    real, made = rng.integers(0, 256, (40, 3), np.uint8), rng.random((40, 3))
+    expected = frechet_distance(real / 255, made)
+    assert frechet_distance(real, made) == pytest.approx(expected, rel=1e-5)
+    assert expected < 0.1
+
+
 def test_nearest_finds_the_copied_training_examples():
     rng = np.random.default_rng(0)
     training = rng.integers(0, 256, (60, 4, 3, 1), np.uint8)

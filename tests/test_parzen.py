@@ -39,3 +39,11 @@ def test_sigma_is_the_width_of_the_data():
     samples, images = rng.normal(0, 0.3, (2000, 2)), rng.normal(0, 0.3, (500, 2))
     chosen = parzen.choose_sigma(images, [samples], (0.001, 0.05, 3.0))
     assert chosen == 0.05
+
+
+def test_bytes_are_the_images_that_they_are_a_255th_of():
+    rng = np.random.default_rng(0)
+    images, samples = (rng.integers(0, 256, (n, 12), np.uint8) for n in (5, 30))
+    expected = parzen.log_likelihoods(images / 255, [samples / 255], (0.3,))
+    found = parzen.log_likelihoods(images, [samples], (0.3,))
+    np.testing.assert_allclose(found, expected, rtol=1e-5)

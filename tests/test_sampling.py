@@ -60,6 +60,15 @@ def test_a_walk_goes_outwards_along_each_component(getkey):
         np.testing.assert_allclose(line, along[:, None] * ray, atol=0.05)
 
 
+def test_a_walk_in_one_dimension_is_sorted(getkey):
+    spec = DataSpec(TINY.shape, 3, unit_range=True, labelled=8)
+    model = tiny_options("label-regularized", prior="uniform", latent=1).build(spec, 1)
+    model = dataclasses.replace(model, decode=lambda _, codes: codes)
+    made = np.asarray(walk(model, model.init(getkey()), getkey(), 8))
+    assert made.shape == (3, 8, 1)
+    assert all((np.diff(np.abs(line[:, 0])) > 0).any() for line in made)
+
+
 @pytest.mark.parametrize(
     ("ask", "reason"),
     [

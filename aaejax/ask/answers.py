@@ -52,7 +52,8 @@ def nearest(question: Question) -> Arrays:
 def bounds(question: Question) -> Arrays:
     """Makes bounds of log p(x), in nats: "elbo" [N] and "importance_weighted" [N].
 
-    The first is of one sample of z for each image, the second of 1,000.
+    The first is of one sample of z for each image, the second of 1,000. Those of a
+    conditional model are of log p(x|y), with y = 0 where the label is not known.
     """
     trained = question.trained
     examples = question.examples()

@@ -10,7 +10,7 @@ from jax.random import clone
 from aaejax.components import losses
 from aaejax.components.pixels import to_unit
 from aaejax.metrics import clusters
-from aaejax.sampling import in_batches
+from aaejax.sampling import as_read, in_batches
 from aaejax.types import LABELLED, Array, Key, Model, UserError, Variables
 
 
@@ -35,13 +35,16 @@ class HeldOut:
         """
         self._model, self._images, self._labels = model, images, labels
         self._encode_key, self._match_key = jax.random.split(key)
-        self._some = mixed_order(len(images))[:1000]  # that the match is measured on
+        some = mixed_order(len(images))
+        # What is made is told the same as codes and images: their condition or class.
+        given = model.conditions or (model.classes and not model.classify)
+        told = labels if given else None
+        if told is not None and not model.conditions:
+            some = some[told[some] >= 0]
+        self._some = some[:1000]  # that the match is measured on
         n = len(self._some)
-
-        # Of a model with conditions what is made has those of the examples.
-        told = None
-        if model.conditions and labels is not None:
-            told = labels[self._some]
+        if told is not None:
+            told = told[self._some]
 
         def match_codes(variables: Variables, codes: Array, key: Key) -> dict[str, Array]:
             key, other_key = jax.random.split(key)
@@ -68,7 +71,7 @@ class HeldOut:
             plane = model.in_plane(variables, codes)
             if plane is not None:
                 found["plane"] = plane
-            # The codes' own noise, so that all that is said of an image belongs together.
+            # By the codes' own noise.
             if model.classify:
                 found["probabilities"] = model.classify(variables, images, clone(key))
             if model.log_weights:
@@ -96,7 +99,7 @@ class HeldOut:
         if not model.encodes:
             chance = ("heldout/sample_mmd_chance",) * (n >= 4)
             return ("heldout/sample_mmd", *chance) if n >= 2 else ()
-        found = ["heldout/reconstruction"] * (n >= 1)
+        found = ["heldout/reconstruction"] * bool(len(self._images))
         if n >= 2:
             found += ["heldout/prior_mmd", "heldout/prior_mmd_chance"]
         if n and model.log_weights:
@@ -136,6 +139,8 @@ class HeldOut:
     def _scores(self, variables: Variables) -> tuple[dict[str, float], np.ndarray | None]:
         matched = len(self._some) >= 2  # the distance needs pairs
         if self._model.log_likelihood and len(self._images):
+            if self._model.classes and not self._all_known:
+                return {}, None
             # The key is not read.
             whole = self._ask(variables, self._images, self._labels, self._encode_key)
             nll = float(whole["nll"].mean(dtype=np.float64))
@@ -203,7 +208,7 @@ def importance_bound(
     Args:
       model: The model, which must have `log_weights`.
       variables: The variables of its networks.
-      images: The images, [B, ...], in [0, 1].
+      images: The images, [B, ...], float32 in [0, 1] or uint8; counts are as they are.
       key: A PRNG key, which is consumed.
       samples: The number of samples of z for each image.
       labels: The labels, [B], or None; for a model with conditions these, [B, C].
@@ -217,6 +222,7 @@ def importance_bound(
     log_weights = model.log_weights
     if log_weights is None:
         raise UserError("this model has no densities p(x, z) and q(z|x): ask a vae")
+    images = as_read(model, images)
 
     def one(total: Array, key: Key) -> tuple[Array, None]:
         return jnp.logaddexp(total, log_weights(variables, images, key, labels)), None

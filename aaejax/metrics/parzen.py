@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from aaejax.components.pixels import to_unit
 from aaejax.types import Array
 
 SIGMAS = tuple(np.logspace(-1, 0, 10))  # of Goodfellow et al.
@@ -23,20 +24,20 @@ def log_likelihoods(
     """Computes log p(x) of each image under each width; samples are seen once, never kept.
 
     Args:
-      images: The images, [N, D], in [0, 1].
-      samples: The samples, in blocks [M, D] of any sizes: ten of 1,000 are the usual
-        10,000 samples.
+      images: The images, [N, D], float in [0, 1] or uint8.
+      samples: The samples, in blocks [M, D] of any sizes, likewise: ten of 1,000 are the
+        usual 10,000 samples.
       sigmas: The widths of the Gaussians, as standard deviations.
 
     Returns:
       The values of log p(x), [sigmas, N], float64, in nats.
     """
-    points = jnp.asarray(images, jnp.float32)
+    points = jnp.asarray(to_unit(images), jnp.float32)
     widths = jnp.asarray(sigmas, jnp.float32)
     total = jnp.full((len(sigmas), images.shape[0]), -jnp.inf)
     count = 0
     for block in samples:
-        total = _add_block(points, jnp.asarray(block, jnp.float32), widths, total)
+        total = _add_block(points, jnp.asarray(to_unit(block), jnp.float32), widths, total)
         count += block.shape[0]
     normaliser = images.shape[1] * np.log(np.asarray(sigmas) * math.sqrt(2 * math.pi))
     return np.asarray(total, np.float64) - normaliser[:, None] - math.log(count)
