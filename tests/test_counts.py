@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from aaejax import Likelihood
+from aaejax import Likelihood, init_state, train_step
 from aaejax.components import counts
 from aaejax.data import from_arrays
 from aaejax.data.lazy import Rows
@@ -124,3 +124,26 @@ def test_rows_are_checked_as_they_come():
         data.train_images.__getitem__,
         slice(300, 400),
     )
+
+
+def test_noise_is_added_to_what_the_encoder_reads():
+    # A count of 0 with noise of less than -1 has no logarithm.
+    options = tiny_options("aae", input_noise=2.0, **OPTIONS)
+    spec = DataSpec((FEATURES,), 0, False, counts=True)
+    model = options.build(spec, 1)
+    state = init_state(model, jax.random.key(0))
+    batch = {"image": jnp.zeros((100, FEATURES)).at[:, 0].set(9.0)}
+    _, metrics = jax.jit(train_step(model.phases))(state, batch, jax.random.key(1))
+    assert all(np.isfinite(x) for x in metrics.values())
+
+
+def test_noise_reaches_no_missing_value(getkey):
+    made = tiny_options(
+        "aae", input_noise=2.0, output="linear", reconstruction="squared-error"
+    ).autoencoder(DataSpec((2,), 0, False, missing=True))
+
+    def draw(_, sampler):
+        return jax.vmap(sampler)(jax.random.split(getkey(), 4))
+
+    found = made.seen(jnp.array([[1.0, np.nan]] * 4), draw)
+    assert (found[:, 1] == 0).all() and len(np.unique(found[:, 0])) == 4

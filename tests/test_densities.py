@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from aaejax.components import densities, priors
+from aaejax.types import UserError
 
 PAIRS = {
     "gaussian": (priors.gaussian(2, 1.5), densities.gaussian(2, 1.5)),
@@ -36,3 +37,17 @@ def test_a_mixture_of_more_pairs_keeps_them_on_one_petal():
     # Swapped against one another the pairs of two codes lie on different petals.
     swapped = jnp.concatenate([codes[:, :2], jnp.roll(codes[:, 2:], 1, axis=0)], axis=1)
     assert log_density(codes).mean() > log_density(swapped).mean() + 2
+
+
+@pytest.mark.quick
+def test_a_mixture_of_any_gaussians_is_normalised_and_of_one_size():
+    means, covariances = np.zeros((2, 3)), np.tile(np.eye(3), (2, 1, 1))
+    found = [
+        priors.log_density(priors.gaussian_mixture(np.array(w), means, covariances))
+        for w in ([0.3, 0.7], [30.0, 70.0])
+    ]
+    codes = np.ones((4, 3), np.float32)
+    np.testing.assert_allclose(found[0](codes), found[1](codes), rtol=1e-5)
+    np.testing.assert_allclose(found[0](codes), densities.gaussian(3)(codes), rtol=1e-5)
+    with pytest.raises(UserError, match="of 3 dimensions is asked for codes"):
+        found[0](np.ones((4, 1), np.float32))

@@ -231,6 +231,22 @@ def test_a_gan_updates_its_discriminator_on_three_fresh_batches(whole_batch, get
     assert all(sorted(order.ravel()) == list(range(40)) for order in orders)
 
 
+def test_a_discriminators_rate_is_that_of_its_step_however_often_it_is_updated():
+    optimizer = Optimizer("sgd", 0.5, 0.0, schedule="cosine", warmup_steps=2)
+    options = tiny_options("gan", discriminator_steps=3, discriminator_optimizer=optimizer)
+    made, rate = (
+        options.optimizers(steps=10)["discriminator"],
+        optimizer.learning_rate_in(10),
+    )
+    state, found = made.init(jnp.zeros(())), []
+    for _ in range(30):
+        update, state = made.update(jnp.ones(()), state)
+        found.append(-float(update))
+    expected = [float(rate(step)) for step in range(10) for _ in range(3)]
+    np.testing.assert_allclose(found, expected, atol=1e-7)
+    assert found[-1] > 0
+
+
 def test_a_conditional_gan_tells_labels_apart(whole_batch, getkey):
     model, key = build("gan"), getkey()
     state = init_state(model, getkey())
@@ -255,6 +271,22 @@ def test_an_autoencoder_is_sampled_from_the_moments_of_its_codes(getkey):
     np.testing.assert_allclose(
         np.cov(drawn.T), np.cov(codes.T, bias=True), atol=0.1 * spread.max() ** 2
     )
+
+
+def test_the_moments_of_an_autoencoder_are_of_codes_without_noise_from_the_start(getkey):
+    frozen = {"reconstruction_optimizer": Optimizer("sgd", 1e-9)}
+    options = tiny_options("autoencoder", input_noise=0.5, dropout=0.2, **frozen)
+    model, key = options.build(SPEC, 3), getkey()
+    step = jax.jit(train_step(model.phases))
+    state, seen = init_state(model, getkey()), []
+    for _ in range(3):
+        images = jax.random.uniform(getkey(), (64, *TINY.shape))
+        state, _ = step(state, {"image": images}, key)
+        seen.append(model.encode(state.variables, images, getkey()))
+    codes, moments = jnp.concatenate(seen), state.params["prior"]
+    np.testing.assert_allclose(moments["mean"], codes.mean(0), rtol=1e-4, atol=1e-5)
+    second = codes.T @ codes / len(codes)
+    np.testing.assert_allclose(moments["second"], second, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["l2", "gradient-penalty"])

@@ -39,6 +39,7 @@ from aaejax.data import from_arrays
 from aaejax.models._optimizers import Optimizer
 from aaejax.runs.config import RunConfig
 from aaejax.runs.loop import train
+from aaejax.types import DataSpec
 from tests.conftest import TINY, tiny_options
 from tests.made_data import fails, images
 
@@ -79,8 +80,9 @@ HEADS = (
 PLAIN = priors.gaussian(2)
 
 
-def an_aae(prior=PLAIN, optimizers=ADVERSARIAL, **changes):
-    return aae(parts(), judge(), prior, sgd(*optimizers), **changes)
+def an_aae(prior=PLAIN, optimizers=ADVERSARIAL, y_from="labels", classes=0, **changes):
+    given = parts(y_from=y_from, classes=classes)
+    return aae(given, judge(), prior, sgd(*optimizers), **changes)
 
 
 def a_semi(prior=PLAIN, optimizers=HEADS, **changes):
@@ -89,9 +91,13 @@ def a_semi(prior=PLAIN, optimizers=HEADS, **changes):
     return semi_supervised(with_y, judge(), judge(), prior, sgd(*optimizers), **changes)
 
 
-def a_vae(prior=PLAIN, log_prior=None, kind="gaussian", **changes):
+def a_vae(
+    prior=PLAIN, log_prior=None, kind="gaussian", y_from="labels", classes=0, **changes
+):
     log_prior = log_prior or densities.gaussian(2)
-    return vae(parts(kind), prior, log_prior, sgd("reconstruction"), **changes)
+    return vae(
+        parts(kind, classes, y_from), prior, log_prior, sgd("reconstruction"), **changes
+    )
 
 
 def a_gan(prior=PLAIN, optimizers=ADVERSARIAL[1:], **changes):
@@ -172,6 +178,39 @@ def a_reduction(**changes):
         (lambda: Posterior("gaussian", 2.5), "latent is 2.5: it must be a whole number"),
         (lambda: Likelihood(std=INF), "std is inf"),
         (lambda: Consistency(radius=-1.0), "radius is -1.0"),
+        (lambda: Consistency(information=1.0), "needs a radius or mutual_information"),
+        (lambda: Consistency(radius=1.0, unevenness=0.1), "unevenness needs mutual_inf"),
+        (
+            lambda: a_semi(
+                optimizers=(*HEADS, "consistency"),
+                consistency=Consistency(mutual_information=1.0, unevenness=1.1),
+            ),
+            "with 3 classes one for all has 1.1; take less",
+        ),
+        # A class that nothing teaches, or that is read as another.
+        (lambda: a_vae(y_from="encoder", classes=3), "nothing that teaches its encoder"),
+        (lambda: an_aae(y_from="encoder", classes=3), "nothing that teaches its encoder"),
+        (lambda: autoencoder(parts(classes=3), {}), "has no class beside its code"),
+        (
+            lambda: an_aae(classes=3, discriminator_classes=2),
+            "reads 2 classes, and the code has 3 classes in front",
+        ),
+        (
+            lambda: an_aae(classes=3, y_from="condition", discriminator_classes=3),
+            "reads 3 classes, and the code has 3 conditions in front",
+        ),
+        (
+            lambda: tiny_options("moment-matching", method="gmmn", weight=3.0).build(
+                TINY, 1
+            ),
+            "--weight is of --method wae, not gmmn",
+        ),
+        (
+            lambda: tiny_options(
+                "moment-matching", method="gmmn", reconstruction="poisson", output="softmax"
+            ).build(DataSpec((6,), 0, False, counts=True), 1),
+            "counts are made per 10,000",
+        ),
         (lambda: priors.gaussian(2, INF), "std is inf: it must be a finite number"),
         (lambda: priors.gaussian(2, 1e-300), "std is 1e-300: it must be positive"),
         (lambda: priors.gaussian(0), "latent is 0: it must be at least 1"),
@@ -181,6 +220,10 @@ def a_reduction(**changes):
         (lambda: priors.with_class(PLAIN, 0), "classes is 0"),
         (lambda: densities.gaussian(2, -1.0), "std is -1.0"),
         (lambda: densities.mixture(2, 0), "components is 0"),
+        (lambda: densities.mixture(3), "latent is 3"),
+        (lambda: densities.mixture(2, radius=NAN), "radius is nan"),
+        (lambda: densities.swiss_roll(turns=INF), "turns is inf"),
+        (lambda: densities.swiss_roll(points=0), "points is 0"),
         (lambda: losses.mmd(jnp.ones((1, 2)), jnp.ones((3, 2))), "take a larger batch"),
         # Words.
         (lambda: sampling.between(0, 1, 0.5, "nonsense"), "path is 'nonsense'"),

@@ -164,6 +164,22 @@ class Autoencoder:
             "decoder": self._decoder.init(decoder_key, codes),
         }
 
+    def check_given(self, model: str) -> None:
+        """Raises UserError where y comes from the encoder, which nothing teaches it."""
+        if self.classes and self.y_from == "encoder":
+            raise UserError(
+                f"{model} has nothing that teaches its encoder a class: take y from the "
+                "labels or the condition, or a semi_supervised"
+            )
+
+    def check_without_class(self, model: str) -> None:
+        """Raises UserError where a class or condition stands beside the code."""
+        if self.classes:
+            raise UserError(
+                f"{model} has no class beside its code, and the autoencoder has "
+                f"{self.classes}: give one with classes=0"
+            )
+
     # In evaluation.
 
     def encoder_outputs(self, variables: Variables, images: Array, noise: Array) -> Array:
@@ -235,9 +251,13 @@ class Autoencoder:
     ) -> tuple[Array, States]:
         """Gives `encoder_outputs` as in training, and the encoder's new state.
 
-        The stream names this pass, whose dropout is then unlike that of others.
+        Args:
+          variables: The variables of the networks, by name.
+          images: What the encoder reads of images, float32 [B, ...], as `seen` makes it.
+          noise: Standard normal noise, as in `code`.
+          draw: The randomness of the step.
+          stream: The name of this pass, whose dropout is then unlike that of others.
         """
-        images = self.likelihood.seen(images)
         inputs = images, *self.posterior.encoder_noise(noise)
         outputs, state = self.encoder.train(
             variables["encoder"], *inputs, draw=draw, stream=stream
@@ -257,10 +277,15 @@ class Autoencoder:
         self, variables: Variables, batch: Batch, draw: Draw
     ) -> tuple[Array, States]:
         """Draws codes [B, K + Z] of a training batch, and gives the encoder's new state."""
-        images = self.noisy(batch["image"], draw)
+        images = self.seen(batch["image"], draw)
         noise = draw("posterior", self.posterior.noise)
         outputs, states = self.train_encoder(variables, images, noise, draw)
         return self.code_of(outputs, noise, self.told(batch)), states
+
+    def draw_evaluated(self, variables: Variables, batch: Batch, draw: Draw) -> Array:
+        """Draws codes [B, K + Z] of a training batch as in evaluation, by `code`."""
+        noise = draw("posterior", self.posterior.noise)
+        return self.code(variables, batch["image"], noise, self.told(batch))
 
     def told(self, batch: Batch) -> Array | None:
         """What `code` takes as labels of a training batch: its labels or its conditions."""
@@ -330,9 +355,15 @@ class Autoencoder:
             y = jax.nn.one_hot(labels, self.classes)
         return jnp.concatenate([y, self.posterior.code(outputs, noise)], axis=1)
 
-    def noisy(self, images: Array, draw: Draw) -> Array:
-        """Adds the input noise of training to images [B, ...]."""
+    def seen(self, images: Array, draw: Draw) -> Array:
+        """What the encoder reads of images [B, ...] in training, with the input noise.
+
+        It is added to what `Likelihood.seen` makes of them, and to no missing value.
+        """
+        read = self.likelihood.seen(images)
         if not self.input_noise:
-            return images
+            return read
         noise = draw("input", lambda key: jax.random.normal(key, self.shape))
-        return images + self.input_noise * noise
+        if self.likelihood.missing:
+            noise = jnp.where(jnp.isnan(images), 0.0, noise)
+        return read + self.input_noise * noise

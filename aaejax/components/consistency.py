@@ -1,5 +1,6 @@
 """Changes of an image that must not change its class: a phase of its own."""
 
+import math
 from dataclasses import dataclass
 
 import jax
@@ -31,7 +32,7 @@ class Consistency:
         are learned distorted.
 
     Raises:
-      UserError: A number is negative or not finite.
+      UserError: A number is negative or not finite, or has no meaning without another.
     """
 
     radius: float = 0.0
@@ -44,6 +45,10 @@ class Consistency:
     def __post_init__(self) -> None:
         check_fields(self)
         check_at_least(self, 0, *self.__dataclass_fields__)
+        if self.unevenness and not self.mutual_information:
+            raise UserError("unevenness needs mutual_information as well")
+        if self.information and not self.asked:
+            raise UserError("information needs a radius or mutual_information as well")
 
     @property
     def asked(self) -> bool:
@@ -66,9 +71,15 @@ class Consistency:
         """Makes the phase that trains an encoder which has y of its own, without labels.
 
         Raises:
-          UserError: The autoencoder weights its examples.
+          UserError: The autoencoder weights its examples, or classes may be as uneven as
+            they can be.
         """
-        classes = autoencoder.classes
+        classes, likelihood = autoencoder.classes, autoencoder.likelihood
+        if self.unevenness >= math.log(classes):
+            raise UserError(
+                f"unevenness is {self.unevenness}: with {classes} classes one for all has "
+                f"{math.log(classes):.3g}; take less"
+            )
         if autoencoder.weighted:
             raise UserError(
                 "consistency and mutual_information are of whole batches, whose examples "
@@ -81,13 +92,17 @@ class Consistency:
             noise = draw("posterior", autoencoder.posterior.noise)
 
             def logits_of(images: Array, stream: str = "moved") -> Array:
-                # The state is that of the images as they are.
+                # A change reaches no missing value. The state is that of the images as
+                # they are.
+                if likelihood.missing:
+                    images = jnp.where(jnp.isnan(batch["image"]), 0.0, images)
                 outputs, _ = autoencoder.train_encoder(
                     variables, images, noise, draw, stream
                 )
                 return outputs[:, :classes]
 
-            images, moved = batch["image"], self.distorted(batch["image"], draw)
+            images = likelihood.seen(batch["image"])
+            moved = self.distorted(images, draw)
             outputs, states = autoencoder.train_encoder(variables, images, noise, draw)
             total, of_images = jnp.zeros(()), draw.gather(outputs[:, :classes])
             if self.radius:

@@ -38,7 +38,13 @@ def mixture(
     std_across: float = 0.1,
 ) -> LogDensity:
     """Makes the log-density of `priors.mixture`, whose arguments these are."""
+    check_number("latent", latent, 2, whole=True)
+    if latent % 2:
+        raise UserError(
+            f"latent is {latent}: a mixture of 2-D Gaussians has an even number"
+        )
     check_number("components", components, 1, whole=True)
+    check_number("radius", radius)
     check_positive_number("std_along", std_along)
     check_positive_number("std_across", std_across)
     constant = -math.log(components) - latent // 2 * (
@@ -66,7 +72,10 @@ def swiss_roll(
     It is good where they lie closer than their std: 1000 of them, in two turns, are at most
     0.018 radii apart.
     """
+    check_number("radius", radius, 0)
+    check_number("turns", turns, 0)
     check_positive_number("std", std)
+    check_number("points", points, 1, whole=True)
     constant = -math.log(points) - LOG_2_PI - 2 * math.log(std)
 
     def log_density(codes: Array) -> Array:
@@ -93,16 +102,19 @@ def gaussian_mixture(weights: Array, means: Array, roots: Array) -> LogDensity:
     """Makes the log-density of a mixture of any Gaussians.
 
     Args:
-      weights: The weights of the Gaussians, [C], positive, of sum 1.
+      weights: The weights of the Gaussians, [C], positive; their sum counts as 1.
       means: The means, [C, Z].
       roots: The lower triangular roots of the covariances, [C, Z, Z].
     """
     diagonal = jnp.diagonal(roots, axis1=1, axis2=2)
     constants = (
-        jnp.log(weights) - jnp.log(diagonal).sum(axis=1) - 0.5 * means.shape[1] * LOG_2_PI
+        jnp.log(weights / weights.sum())
+        - jnp.log(diagonal).sum(axis=1)
+        - 0.5 * means.shape[1] * LOG_2_PI
     )  # [C]
 
     def log_density(codes: Array) -> Array:
+        _check_size(codes, means.shape[1])
         away = codes[None] - means[:, None]  # [C, n, Z]
         white = jax.scipy.linalg.solve_triangular(
             roots, jnp.swapaxes(away, 1, 2), lower=True

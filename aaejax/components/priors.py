@@ -194,7 +194,7 @@ def gaussian_mixture(weights: Array, means: Array, covariances: Array) -> Prior:
     """Makes a mixture of any Gaussians, as fitted to codes, in which labels choose nothing.
 
     Args:
-      weights: The weights of the Gaussians, [C], positive, of sum 1.
+      weights: The weights of the Gaussians, [C], positive; their sum counts as 1.
       means: The means, [C, Z].
       covariances: The covariances, [C, Z, Z], positive definite.
     """

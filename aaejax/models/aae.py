@@ -26,6 +26,7 @@ from aaejax.types import (
     Model,
     Prior,
     States,
+    UserError,
     Variables,
 )
 
@@ -64,7 +65,14 @@ def aae(
     """
     check_optimizers(optimizers, ("reconstruction", "discriminator", "generator"))
     check_number("discriminator_classes", discriminator_classes, 0, whole=True)
+    autoencoder.check_given("an aae")
     front, read = autoencoder.classes, discriminator_classes
+    if read and front and (autoencoder.conditions or read != front):
+        raise UserError(
+            f"the discriminator reads {read} classes, and the code has {front} "
+            f"{'conditions' if autoencoder.conditions else 'classes'} in front: give "
+            "discriminator_classes=0, or both the same classes"
+        )
     network = as_network(discriminator)
     latent = autoencoder.posterior.latent
     priors.check_prior(prior, latent, labelled=bool(read and not front))

@@ -35,8 +35,13 @@ from aaejax.types import (
 
 Regularization = Literal["no", "l2", "gradient-penalty"]
 
-RATE = 0.01  # weight of one batch in the moving average
+RATE = 0.01  # weight of one batch in the moving average, once a hundred have been seen
 CODE_WEIGHT, DECODER_WEIGHT = 0.1, 1e-3
+
+
+def share_of_batch(count: Any) -> Any:
+    """The weight of a batch in the moments: all count alike until `RATE` is reached."""
+    return jnp.maximum(RATE, 1 / (count + 1))
 
 
 def autoencoder(
@@ -62,6 +67,7 @@ def autoencoder(
       UserError: The optimizers are others, a word is none of those allowed, or a weight is
         negative.
     """
+    autoencoder.check_without_class("an autoencoder")
     check_optimizers(optimizers, ("reconstruction",))
     check_word("regularize", regularize, Regularization)
     check_number("code_weight", code_weight, 0)
@@ -110,9 +116,9 @@ def autoencoder(
     def fit(
         variables: Variables, batch: Batch, draw: Draw
     ) -> tuple[Array, Metrics, States]:
-        # Under SGD the distance to each code's moments is an exponential moving average.
+        # Under SGD the distance to each code's moments is a moving average.
         moments = variables["prior"]["params"]
-        codes, _ = autoencoder.draw_code(variables, batch, draw)
+        codes = autoencoder.draw_evaluated(variables, batch, draw)
         mean = jnp.square(codes - moments["mean"][None]).sum(axis=1)
         products = codes[:, :, None] * codes[:, None]
         second = jnp.square(products - moments["second"][None]).sum(axis=(1, 2))
@@ -135,7 +141,7 @@ def autoencoder(
                 "fit",
                 ("prior",),
                 fit,
-                optimizer=optax.sgd(RATE),
+                optimizer=optax.sgd(share_of_batch),
                 inputs=autoencoder.inputs,
             ),
         ),

@@ -42,13 +42,15 @@ from aaejax.types import (
     Variables,
 )
 
+WEIGHT = 10.0  # of the MMD
+
 
 def wae(
     autoencoder: Autoencoder,
     prior: Prior,
     optimizers: Mapping[str, optax.GradientTransformation],
     *,
-    weight: float = 10.0,
+    weight: float = WEIGHT,
     kernel: losses.Kernel = "imq",
 ) -> Model:
     """Makes a Wasserstein autoencoder of one phase.
@@ -119,6 +121,11 @@ def gmmn(
         fit.
     """
     _check_plain("gmmn", autoencoder)
+    if autoencoder.likelihood.of_counts:
+        raise UserError(
+            "gmmn compares whole examples, and counts are made per 10,000: take wae or "
+            "gmmn_codes"
+        )
     check_word("kernel", kernel, losses.Kernel)
     check_optimizers(optimizers, ("generator",))
     priors.check_prior(prior, autoencoder.posterior.latent)
@@ -198,7 +205,8 @@ def gmmn_codes(
         made, state = network.train(
             variables["generator"], noise, draw=draw, stream="generator"
         )
-        codes, _ = autoencoder.draw_code(variables, batch, draw)
+        # As in evaluation: they are what samples stand for.
+        codes = autoencoder.draw_evaluated(variables, batch, draw)
         distance = _distance(draw.gather(made), draw.gather(codes), kernel)
         return distance, {}, {"generator": state}
 
@@ -235,11 +243,7 @@ def _distance(made: Array, real: Array, kernel: losses.Kernel) -> Array:
 
 
 def _check_plain(model: str, autoencoder: Autoencoder) -> None:
-    if autoencoder.classes:
-        raise UserError(
-            f"{model} has no class beside its code, and the autoencoder has "
-            f"{autoencoder.classes}: give one with classes=0"
-        )
+    autoencoder.check_without_class(model)
     if autoencoder.weighted:
         raise UserError(
             f"{model} compares samples, whose examples have no weights: leave the weights "
@@ -255,7 +259,7 @@ class Options(PriorOptions, AutoencoderOptions):
     """What is matched: codes to prior, samples to images, or generated codes to codes."""
     kernel: Literal["imq", "rbf"] = "imq"
     """The kernel: inverse multiquadratics (imq) or Gaussians (rbf), of seven scales."""
-    weight: float = 10.0
+    weight: float = WEIGHT
     """The weight of the squared MMD beside the reconstruction loss (wae)."""
     generator_optimizer: Optimizer = field(
         default_factory=lambda: Optimizer(schedule="cosine")
@@ -273,6 +277,8 @@ class Options(PriorOptions, AutoencoderOptions):
         """
         if self.method == "gmmn" and self.input_noise:
             raise UserError("gmmn has no encoder: leave --input-noise out")
+        if self.method != "wae" and self.weight != WEIGHT:
+            raise UserError(f"--weight is of --method wae, not {self.method}: leave it out")
         model, prior = self.autoencoder(data), self.make_prior(data.classes or 10)
         optimizers = self.optimizers(steps)
         if self.method == "wae":

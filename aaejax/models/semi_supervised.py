@@ -148,7 +148,7 @@ def semi_supervised(
         variables: Variables, batch: Batch, draw: Draw
     ) -> tuple[Array, Metrics, States]:
         images = consistency.distorted(batch[f"{LABELLED}image"], draw)
-        images = autoencoder.noisy(images, draw)
+        images = autoencoder.seen(images, draw)
         noise = draw("posterior", autoencoder.posterior.noise)
         outputs, states = autoencoder.train_encoder(variables, images, noise, draw)
         logits, labels = outputs[:, :classes], batch[f"{LABELLED}label"]

@@ -77,6 +77,7 @@ def vae(
     front, posterior = autoencoder.classes, autoencoder.posterior
     if posterior.kind != "gaussian":
         raise UserError(f"a vae with a {posterior.kind} posterior: it must be gaussian")
+    autoencoder.check_given("a vae")
     phases = ("reconstruction",) if second is None else ("reconstruction", "second")
     check_optimizers(optimizers, phases)
     check_number("beta", beta, 0)
@@ -97,7 +98,7 @@ def vae(
     def elbo(
         variables: Variables, batch: Batch, draw: Draw
     ) -> tuple[Array, Metrics, States]:
-        images = autoencoder.noisy(batch["image"], draw)
+        images = autoencoder.seen(batch["image"], draw)
         noise = draw("posterior", posterior.noise)
         outputs, encoded = autoencoder.train_encoder(variables, images, noise, draw)
         codes = autoencoder.code_of(outputs, noise, autoencoder.told(batch))
