@@ -94,7 +94,8 @@ class Source(Protocol):
     - `labels` [N], `conditions` [N, C] and `weights` [N], as of `aaejax.data.from_arrays`;
       those that it has not are read of every row once, at the start;
     - `identity`: a string that changes with the data; by default some rows stand for all;
-    - `name_of(row) -> str`: of a row, in messages.
+    - `name_of(row) -> str`: of a row, in messages;
+    - `workers`: how many threads it is asked by at most.
     """
 
     def __len__(self) -> int:
@@ -200,6 +201,7 @@ class Phase:
       loss: What it minimises.
       optimizer: What turns gradients into updates.
       inputs: The arrays of a batch that the loss reads, checked when a step is traced.
+      stream: Which stream of noise it draws from: 0, 1, ... of phases of one name.
     """
 
     name: str
@@ -208,6 +210,7 @@ class Phase:
     _: KW_ONLY
     optimizer: optax.GradientTransformation
     inputs: tuple[Input, ...] = ()
+    stream: int = 0
 
     def __repr__(self) -> str:
         """One line, without its functions."""

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from aaejax.data import from_arrays, load
+from aaejax.data.lazy import Rows
 from tests.made_data import fails, images, labels_of
 
 
@@ -191,3 +192,15 @@ def test_files_that_are_no_data(tmp_path):
         ("missing", "there is no file or folder"),
     ]:
         fails(fragment, load, str(tmp_path / name), tmp_path)
+
+
+def test_a_map_that_is_changed_in_memory_is_not_read_from_its_file(tmp_path, monkeypatch):
+    monkeypatch.setattr("aaejax.data.datasets.READ_BELOW", 100)
+    np.save(tmp_path / "a.npy", np.random.default_rng(0).random((40, 7), np.float32))
+    for mode, lazy in (("r", True), ("c", False)):
+        x = np.load(tmp_path / "a.npy", mmap_mode=mode)
+        if mode == "c":
+            x -= 0.25
+        data = from_arrays(x, hold_out=False)
+        assert isinstance(data.train_images, Rows) == lazy
+        np.testing.assert_array_equal(data.train_images[:], x)

@@ -1,5 +1,6 @@
 """HDF5: arrays by name, and the tables of .h5ad files."""
 
+import dataclasses
 import sys
 import threading
 
@@ -200,6 +201,25 @@ def test_cells_by_genes(tmp_path, monkeypatch, layout):
     kept = load(path, tmp_path, standardise=True, cache=tmp_path / "kept")
     assert kept.fingerprint == lazy.fingerprint
     np.testing.assert_array_equal(kept.test_images[:], whole.test_images)
+    # The columns of the run find its data again, and in another order they are others.
+    asked = load(path, tmp_path, standardise=True, columns=lazy.columns)
+    assert asked.fingerprint == lazy.fingerprint
+
+
+def test_many_columns_in_another_order_are_other_data(tmp_path, monkeypatch):
+    monkeypatch.setattr("aaejax.data.array_files.hdf5.READ_BELOW", 100)
+    names = [f"gene{n}" for n in range(1200)]
+    path = write_h5ad(tmp_path / "x.h5ad", counts(20, 1200), names)
+    columns = load(path, tmp_path).columns
+    assert columns is not None
+    found = []
+    for first, second in ((600, 601), (700, 701)):
+        order = list(columns.columns)
+        order[first], order[second] = order[second], order[first]
+        changed = dataclasses.replace(columns, columns=tuple(order))
+        found.append(load(path, tmp_path, columns=changed, cache=tmp_path / "kept"))
+    assert found[0].fingerprint != found[1].fingerprint
+    assert (found[0].train_images[:] != found[1].train_images[:]).any()
 
 
 def test_cells_that_are_refused(tmp_path):

@@ -418,3 +418,33 @@ def test_what_a_source_says_of_itself_is_checked(name, value, words):
     source = Source()
     setattr(source, name, value)
     fails(words, from_source, source)
+
+
+def test_what_an_example_by_example_source_says_of_itself_is_heard():
+    class Named(OneByOne):
+        workers = 1
+
+        def __init__(self, identity):
+            self.x, self.identity = images(20), identity
+
+        def __getitems__(self, rows):
+            return [super(Named, self).__getitem__(row) for row in rows]
+
+        def name_of(self, row):
+            return f"picture {row}"
+
+    first, second = (from_source(Named(name)) for name in ("one", "two"))
+    assert first.fingerprint != second.fingerprint
+    assert first.train_images.source.name_of(3) == "picture 3"
+    assert lazy.workers(first.train_images) == 1
+
+
+def test_what_a_killed_packing_left_is_removed(pictures, tmp_path):
+    kept = tmp_path / "cache"
+    kept.mkdir()
+    old, new = kept / ".packing-old", kept / ".packing-new"
+    for file in (old, new):
+        file.write_bytes(b"x" * 100)
+    os.utime(old, (0, 0))
+    load(pictures, pictures, cache=kept)
+    assert not old.exists() and new.exists()

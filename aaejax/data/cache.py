@@ -6,6 +6,7 @@ import math
 import os
 import shutil
 import tempfile
+import time
 import zlib
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +23,7 @@ from aaejax.data.lazy import Rows, workers
 from aaejax.data.notes import Tell
 from aaejax.types import UserError
 
+_LEFT = 3600  # seconds after which nobody packs into a file any more
 _BLOCK = 2**24  # bytes that each thread has in memory
 _MOST_SAID = 2**20  # bytes behind the rows of a file
 
@@ -151,6 +153,10 @@ def _write(path: Path, packing: Packing, about: dict[str, Any], what: str) -> No
                 None,
                 f"{packing.nbytes / 2**30:,.1f} GiB are needed, {free / 2**30:,.1f} free",
             )
+        for left in path.parent.glob(".packing-*"):  # by a process that was killed
+            with contextlib.suppress(OSError):
+                if time.time() - left.stat().st_mtime > _LEFT:
+                    left.unlink()
         descriptor, name = tempfile.mkstemp(prefix=".packing-", dir=path.parent)
         temporary = Path(name)
         with open(descriptor, "wb") as file:

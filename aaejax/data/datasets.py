@@ -371,6 +371,8 @@ def _is_large_file(images: Any) -> bool:
     """Whether it is a memory map that is better read by its rows."""
     if not isinstance(images, np.memmap) or images.nbytes <= READ_BELOW:
         return False
+    if images.mode == "c":  # what is changed in it is in memory alone
+        return False
     return images.flags.c_contiguous and images.filename is not None
 
 

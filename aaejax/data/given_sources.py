@@ -61,7 +61,7 @@ def told_of(source: Source) -> dict[str, np.ndarray]:
                 )
         return told
 
-    with ThreadPoolExecutor(workers()) as pool:
+    with ThreadPoolExecutor(workers(source)) as pool:
         parts = list(pool.map(told, blocks))
     for name, values in zip(rows_have, zip(*parts, strict=True), strict=True):
         found[_TOLD[name][1]] = np.concatenate(values)
@@ -76,6 +76,9 @@ class ByExample:
         for attribute, _ in _TOLD.values():
             setattr(self, attribute, getattr(source, attribute, None))
 
+        for attribute in ("identity", "workers", "name_of"):
+            if hasattr(source, attribute):
+                setattr(self, attribute, getattr(source, attribute))
         self._in_rows = [n for n in _TOLD if getattr(self, _TOLD[n][0]) is None]
 
     def __len__(self) -> int:

@@ -126,9 +126,12 @@ def read(
             if told.weight not in obs:  # it may be lacking too
                 told = replace(told, weight=None)
             check_columns(str(path), names, columns)
-            place = {name: number for number, name in enumerate(names)}
-            order = np.array([place[name] for name in columns.names])
-        rows = Rows(source, str(path), lambda x: x[:, order], f"columns {order}")
+            if list(columns.names) != names:
+                place = {name: number for number, name in enumerate(names)}
+                order = np.array([place[name] for name in columns.names])
+        # NumPy would print a few of many.
+        read = order if isinstance(order, slice) else order.tolist()
+        rows = Rows(source, str(path), lambda x: x[:, order], f"columns {read}")
         found: dict[str, Any] = {
             "train_images": file.loaded(rows, str(path), cache, tell),
             "columns": columns,
