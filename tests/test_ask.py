@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
 
-from aaejax.ask import sources
+from aaejax.ask import command, sources
 from aaejax.ask.kinds import sample
 from aaejax.ask.labels import class_number, to_run
 from aaejax.ask.out import write
@@ -525,3 +525,38 @@ def test_a_density_of_the_training_codes_is_fitted_once_and_kept(pets, tmp_path)
         sample(copy, data=data)
     with pytest.raises(UserError, match="sampler"):
         sample(copy, sampler="knn")  # type: ignore[arg-type]
+
+
+def test_codes_read_no_image_again_for_what_stands_beside_them(pets):
+    class Unread:
+        def __len__(self):
+            return 3
+
+    parts = [
+        sources.Examples(Unread(), np.full(3, number, np.int32), PETS) for number in (0, 2)
+    ]
+    assert sources.named(parts)["labels"].tolist() == [0, 0, 0, 2, 2, 2]
+
+
+def test_places_that_are_not_filled_are_no_examples(tmp_path):
+    rng = np.random.default_rng(0)
+    dataset = from_arrays(rng.random((60, 6), np.float32))
+    options = tiny_options("clustering", clusters=4)
+    trained = restore(train_tiny(tmp_path / "run", dataset, model=options).folder)
+    data = save(tmp_path / "few.npz", images=rng.random((3, 6), np.float32))
+    for kind, filled in (("clusters", 4 + 3), ("scores", 4 * 3)):
+        found = sample(trained, kind, data=data)["images"]
+        assert found.shape == (4, 10, 6)
+        whole = np.isfinite(found).all(axis=2)
+        assert whole.sum() == filled
+        assert np.isnan(found[~whole]).all()
+
+
+def test_the_data_that_are_read_are_not_written_over(pets, tmp_path, monkeypatch, capsys):
+    data = save(tmp_path / "new.npz", images=pictures(PETS))
+    before = (tmp_path / "new.npz").read_bytes()
+    arguments = [str(pets.folder.path), "codes", "--data", data, "--out", data]
+    monkeypatch.setattr("sys.argv", ["sample.py", *arguments])
+    assert command.main() == 2
+    assert "are the data that are read" in capsys.readouterr().err
+    assert (tmp_path / "new.npz").read_bytes() == before

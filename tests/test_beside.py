@@ -114,6 +114,8 @@ def test_the_decoder_reads_the_condition(told_run):
     assert len(trained.score(data.test_images, data.test_beside.condition)) == 20
     fails("a condition of 2 numbers", trained.encode, data.test_images)
     fails("of 1 numbers: the run's has 2", sample, trained, condition=(0.1,))
+    for value in (np.nan, 1e39):
+        fails("give finite numbers", sample, trained, "samples", condition=(value, 0))
     fails("it reads a condition, give --condition", sample, trained, label="1")
 
 

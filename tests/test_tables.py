@@ -10,9 +10,10 @@ import pytest
 from aaejax import Likelihood
 from aaejax.ask.kinds import sample
 from aaejax.ask.out import write
+from aaejax.ask.tables import of_examples
 from aaejax.data import from_arrays, from_table, load
 from aaejax.data.lazy import Rows
-from aaejax.data.tabular.columns import columns_of
+from aaejax.data.tabular.columns import Column, Columns, columns_of
 from aaejax.data.tabular.table_files import ParquetTable, TextTable
 from aaejax.runs.restore import restore
 from tests.conftest import read_lines, tiny_options, train_tiny
@@ -300,6 +301,14 @@ def test_a_run_on_a_table_is_asked(gaps, tmp_path):
     scores = sample(trained, "scores", data=str(gaps / "people.csv"))
     assert np.isfinite(scores["score"]).all()
     fails("whole examples", sample, trained, "nearest", data_dir=tmp_path)
+
+
+def test_a_column_that_the_written_table_has_itself_is_refused():
+    for names in (("row", "b"), ("b", "reconstruction_b")):
+        columns = Columns(tuple(map(Column, names)))
+        both = np.zeros((3, 2, 2), np.float32)
+        assert list(of_examples(both[:, 0], None, columns)) == list(names)
+        fails("write .npz", of_examples, both, np.arange(3), columns)
 
 
 def test_other_columns_than_the_runs_are_refused(gaps, tmp_path):

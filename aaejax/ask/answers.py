@@ -258,7 +258,7 @@ def codes(question: Question) -> Arrays:
         block["split"] = np.full(len(part.images), split, np.int32)
         blocks.append(block)
     whole = {name: np.concatenate([b[name] for b in blocks]) for name in blocks[0]}
-    return whole | sources.together(parts).named()
+    return whole | sources.named(parts)
 
 
 def classify(question: Question) -> Arrays:
@@ -276,8 +276,16 @@ def classify(question: Question) -> Arrays:
     return found | examples.named()
 
 
+def _blank(shape: tuple[int, ...]) -> np.ndarray:
+    """Places for examples that may not be filled: white for pictures, NaN for vectors."""
+    return np.full(shape, 1.0 if len(shape) > 3 else np.nan, np.float32)
+
+
 def clusters(question: Question) -> Arrays:
-    """Makes "images" [K, LINE, ...]: for each class its head, then some of its members."""
+    """Makes "images" [K, LINE, ...]: for each class its head, then some of its members.
+
+    Where it has fewer, the rest is white, of vectors NaN; likewise in `scores`.
+    """
     trained = question.trained
     images = question.examples().images
     probabilities = sampling.probabilities(
@@ -285,7 +293,7 @@ def clusters(question: Question) -> Arrays:
     )
     clusters = probabilities.argmax(axis=1)
     heads = question.run(sampling.heads)
-    rows = np.ones((len(heads), LINE, *heads.shape[1:]), np.float32)  # white where none
+    rows = _blank((len(heads), LINE, *heads.shape[1:]))
     rows[:, 0] = heads
     for cluster in range(trained.model.classes):
         members = np.flatnonzero(clusters == cluster)[: LINE - 1]
@@ -311,7 +319,7 @@ def scores(question: Question) -> Arrays:
         chosen = examples[rows]
         made = trained.reconstruct(chosen.images, chosen.told(trained.model))
         for images in (to_unit(np.asarray(chosen.images)), made):
-            line = np.ones((LINE, *made.shape[1:]), np.float32)  # white where none
+            line = _blank((LINE, *made.shape[1:]))
             line[: len(rows)] = images
             shown.append(line)
     return {

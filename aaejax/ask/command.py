@@ -172,6 +172,7 @@ def _main(name: str) -> int:
     out = arguments.out or default_out(kind, shape)
     check_out(out, kind, shape, columns)
     trained.folder.check_foreign(out)
+    _check_not_read(out, arguments, trained)
     if arguments.kind is None:
         tell(describe(trained, script_name.split(), network=arguments.network))
     if out.suffix.lower() == ".png":
@@ -224,6 +225,15 @@ def _explore(arguments: Arguments, trained: Trained) -> int:
     explore.write_page(question, arguments.out)
     tell(f"explore of {arguments.run} at step {trained.step}: {arguments.out}")
     return 0
+
+
+def _check_not_read(out: Path, arguments: Arguments, trained: Trained) -> None:
+    """Raises UserError where the file that is to be written is one that is asked about."""
+    dataset = trained.config.get("run", {}).get("dataset")
+    for name in (arguments.data, arguments.plus, arguments.minus, dataset):
+        read = None if name is None else Path(name).expanduser()
+        if read is not None and out.exists() and read.exists() and out.samefile(read):
+            raise UserError(f"--out {out} are the data that are read: give another name")
 
 
 def _check_for(arguments: Arguments, reads: Sequence[str]) -> None:

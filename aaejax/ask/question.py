@@ -115,7 +115,12 @@ class Question:
                 f"--condition of {len(self.condition)} numbers: the run's has {size}"
             )
         if self.condition:
-            given = np.array([self.condition], np.float32)
+            with np.errstate(over="ignore"):
+                given = np.array([self.condition], np.float32)
+            if not np.isfinite(given).all():
+                raise UserError(
+                    f"--condition {' '.join(map(str, self.condition))}: give finite numbers"
+                )
         else:
             given = self.trained.folder.read_heldout("--condition gives one")["condition"]
         return given[np.arange(self.count) % len(given)]

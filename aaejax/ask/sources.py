@@ -9,7 +9,7 @@ under that name counts only if its fingerprint is the one that config.json recor
 
 import os
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,19 @@ def together(parts: list[Examples]) -> Examples:
 
     Where only some parts have labels, those of the others are -1.
     """
+    images = [part.images for part in parts]
+    # One part stays as it is, which may be on disk.
+    whole = images[0] if len(images) == 1 else np.concatenate(list(map(np.asarray, images)))
+    return replace(_told(parts), images=whole)
+
+
+def named(parts: list[Examples]) -> dict[str, np.ndarray]:
+    """Gives what `Examples.named` gives of parts together; no image is read."""
+    return _told(parts).named()
+
+
+def _told(parts: list[Examples]) -> Examples:
+    """The examples of parts together, with the images of the first alone."""
     labels = None
     if any(part.labels is not None for part in parts):
         labels = np.concatenate(
@@ -73,10 +86,7 @@ def together(parts: list[Examples]) -> Examples:
         )
     beside = [part.beside.arrays for part in parts]
     both = Beside(**{n: np.concatenate([b[n] for b in beside]) for n in beside[0]})
-    images = [part.images for part in parts]
-    # One part stays as it is, which may be on disk.
-    whole = images[0] if len(images) == 1 else np.concatenate(list(map(np.asarray, images)))
-    return Examples(whole, labels, parts[0].class_names, both)
+    return Examples(parts[0].images, labels, parts[0].class_names, both)
 
 
 def heldout(trained: Trained) -> Examples:

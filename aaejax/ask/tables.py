@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from aaejax.data.tabular.columns import Columns
-from aaejax.types import missing
+from aaejax.types import UserError, missing
 
 SUFFIXES = (".csv", ".parquet")
 
@@ -45,12 +45,21 @@ def of_examples(
     Returns:
       For samples, the columns of the table. For reconstructions, "row", these columns with
       the reconstruction in place of what is missing, and "reconstruction_..." of each.
+
+    Raises:
+      UserError: A column of the run has one of these names.
     """
     if rows is None:
         return columns.table(images)
     given, made = images[:, 0], images[:, 1]
     whole = columns.table(np.where(np.isnan(given), made, given))
     again = {f"reconstruction_{name}": x for name, x in columns.table(made).items()}
+    for name in whole:
+        if name == "row" or name in again:
+            raise UserError(
+                f"the run's data have a column {name!r}, as the table would have beside "
+                "them: write .npz"
+            )
     return {"row": rows, **whole, **again}
 
 

@@ -208,8 +208,9 @@ class View:
                 f"{MOST_UPLOAD // 2**20} MiB"
             )
         height, width, channels = self.shape
-        size = str(width) if width == height else f"{width}x{height}"
-        ground = self.trained.config.get("run", {}).get("background", "white")
+        run = self.trained.config.get("run", {})
+        size = run.get("resize") or (str(width) if width == height else f"{width}x{height}")
+        ground = run.get("background", "white")
         reading = Reading(background=ground, resize=size, grey=channels == 1)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "picture")
