@@ -55,7 +55,7 @@ from aaejax.types import UserError
 VALIDATION = 10_000  # or a sixth of smaller data
 APART = 10  # the numbers of a seed's restarts
 # What a record has where it says nothing else of these fields of a row.
-OF_ROWS = {"restarts": 1, "chosen_by": "loss", "ema": 0.0}
+OF_ROWS = {"restarts": 1, "chosen_by": "loss"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -220,7 +220,7 @@ def train_row(
         batch_size=row.batch,
         folder=folder.checkpoints,
         chunk=steps_per_epoch,
-        ema=row.ema,
+        options=dataclasses.asdict(options),
         tell=lambda line: print(f"{slug}: {line}", flush=True),
         hooks=[losses],
     )
@@ -253,8 +253,6 @@ def train_row(
             "minutes": None if resumed else round(minutes, 1),
             **measured_on(jax.devices()[0].device_kind),
         }
-        if row.ema:
-            records[seed]["ema"] = row.ema
         if row.restarts > 1:
             records[seed] |= {
                 "restarts": row.restarts,

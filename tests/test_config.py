@@ -17,6 +17,7 @@ from aaejax.phases import phase_losses
 from aaejax.runs.command_line import command
 from aaejax.runs.config import RunConfig
 from aaejax.runs.on_disk.config_json import (
+    FORMAT,
     completed,
     decides,
     differences,
@@ -41,7 +42,7 @@ def written(options, config):
     """What config.json has of them."""
     built = options.build(TINY, 1)
     state = jax.eval_shape(lambda: init_state(built, jax.random.key(0)))
-    whole = model_json(options, built, state) | {"format": 3, "run": run_json(config)}
+    whole = model_json(options, built, state) | {"format": FORMAT, "run": run_json(config)}
     return json.loads(json.dumps(whole))
 
 

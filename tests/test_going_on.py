@@ -14,6 +14,7 @@ from aaejax.runs import devices
 from aaejax.runs.best import Best, best_metrics, best_score
 from aaejax.runs.hooks import Hook
 from aaejax.runs.on_disk.about import _crc32
+from aaejax.runs.on_disk.config_json import FORMAT
 from aaejax.runs.restore import restore
 from aaejax.types import UserError
 from tests.conftest import TINY, final_params, read_lines, same, tiny_options, train_tiny
@@ -238,4 +239,38 @@ def test_a_run_of_the_format_before_can_be_asked_and_goes_on(pixels, whole, tmp_
         file.write_text(json.dumps({"crc32": _crc32(about), "about": about}))
     assert restore(old).step == 20
     assert go(old, pixels, epochs=3).step == 30
-    assert json.loads(config.read_text())["format"] == 3
+    assert json.loads(config.read_text())["format"] == FORMAT
+
+
+@pytest.mark.parametrize(
+    ("model", "changes", "what"),
+    [
+        ("autoencoder", {}, "the Gaussian of the codes"),
+        ("gan", {"discriminator_steps": 2}, "a discriminator of several updates a step"),
+        ("gan", {}, None),
+    ],
+)
+def test_a_run_that_was_trained_otherwise_can_be_asked_and_does_not_go_on(
+    model, changes, what, pixels, tmp_path
+):
+    options = tiny_options(model, **changes)
+    go(tmp_path, pixels, epochs=1, model=options)
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "format": 3}))
+    assert np.isfinite(restore(tmp_path).sample(2)).all()
+    if what is None:
+        assert go(tmp_path, pixels, epochs=2, model=options).step == 20
+    else:
+        with pytest.raises(UserError, match=f"an older aaejax, which trained {what}"):
+            go(tmp_path, pixels, epochs=2, model=options)
+
+
+def test_a_weight_that_was_not_read_does_not_keep_an_older_run_from_being_asked(
+    pixels, tmp_path
+):
+    go(tmp_path, pixels, epochs=1, model=tiny_options("moment-matching", method="gmmn"))
+    config = tmp_path / "config.json"
+    saved = json.loads(config.read_text())
+    options = {**saved["options"], "weight": 3.0}
+    config.write_text(json.dumps({**saved, "format": 3, "options": options}))
+    assert np.isfinite(restore(tmp_path).sample(2)).all()

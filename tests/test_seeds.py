@@ -13,6 +13,7 @@ from aaejax.runs.loop import train
 from aaejax.runs.restore import restore
 from aaejax.runs.seeds import train_seeds
 from tests.conftest import TINY, tiny_options
+from tests.made_data import fails
 
 STEPS, BATCH = 40, 20
 
@@ -117,3 +118,14 @@ def test_one_seed_that_diverges_stops_them(case):
     images = np.full_like(case[0].train_images, np.nan)
     with pytest.raises(NonFiniteLoss, match="in the reconstruction phase of step 1"):
         together(case, images=images)
+
+
+def test_checkpoints_of_other_runs_are_not_taken_up(case, tmp_path):
+    together(case, tmp_path)
+    log = Log()
+    together(case, tmp_path, log)
+    assert not log.lines  # they had ended
+    others = 1 - np.asarray(case[0].train_images)
+    fails(
+        "of another run: in them fingerprint was", together, case, tmp_path, images=others
+    )

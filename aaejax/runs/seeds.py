@@ -5,7 +5,7 @@ makes of it. Where steps are dispatched alone (`devices.steps_alone`) the seeds 
 run in turn.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
@@ -22,6 +22,7 @@ from aaejax.runs.chunks import Program, chunk_ends, run_chunks
 from aaejax.runs.devices import Chunk, feed, replicate, steps_alone, train_chunk
 from aaejax.runs.finite import finite_copy
 from aaejax.runs.hooks import Event, Hook, Hooks
+from aaejax.runs.on_disk.about import fingerprint
 from aaejax.runs.on_disk.checkpoints import Checkpoints
 from aaejax.runs.run import batch_shapes, seed_start
 from aaejax.types import Array, Key, Model, Step, TrainState, Variables
@@ -41,10 +42,13 @@ def train_seeds(
     folder: Path | None = None,
     chunk: int = 500,
     ema: float = 0.0,
+    options: Mapping[str, Any] | None = None,
     tell: Callable[[str], None] = lambda _: None,
     hooks: Sequence[Hook] = (),
 ) -> list[Variables]:
     """Trains on one device, from the newest checkpoint in the folder where there is one.
+
+    A checkpoint of other data, seeds, steps, batches or options is refused.
 
     Args:
       model: The model, built for so many steps.
@@ -57,6 +61,8 @@ def train_seeds(
       folder: The folder of the checkpoints, one after each chunk; None for none.
       chunk: How many steps are one dispatch.
       ema: The decay of a moving average of the parameters after each step; 0 for none.
+      options: What else decides the runs, as JSON, such as the options of the model, of
+        which nothing can be seen in the model itself; None for nothing that is known.
       tell: A function that gets a line after each chunk.
       hooks: What watches the runs. The events have a metric of each seed, float32 [seeds],
         beside the step and images_per_second of all together; the axis of seeds comes first
@@ -69,6 +75,7 @@ def train_seeds(
       the parameters are those of it.
 
     Raises:
+      UserError: The checkpoints in the folder are of other runs.
       NonFiniteLoss: One of the seeds diverged.
       OSError: A checkpoint could not be written.
     """
@@ -97,12 +104,18 @@ def train_seeds(
     run: dict[str, Any] = {"seeds": list(seeds), "steps": steps, "batch_size": batch_size}
     if ema:
         run["ema"] = ema
+    if options is not None:
+        run["options"] = dict(options)
+    if folder:
+        run["fingerprint"] = fingerprint({"images": images, "labels": labels})
     opened = Checkpoints(folder, keep=1, run=run) if folder else nullcontext()
     told = Hooks(hooks)
     with opened as checkpoints:
         if checkpoints:
             state = checkpoints.restore_state(state) or state
         first = last = int(state.step)
+        if first:
+            tell(f"going on at step {first} of {steps}")
         ends = chunk_ends(first, steps, chunk) if first < steps else []
         rows = [partial(rows_of, start) for start in [first, *ends[:-1]]]
         state = replicate(state, devices)

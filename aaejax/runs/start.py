@@ -66,7 +66,7 @@ def read_start(
             "or give another --workdir"
         )
     if folder.has_checkpoints() and folder.config.exists() and not config.overwrite:
-        return Start(record=_recorded(config, folder))
+        return Start(record=_recorded(config, folder, tell))
     _check_options(run.path, run.read_config(), written)
     if run.weights.exists():
         raise UserError(f"--from {run.path} is an export: give the run that it is of")
@@ -107,7 +107,7 @@ def read_start(
     return Start(variables, record)
 
 
-def _recorded(config: RunConfig, folder: RunFolder) -> dict[str, Any]:
+def _recorded(config: RunConfig, folder: RunFolder, tell: Tell) -> dict[str, Any]:
     """What config.json has of the start of a run that goes on, as of this --from."""
     record = folder.read_config().get("from")
     if not isinstance(record, dict):
@@ -115,8 +115,13 @@ def _recorded(config: RunConfig, folder: RunFolder) -> dict[str, Any]:
             f"{folder.path} has a run that did not start from another: leave --from out, "
             "or give another --workdir or --overwrite"
         )
+    if str(config.from_run) != record.get("run"):
+        tell(
+            f"{folder.path} goes on: it began from {record.get('run')}, which is not read "
+            f"again, and neither is {config.from_run}"
+        )
     networks = list(config.from_networks) or record.get("networks")
-    return {**record, "run": str(config.from_run), "networks": networks}
+    return {**record, "networks": networks}
 
 
 def _check_options(run: Path, saved: dict[str, Any], written: dict[str, Any]) -> None:

@@ -15,7 +15,7 @@ from aaejax.runs.config import RunConfig
 from aaejax.runs.hosts.shares import Shares
 from aaejax.types import Model, TrainState, UserError
 
-FORMAT = 3  # of config.json
+FORMAT = 4  # of config.json
 
 
 def model_name(model: Model | ModelOptions) -> str | None:
@@ -88,11 +88,19 @@ def config_json(
             "class_names": list(dataset.class_names),
             **({} if dataset.columns is None else {"columns": dataset.columns.json()}),
             "train": sum(shares.examples),
+            **_unlike_whole(shares, config.batch_size),
             "test": shares.test,
             "fingerprint": shares.fingerprint,
         },
         "where": {"data_dir": str(config.data_dir), "jax": jax.__version__},
     }
+
+
+def _unlike_whole(shares: Shares, batch_size: int) -> dict[str, int]:
+    """The steps of an epoch, where they are not those of all examples together."""
+    steps = shares.steps_per_epoch(batch_size)
+    whole = sum(shares.examples) // batch_size
+    return {} if steps == whole else {"steps_per_epoch": steps}
 
 
 def saved_model(saved: dict[str, Any]) -> ModelOptions:
@@ -171,7 +179,7 @@ def decides(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _of_this_format(saved: dict[str, Any]) -> dict[str, Any]:
-    """A config.json of this format, from one of this or the one before.
+    """A config.json of this format, from one of this or an older one.
 
     Raises:
       UserError: It is of another format.
@@ -181,14 +189,31 @@ def _of_this_format(saved: dict[str, Any]) -> dict[str, Any]:
         names = {"generator": "generator_loss"}
         options = {names.get(name, name): x for name, x in saved["options"].items()}
         saved = {**saved, "options": options}
-    elif saved["format"] not in (1, 2, FORMAT):
+    elif saved["format"] not in range(1, FORMAT + 1):
         raise UserError(
             f"config.json has format {saved['format']!r}, this aaejax reads 1 to "
             f"{FORMAT}: use the aaejax that wrote it"
         )
     if saved["format"] < 3 and isinstance(saved.get("options"), dict):
         saved = {**saved, "options": _as_they_were(saved["options"], saved.get("model"))}
+    options = saved.get("options")
+    if saved["format"] < 4 and isinstance(options, dict):
+        if options.get("method", "wae") != "wae":  # which reads no weight
+            options = {name: options[name] for name in options if name != "weight"}
+        saved = {**saved, "options": options}
     return {**saved, "format": FORMAT}
+
+
+def trained_otherwise(saved: dict[str, Any]) -> str | None:
+    """What older aaejaxes trained in another way in a run of this config.json, or None."""
+    options = saved.get("options")
+    if saved["format"] >= 4 or not isinstance(options, dict):
+        return None
+    if saved.get("model") == "autoencoder":
+        return "the Gaussian of the codes"
+    if saved.get("model") == "gan" and options.get("discriminator_steps", 1) > 1:
+        return "a discriminator of several updates a step"
+    return None
 
 
 def _as_they_were(options: dict[str, Any], model: Any) -> dict[str, Any]:

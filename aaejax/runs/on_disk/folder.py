@@ -14,7 +14,12 @@ from typing import Any
 import numpy as np
 
 from aaejax.runs.on_disk.checkpoint_folder import UNUSABLE, check_folder, is_checkpoint
-from aaejax.runs.on_disk.config_json import changes, completed, decides
+from aaejax.runs.on_disk.config_json import (
+    changes,
+    completed,
+    decides,
+    trained_otherwise,
+)
 from aaejax.runs.on_disk.files import (
     atomic,
     check_no_link,
@@ -199,13 +204,20 @@ class RunFolder:
     def _check_same(self, config: dict[str, Any], tell: Callable) -> dict[str, Any]:
         """Its config.json; raises UserError where that is of another configuration."""
         # An option younger than the run had its default, and the run may have moved.
-        saved = completed(self.read_config())
+        read = self.read_config()
+        saved = completed(read)
         if changes(decides(saved), decides(config)):
             named = changes(*({**each, "where": None} for each in (saved, config)))
             raise UserError(
                 f"{self.path} has a run with another configuration "
                 f"({'; '.join(named)}): give the same one, as --options {self.config} "
                 "does, another --workdir, or --overwrite"
+            )
+        otherwise = trained_otherwise(read)
+        if otherwise is not None:
+            raise UserError(
+                f"{self.path} is of an older aaejax, which trained {otherwise} in another "
+                "way: ask it as it is, or give another --workdir or --overwrite"
             )
         before, now = saved["run"]["epochs"], config["run"]["epochs"]
         if now < before:

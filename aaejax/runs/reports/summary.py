@@ -67,8 +67,8 @@ def command(words: Sequence[object]) -> str:
 
 def planned_steps(config: dict[str, Any]) -> int:
     """The number of steps of the whole run; config.json has been checked."""
-    run = saved_run(config)
-    return run.epochs * (config["data"]["train"] // run.batch_size)
+    run, data = saved_run(config), config["data"]
+    return run.epochs * data.get("steps_per_epoch", data["train"] // run.batch_size)
 
 
 def scores_at(history: list[dict[str, Any]], step: int) -> tuple[int, dict[str, float]]:
