@@ -5,8 +5,9 @@ A step is `(state, batch, key) -> (state, metrics)`. Without `axis_name` it runs
 axis, and runs under pmap or shard_map, each device holding its part of the global batch.
 
 The key is the run's and is never carried: run key -> fold_in(step) -> fold_in(phase) ->
-fold_in(name of the draw) -> fold_in(position in the global batch). So a step draws the same
-noise on any number of devices, and a resumed run the same as an unbroken one.
+fold_in(name of the draw) -> fold_in(position in the global batch). Where phases share a
+name, fold_in(stream) comes behind it. So a step draws the same noise on any number of
+devices, and a resumed run the same as an unbroken one.
 """
 
 import reprlib
@@ -73,7 +74,7 @@ def init_state(model: Model, key: Key, ema: float = 0.0) -> TrainState:
     )
 
 
-def phase_step(phase: Phase, axis_name: str | None = None, occurrence: int = 0) -> Step:
+def phase_step(phase: Phase, axis_name: str | None = None) -> Step:
     """Makes the step of one phase: an update of its networks; `state.step` stays.
 
     The metrics are "<phase>/loss", "<phase>/gradient_norm" and those of the loss, each
@@ -82,8 +83,6 @@ def phase_step(phase: Phase, axis_name: str | None = None, occurrence: int = 0) 
     Args:
       phase: The phase.
       axis_name: The axis over devices, under pmap or shard_map; None where there is none.
-      occurrence: How many phases of this name come before it in a step: each draws noise of
-        its own.
 
     Returns:
       `(state, batch, key) -> (state, metrics)`. When traced it raises UserError where the
@@ -94,8 +93,8 @@ def phase_step(phase: Phase, axis_name: str | None = None, occurrence: int = 0) 
     def step(state: TrainState, batch: Batch, key: Key) -> tuple[TrainState, Metrics]:
         size = batch_size(phase, batch)
         key = _fold_in_name(jax.random.fold_in(key, state.step), phase.name)
-        if occurrence:
-            key = jax.random.fold_in(key, occurrence)
+        if phase.stream:
+            key = jax.random.fold_in(key, phase.stream)
         draw = _ExampleDraw(key, size, axis_name)
         trained = {name: state.params[name] for name in phase.trains}
         if axis_name is not None:
@@ -142,8 +141,7 @@ def train_step(
     """Makes the step of all phases in order, each seeing what the one before left.
 
     Args:
-      phases: The phases of the step. Those of one name share the optimizer's state, each
-        has noise of its own, and the last one's metrics are kept.
+      phases: The phases of the step. Of those of one name the last one's metrics are kept.
       axis_name: The axis over devices, as of `phase_step`.
       ema: The decay of the exponential moving average of all parameters after each step,
         as of `optax.ema` with its bias correction; 0 for none. The state must be of
@@ -155,12 +153,18 @@ def train_step(
       `(state, batch, key) -> (state, metrics)`; the key is the run's, the same at every
       step. When traced it raises UserError as `phase_step`, and where the state has a
       moving average and `ema` is 0, or the other way round.
+
+    Raises:
+      UserError: Two phases of one name have one stream of noise.
     """
-    names = [phase.name for phase in phases]
-    steps = [
-        phase_step(phase, axis_name, names[:number].count(phase.name))
-        for number, phase in enumerate(phases)
-    ]
+    streams = [(phase.name, phase.stream) for phase in phases]
+    for name, stream in streams:
+        if streams.count((name, stream)) > 1:
+            raise UserError(
+                f"two phases are called {name} and have one stream of noise: give each "
+                "another, by dataclasses.replace(phase, stream=1)"
+            )
+    steps = [phase_step(phase, axis_name) for phase in phases]
 
     def step(state: TrainState, batch: Batch, key: Key) -> tuple[TrainState, Metrics]:
         metrics: Metrics = {}

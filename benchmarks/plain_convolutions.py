@@ -4,8 +4,8 @@
 
 The networks of `--network conv` have linear paths and layer norm, with which they learn
 colours; of digits whose labels are few they learn the classes later than these do.
-`benchmarks/paper.py` trains with these where 100 labels of table 2 are known, and where
-figure 11 has codes of ten dimensions; `two_encoders.py` has them for 1000 and all labels.
+`benchmarks/paper.py` trains with these where figure 11 has codes of ten dimensions, and
+table 2 with two such encoders, those of `two_encoders.py`.
 """
 
 import flax.linen as nn

@@ -40,11 +40,11 @@ class Encoders(nn.Module):
         return jnp.concatenate([of_class(images), of_style(images)], axis=1)
 
 
-def encoder(data: DataSpec, outputs: int, classes: int) -> Encoders:
+def encoder(data: DataSpec, outputs: int, class_logits: int) -> Encoders:
     """Of so many classes or clusters, and of a style of what is left of the outputs."""
-    if not classes:
+    if not class_logits:
         raise UserError("two encoders are for models whose encoder says a class")
-    return Encoders(classes, outputs - classes)
+    return Encoders(class_logits, outputs - class_logits)
 
 
 def decoder(data: DataSpec) -> Decoder:

@@ -137,6 +137,16 @@ def test_noise_is_added_to_what_the_encoder_reads():
     assert all(np.isfinite(x) for x in metrics.values())
 
 
+def test_consistency_of_counts_changes_what_the_encoder_reads(getkey):
+    changes = {"consistency": 50.0, "mutual_information": 1.0, **OPTIONS}
+    options = tiny_options("clustering", clusters=3, **changes)
+    model = options.build(DataSpec((FEATURES,), 0, False, counts=True), 1)
+    batch = {"image": jnp.asarray(made_counts())}
+    step = jax.jit(train_step(model.phases))
+    _, metrics = step(init_state(model, getkey()), batch, getkey())
+    assert all(np.isfinite(x) for x in metrics.values())
+
+
 def test_noise_reaches_no_missing_value(getkey):
     made = tiny_options(
         "aae", input_noise=2.0, output="linear", reconstruction="squared-error"

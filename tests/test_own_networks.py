@@ -268,8 +268,8 @@ def test_an_encoder_is_told_how_many_of_its_outputs_are_classes(
 ):
     loaded, told = own_networks.load(file), []
 
-    def encoder(data, outputs, classes):
-        told.append(classes)
+    def encoder(data, outputs, class_logits):
+        told.append(class_logits)
         return loaded.encoder(data, outputs)
 
     own = dataclasses.replace(loaded, encoder=encoder, discriminator=None)

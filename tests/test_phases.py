@@ -153,15 +153,19 @@ def test_phases_of_one_name_draw_noise_of_their_own(getkey):
         drawn.append(draw("noise", jax.random.normal))
         return variables["net"]["params"]["w"], {}, {}
 
-    phases = [Phase("a", ("net",), loss, optimizer=optax.sgd(0.0))] * 3
+    one = Phase("a", ("net",), loss, optimizer=optax.sgd(0.0))
+    phases = [dataclasses.replace(one, stream=number) for number in range(3)]
     model, key = one_number(1.0, *phases), getkey()
     state, batch = init_state(model, getkey()), {"image": jnp.zeros((4, 1))}
     with jax.disable_jit():
         train_step(phases)(state, batch, key)
-        phase_step(phases[0])(state, batch, key)
-    first, second, third, alone = map(np.asarray, drawn)
-    np.testing.assert_array_equal(first, alone)
-    assert len({x.tobytes() for x in (first, second, third)}) == 3
+        for phase in phases:  # by hand
+            phase_step(phase)(state, batch, key)
+    together, by_hand = np.split(np.asarray(drawn), 2)
+    np.testing.assert_array_equal(together, by_hand)
+    assert len({x.tobytes() for x in together}) == 3
+    with pytest.raises(UserError, match="two phases are called a and have one stream"):
+        train_step([one, one])
 
 
 def test_no_second_compile(batch, getkey):

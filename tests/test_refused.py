@@ -178,7 +178,10 @@ def a_reduction(**changes):
         (lambda: Posterior("gaussian", 2.5), "latent is 2.5: it must be a whole number"),
         (lambda: Likelihood(std=INF), "std is inf"),
         (lambda: Consistency(radius=-1.0), "radius is -1.0"),
-        (lambda: Consistency(information=1.0), "needs a radius or mutual_information"),
+        (
+            lambda: Consistency(information=1.0),
+            "information needs a radius or mutual_information",
+        ),
         (lambda: Consistency(radius=1.0, unevenness=0.1), "unevenness needs mutual_inf"),
         (
             lambda: a_semi(
@@ -251,6 +254,13 @@ def test_it_is_refused(make, words):
 
 
 def test_what_fits_is_taken():
+    one_class = semi_supervised(
+        parts(classes=1, y_from="encoder"),
+        *(judge(), judge(), PLAIN, sgd(*HEADS, "consistency")),
+        labelled=False,
+        consistency=Consistency(radius=1.0, mutual_information=1.0),
+    )
+    assert len(one_class.phases) == 6
     assert [p.name for p in an_aae(r1=np.float32(0.5)).phases] == list(ADVERSARIAL)
     assert len(a_semi().phases) == 5
     assert len(a_reduction(optimizers=sgd(*HEADS, "heads")).phases) == 6

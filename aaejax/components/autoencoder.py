@@ -241,7 +241,7 @@ class Autoencoder:
 
     # In training: what is asked for, and the new state of the network.
 
-    def train_encoder(
+    def train_encoder_outputs(
         self,
         variables: Variables,
         images: Array,
@@ -279,7 +279,7 @@ class Autoencoder:
         """Draws codes [B, K + Z] of a training batch, and gives the encoder's new state."""
         images = self.seen(batch["image"], draw)
         noise = draw("posterior", self.posterior.noise)
-        outputs, states = self.train_encoder(variables, images, noise, draw)
+        outputs, states = self.train_encoder_outputs(variables, images, noise, draw)
         return self.code_of(outputs, noise, self.told(batch)), states
 
     def draw_evaluated(self, variables: Variables, batch: Batch, draw: Draw) -> Array:

@@ -74,8 +74,8 @@ class Consistency:
           UserError: The autoencoder weights its examples, or classes may be as uneven as
             they can be.
         """
-        classes, likelihood = autoencoder.classes, autoencoder.likelihood
-        if self.unevenness >= math.log(classes):
+        classes = autoencoder.classes
+        if self.unevenness and self.unevenness >= math.log(max(classes, 1)):
             raise UserError(
                 f"unevenness is {self.unevenness}: with {classes} classes one for all has "
                 f"{math.log(classes):.3g}; take less"
@@ -92,18 +92,17 @@ class Consistency:
             noise = draw("posterior", autoencoder.posterior.noise)
 
             def logits_of(images: Array, stream: str = "moved") -> Array:
-                # A change reaches no missing value. The state is that of the images as
-                # they are.
-                if likelihood.missing:
-                    images = jnp.where(jnp.isnan(batch["image"]), 0.0, images)
-                outputs, _ = autoencoder.train_encoder(
+                # The state is that of the images as they are.
+                outputs, _ = autoencoder.train_encoder_outputs(
                     variables, images, noise, draw, stream
                 )
                 return outputs[:, :classes]
 
-            images = likelihood.seen(batch["image"])
+            images = autoencoder.likelihood.seen(batch["image"])
             moved = self.distorted(images, draw)
-            outputs, states = autoencoder.train_encoder(variables, images, noise, draw)
+            outputs, states = autoencoder.train_encoder_outputs(
+                variables, images, noise, draw
+            )
             total, of_images = jnp.zeros(()), draw.gather(outputs[:, :classes])
             if self.radius:
                 start = draw("start", lambda key: jax.random.normal(key, autoencoder.shape))

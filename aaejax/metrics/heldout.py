@@ -102,9 +102,9 @@ class HeldOut:
         found = ["heldout/reconstruction"] * bool(len(self._images))
         if n >= 2:
             found += ["heldout/prior_mmd", "heldout/prior_mmd_chance"]
-        if n and model.log_weights:
+        if len(self._images) and model.log_weights:
             found.append("heldout/elbo")
-        if n and model.classify and self._labels is not None:
+        if len(self._images) and model.classify and self._labels is not None:
             known, unnamed = (self._labels >= 0).sum() >= 2, LABELLED not in model.reads
             found += ["heldout/error_percent"] * bool(known)
             found += ["heldout/majority_error_percent"] * bool(known and unnamed)

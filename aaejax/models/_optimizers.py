@@ -2,7 +2,7 @@
 
 import reprlib
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 import numpy as np
 import optax
@@ -120,12 +120,10 @@ class Optimizer:
             direction = optax.scale_by_adam(cpu.beta1(self.momentum), beta2)
         else:
             direction = optax.trace(self.momentum)
-        rate = self.learning_rate_in(steps)
-
-        def rate_of_update(update: Any) -> Any:
-            return rate(update // updates_per_step)
-
-        parts = [direction, optax.scale_by_learning_rate(rate_of_update)]
+        rate = of_step = self.learning_rate_in(steps)
+        if updates_per_step > 1:
+            rate = lambda update: of_step(update // updates_per_step)  # noqa: E731
+        parts = [direction, optax.scale_by_learning_rate(rate)]
         if self.weight_decay:
             parts.insert(1, optax.add_decayed_weights(self.weight_decay))
         update = optax.chain(*parts)

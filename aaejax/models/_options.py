@@ -52,8 +52,8 @@ class OwnNetworks:
 
     A function that names an argument `inputs` is also told how many numbers of an example
     its network reads, over all the network's arguments. An encoder's that names an argument
-    `classes` is told how many of the outputs are logits of classes or clusters, which come
-    first; 0 where the model reads no class from its encoder.
+    `class_logits` is told how many of the outputs are logits of classes or clusters, which
+    come first; 0 where the model reads no class from its encoder.
 
     Attributes:
       encoder: A function of `(data, outputs)`, where `data` is the `DataSpec`, that gives
@@ -194,7 +194,9 @@ class NetworkOptions(BaseOptions):
         self._check(data)
         if self.own is not None:
             inputs = math.prod(data.shape) + beside
-            return self.own.make("encoder", data, outputs, inputs=inputs, classes=classes)
+            return self.own.make(
+                "encoder", data, outputs, inputs=inputs, class_logits=classes
+            )
         return _BUILT_IN[self.network][0](outputs, **self.module_options(self.network))
 
     def make_decoder(self, data: DataSpec, inputs: int) -> Any:

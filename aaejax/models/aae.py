@@ -45,7 +45,8 @@ def aae(
 
     Args:
       autoencoder: The encoder, decoder, q(z|x) and p(x|z). Where its code has a class in
-        front (y from "labels"), the adversary sees the style z alone (section 3).
+        front (y from "labels"; not from the encoder), the adversary sees the style z alone
+        (section 3).
       discriminator: The network `(codes [B, Z]) -> logits [B]`; with K discriminator
         classes `(codes [B, Z + K + 1])`. Anything that `networks.as_network` takes.
       prior: The prior p(z) of the style.
@@ -55,7 +56,7 @@ def aae(
         a one-hot vector of K + 1 classes, the last for "unknown", and a labelled image's
         prior sample comes from its class's part of the prior. A style has the same prior in
         each class, and such a discriminator leaves none that knows its class (not in the
-        paper).
+        paper); it reads the K classes that are in front of the code.
       generator_loss: The form of the generator's loss, as in `losses.generator_loss`.
       r1: The weight of the discriminator's gradient penalty.
 

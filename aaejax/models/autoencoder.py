@@ -40,7 +40,10 @@ CODE_WEIGHT, DECODER_WEIGHT = 0.1, 1e-3
 
 
 def share_of_batch(count: Any) -> Any:
-    """The weight of a batch in the moments: all count alike until `RATE` is reached."""
+    """The weight of a batch in the moments: all count alike until `RATE` is reached.
+
+    So the first batch of a run replaces the moments that another run left.
+    """
     return jnp.maximum(RATE, 1 / (count + 1))
 
 
@@ -55,7 +58,7 @@ def autoencoder(
     """Makes an autoencoder of two phases: reconstruction, and the fit of its prior.
 
     Args:
-      autoencoder: The encoder and decoder.
+      autoencoder: An autoencoder without classes.
       optimizers: The optimizer "reconstruction".
       regularize: What is added to the reconstruction: nothing; half the squared length of
         a code and the sum of the squares of the decoder's parameters; or that length and
@@ -64,8 +67,8 @@ def autoencoder(
       decoder_weight: The weight of the decoder's squares or slope, where regularized.
 
     Raises:
-      UserError: The optimizers are others, a word is none of those allowed, or a weight is
-        negative.
+      UserError: The autoencoder has classes, the optimizers are others, a word is none of
+        those allowed, or a weight is negative.
     """
     autoencoder.check_without_class("an autoencoder")
     check_optimizers(optimizers, ("reconstruction",))

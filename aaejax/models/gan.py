@@ -62,7 +62,8 @@ def gan(
       discriminator: The network `(images [B, ...]) -> logits [B]`, with classes
         `(images, one-hot labels [B, K])`.
       prior: The prior p(z), without the class.
-      optimizers: The optimizers "discriminator" and "generator".
+      optimizers: The optimizers "discriminator", which is updated `steps` times in a step
+        of training, and "generator".
       latent: Z, the size of the code without the class.
       shape: The shape of one image.
       classes: K, where both networks read the label; 0 for none.
@@ -143,7 +144,10 @@ def gan(
     pairs = [adversary(prefix).phases(optimizers) for prefix in prefixes]
     return Model(
         init=init,
-        phases=(*(discriminate for discriminate, _ in pairs), pairs[0][1]),
+        phases=(
+            *(replace(each, stream=number) for number, (each, _) in enumerate(pairs)),
+            pairs[0][1],
+        ),
         prior=priors.fixed(priors.after(prior, classes, conditions)),
         latent=front + latent,
         decode=decode,

@@ -111,7 +111,8 @@ def gmmn(
     """Makes a generative moment matching network on images, of one phase.
 
     Args:
-      autoencoder: An autoencoder without classes or weights; its decoder is the generator.
+      autoencoder: An autoencoder without classes or weights, not of counts; its decoder is
+        the generator.
       prior: The prior p(z), what the generator starts from.
       optimizers: The optimizer "generator".
       kernel: The kernel of the MMD.

@@ -150,7 +150,7 @@ def semi_supervised(
         images = consistency.distorted(batch[f"{LABELLED}image"], draw)
         images = autoencoder.seen(images, draw)
         noise = draw("posterior", autoencoder.posterior.noise)
-        outputs, states = autoencoder.train_encoder(variables, images, noise, draw)
+        outputs, states = autoencoder.train_encoder_outputs(variables, images, noise, draw)
         logits, labels = outputs[:, :classes], batch[f"{LABELLED}label"]
         # Under jit nobody sees a label of -1, which would be that of the last class.
         each = optax.softmax_cross_entropy_with_integer_labels(logits, labels)

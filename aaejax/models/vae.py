@@ -59,7 +59,7 @@ def vae(
     """Makes a VAE; a conditional one, whose decoder reads y, where the code has one.
 
     Args:
-      autoencoder: An autoencoder with a "gaussian" posterior.
+      autoencoder: An autoencoder with a "gaussian" posterior, and no y from the encoder.
       prior: The prior p(z) of the style.
       log_prior: The log-density of that prior, `codes [n, Z] -> log p(z) [n]`.
       optimizers: The optimizers "reconstruction", and "second" where there is a second
@@ -100,7 +100,7 @@ def vae(
     ) -> tuple[Array, Metrics, States]:
         images = autoencoder.seen(batch["image"], draw)
         noise = draw("posterior", posterior.noise)
-        outputs, encoded = autoencoder.train_encoder(variables, images, noise, draw)
+        outputs, encoded = autoencoder.train_encoder_outputs(variables, images, noise, draw)
         codes = autoencoder.code_of(outputs, noise, autoencoder.told(batch))
         reconstruction, decoded = autoencoder.train_error(variables, batch, codes, draw)
         kl = autoencoder.mean(divergence(outputs, noise), batch, draw)

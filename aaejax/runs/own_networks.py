@@ -25,7 +25,7 @@ def load(path: str | Path) -> OwnNetworks:
       path: The path of a Python file with the functions `encoder(data, outputs)` and
         `decoder(data)`, and perhaps `discriminator(data)`; `data` is the `DataSpec`, and
         each returns anything that `networks.as_network` takes. Each may have an argument
-        `inputs`, and the encoder's `classes`, as `OwnNetworks` says.
+        `inputs`, and the encoder's `class_logits`, as `OwnNetworks` says.
 
     Raises:
       UserError: There is no such file, it fails, or it lacks a function.
