@@ -55,7 +55,7 @@ ROWS = {
 BEST = {
     "table1-10K": "best-30epochs",
     "table1-10M": "best-30epochs",
-    "table2-100": "stopped-15epochs",
+    "table2-100": "best-8epochs",
     "table2-1000": "best-8epochs",
     "table2-all": "best-8epochs",
     "table3-16": "best-40epochs",
@@ -84,6 +84,7 @@ EARLIER = {
     "table2-100-best-6epochs": "MLPs, slow adversary",
     "table2-100-best-10epochs": "MLPs, fast adversary",
     "table2-100-best-7epochs": "16 channels, less distortion, no mutual information",
+    "table2-100-stopped-15epochs": "one encoder, 32 channels, 15 of 20 epochs",
     "table2-1000-MLP-6epochs": "MLPs",
     "table2-1000-best-4epochs": "16 channels, less distortion, no mutual information",
     "table2-1000-stopped-15epochs": "one encoder, 32 channels, 15 of 20 epochs",
