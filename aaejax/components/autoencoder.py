@@ -282,9 +282,14 @@ class Autoencoder:
         outputs, states = self.train_encoder_outputs(variables, images, noise, draw)
         return self.code_of(outputs, noise, self.told(batch)), states
 
-    def draw_evaluated(self, variables: Variables, batch: Batch, draw: Draw) -> Array:
-        """Draws codes [B, K + Z] of a training batch as in evaluation, by `code`."""
-        noise = draw("posterior", self.posterior.noise)
+    def draw_evaluated(
+        self, variables: Variables, batch: Batch, draw: Draw, stream: str = "posterior"
+    ) -> Array:
+        """Draws codes [B, K + Z] of a training batch as in evaluation, by `code`.
+
+        The stream is the name of the draw of their noise.
+        """
+        noise = draw(stream, self.posterior.noise)
         return self.code(variables, batch["image"], noise, self.told(batch))
 
     def told(self, batch: Batch) -> Array | None:

@@ -75,10 +75,11 @@ class Consistency:
             they can be.
         """
         classes = autoencoder.classes
-        if self.unevenness and self.unevenness >= math.log(max(classes, 1)):
+        most = math.log(max(classes, 1))
+        if self.unevenness and self.unevenness >= most:
             raise UserError(
                 f"unevenness is {self.unevenness}: with {classes} classes one for all has "
-                f"{math.log(classes):.3g}; take less"
+                f"{most:.3g}; take less"
             )
         if autoencoder.weighted:
             raise UserError(

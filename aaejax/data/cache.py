@@ -23,7 +23,7 @@ from aaejax.data.lazy import Rows, workers
 from aaejax.data.notes import Tell
 from aaejax.types import UserError
 
-_LEFT = 3600  # seconds after which nobody packs into a file any more
+_LEFT = 3600  # seconds after which nobody writes to what is there any more
 _BLOCK = 2**24  # bytes that each thread has in memory
 _MOST_SAID = 2**20  # bytes behind the rows of a file
 
@@ -126,6 +126,14 @@ def kept(
     return rows
 
 
+def remove_left(folder: Path, pattern: str) -> None:
+    """Removes files and folders of these names that a process left which was killed."""
+    for left in folder.glob(pattern):
+        with contextlib.suppress(OSError):
+            if time.time() - left.stat().st_mtime > _LEFT:
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
+
+
 def _open(path: Path, expected: Expected) -> tuple[MappedFile, list[str]] | None:
     """The rows and what was said of them; None where there is no whole file of these."""
     try:
@@ -153,10 +161,7 @@ def _write(path: Path, packing: Packing, about: dict[str, Any], what: str) -> No
                 None,
                 f"{packing.nbytes / 2**30:,.1f} GiB are needed, {free / 2**30:,.1f} free",
             )
-        for left in path.parent.glob(".packing-*"):  # by a process that was killed
-            with contextlib.suppress(OSError):
-                if time.time() - left.stat().st_mtime > _LEFT:
-                    left.unlink()
+        remove_left(path.parent, ".packing-*")
         descriptor, name = tempfile.mkstemp(prefix=".packing-", dir=path.parent)
         temporary = Path(name)
         with open(descriptor, "wb") as file:

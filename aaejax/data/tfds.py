@@ -13,11 +13,9 @@ import subprocess
 import sys
 import tempfile
 import textwrap
-import time
 import zlib
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -25,13 +23,12 @@ from typing import Any
 import numpy as np
 
 from aaejax.data.array_files.mapped_file import files_identity
-from aaejax.data.cache import Expected, kept, of_rows
+from aaejax.data.cache import Expected, kept, of_rows, remove_left
 from aaejax.data.lazy import MOST_WORKERS, READ_BELOW, Rows, workers
 from aaejax.data.notes import Tell, listing
 from aaejax.data.pictures.decoding import SMALL
 from aaejax.types import UserError
 
-_LEFT = 3600  # seconds after which nobody decodes into a folder any more
 # TFDS prints to stdout: that goes to stderr, so that stdout brings the error alone.
 # REUSE_CACHE_IF_EXISTS replaces a half-written version folder, keeping the downloads.
 _PREPARE = """
@@ -262,10 +259,7 @@ def _read_split(builder: Any, split: str, source: SplitImages) -> dict[str, np.n
     arrays = _load_decoded(folder, shards, keys)
     if arrays is not None:
         return arrays
-    for left in folder.parent.glob("decoding-*"):  # by a process that was killed
-        with suppress(OSError):
-            if time.time() - left.stat().st_mtime > _LEFT:
-                shutil.rmtree(left)
+    remove_left(folder.parent, "decoding-*")
     try:
         temporary = Path(tempfile.mkdtemp(prefix="decoding-", dir=folder.parent))
     except OSError:  # a data folder that only its owner may write

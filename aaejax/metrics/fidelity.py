@@ -149,9 +149,11 @@ def nearest(images: Array, training: Array, count: int) -> np.ndarray:
 
 
 def _features(real: Array, made: Array) -> tuple[np.ndarray, np.ndarray]:
-    real, made = np.asarray(real), np.asarray(made)
     # Bytes are pixels, of which all else here is in [0, 1].
-    real, made = (x / np.float64(255 if x.dtype == np.uint8 else 1) for x in (real, made))
+    real, made = (
+        np.asarray(x / 255 if x.dtype == np.uint8 else x, np.float64)
+        for x in map(np.asarray, (real, made))
+    )
     if real.ndim != 2 or made.ndim != 2 or real.shape[1] != made.shape[1]:
         raise UserError(
             f"features of shapes {real.shape} and {made.shape}: they must be [N, D] and "

@@ -92,19 +92,19 @@ class HeldOut:
     @property
     def names(self) -> tuple[str, ...]:
         """The scores that a call gives where all are finite."""
-        n, model = len(self._some), self._model
+        n, model, asked = len(self._some), self._model, len(self._images)
         if model.log_likelihood:
             given = not model.classes or self._all_known
             return ("heldout/nll", "heldout/bits_per_dimension") if n and given else ()
         if not model.encodes:
             chance = ("heldout/sample_mmd_chance",) * (n >= 4)
             return ("heldout/sample_mmd", *chance) if n >= 2 else ()
-        found = ["heldout/reconstruction"] * bool(len(self._images))
+        found = ["heldout/reconstruction"] * bool(asked)
         if n >= 2:
             found += ["heldout/prior_mmd", "heldout/prior_mmd_chance"]
-        if len(self._images) and model.log_weights:
+        if asked and model.log_weights:
             found.append("heldout/elbo")
-        if len(self._images) and model.classify and self._labels is not None:
+        if asked and model.classify and self._labels is not None:
             known, unnamed = (self._labels >= 0).sum() >= 2, LABELLED not in model.reads
             found += ["heldout/error_percent"] * bool(known)
             found += ["heldout/majority_error_percent"] * bool(known and unnamed)
@@ -138,8 +138,8 @@ class HeldOut:
 
     def _scores(self, variables: Variables) -> tuple[dict[str, float], np.ndarray | None]:
         matched = len(self._some) >= 2  # the distance needs pairs
-        if self._model.log_likelihood and len(self._images):
-            if self._model.classes and not self._all_known:
+        if self._model.log_likelihood:
+            if not self.names:
                 return {}, None
             # The key is not read.
             whole = self._ask(variables, self._images, self._labels, self._encode_key)

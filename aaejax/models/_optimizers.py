@@ -120,10 +120,10 @@ class Optimizer:
             direction = optax.scale_by_adam(cpu.beta1(self.momentum), beta2)
         else:
             direction = optax.trace(self.momentum)
-        rate = of_step = self.learning_rate_in(steps)
-        if updates_per_step > 1:
-            rate = lambda update: of_step(update // updates_per_step)  # noqa: E731
-        parts = [direction, optax.scale_by_learning_rate(rate)]
+        rate = self.learning_rate_in(steps)
+        several = updates_per_step > 1
+        of_update = (lambda update: rate(update // updates_per_step)) if several else rate
+        parts = [direction, optax.scale_by_learning_rate(of_update)]
         if self.weight_decay:
             parts.insert(1, optax.add_decayed_weights(self.weight_decay))
         update = optax.chain(*parts)

@@ -66,8 +66,7 @@ def two_stages(
     def loss(
         variables: Variables, batch: Batch, draw: Draw
     ) -> tuple[Array, Metrics, States]:
-        noise = draw("first_posterior", autoencoder.posterior.noise)
-        codes = autoencoder.code(variables, batch["image"], noise, autoencoder.told(batch))
+        codes = autoencoder.draw_evaluated(variables, batch, draw, "first_posterior")
         batch = {**batch, "image": codes[:, front:]}
         value, metrics, states = phase.loss(own(variables), batch, draw)
         return value, metrics, {NAMES[name]: states[name] for name in states}
